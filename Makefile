@@ -1,0 +1,36 @@
+# `make train` on a fresh machine does everything; each line works by hand too.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help train test test-fast lint format clean
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+train: .venv/installed  ## fine-tune the shipped tiny BLIP on synthetic people (minutes)
+	$(BIN)/blippose train
+
+test: lint  ## lint, then every test
+	$(BIN)/python -m pytest
+
+test-fast: .venv/installed  ## the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: .venv/installed  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed  ## mend what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and caches; data/ and runs/ stay
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "blippose needs Python 3.11 or newer: make PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -m venv .venv || \
+	  { echo "no venv module: apt install python3-venv, then make again" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,135 @@
+"""BLIP and its tokenizer, loaded right: from the hub, a folder, the shipped tiny one, or random.
+
+The traps it closes are listed in the README under "BLIP's traps". Knows nothing of poses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
+
+from blippose.errors import UserError
+
+TINY = Path(__file__).parent / "blip_tiny"
+
+
+def load_blip(
+    weights: str, architecture: Mapping[str, Mapping[str, Any]] | None = None
+) -> BlipForConditionalGeneration:
+    """BLIP in float32.
+
+    Args:
+        weights: "tiny" (shipped with blippose), "random", a folder, or a name on the hub.
+        architecture: `vision` and `text` settings of `BlipConfig`, for random weights; for given
+            weights what they must have, as the released ones quietly work with a wrong number
+            of heads.
+
+    Raises:
+        UserError: weights that cannot be loaded, or that have another architecture.
+    """
+    if weights == "random":
+        if architecture is None:
+            raise UserError("random weights need model.architecture: its vision and text settings")
+        return _random_blip(architecture)
+    try:
+        loaded: Any = BlipForConditionalGeneration.from_pretrained(
+            _folder(weights), dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(
+            f"cannot load BLIP weights from {weights!r}: expected a Hugging Face folder or a hub "
+            f"name within reach ({_first_line(error)}); set model.weights=FOLDER"
+        ) from error
+    blip, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(
+            f"BLIP weights {weights!r} lack {len(missing)} tensors, the first {missing[0]}: they "
+            "would be random; expected weights of BlipForConditionalGeneration that fit their "
+            "config.json"
+        )
+    _check_architecture(blip.config, architecture or {}, weights)
+    return cast(BlipForConditionalGeneration, blip)
+
+
+def load_tokenizer(name: str) -> BertTokenizer:
+    """BLIP's tokenizer, with [DEC] as the token that starts a caption.
+
+    A plain BERT vocabulary gets [DEC] and [ENC] added at its end, where BLIP has them.
+
+    Raises:
+        UserError: no tokenizer there. (`BertTokenizer(vocab_file=...)` would silently read
+            everything as [UNK]; only a folder with tokenizer.json is right.)
+    """
+    try:
+        tokenizer = BertTokenizer.from_pretrained(_folder(name))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot load a tokenizer from {name!r}: expected a folder with tokenizer.json or a "
+            f"hub name within reach ({_first_line(error)}); set model.tokenizer=FOLDER"
+        ) from error
+    tokenizer.add_special_tokens({"bos_token": "[DEC]"})
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[ENC]"]})
+    if tokenizer.tokenize("ankle")[0] == tokenizer.unk_token:
+        raise UserError(f"the tokenizer in {name!r} knows no words: tokenizer.json is missing")
+    return cast(BertTokenizer, tokenizer)
+
+
+def number_values(tokenizer: BertTokenizer) -> dict[int, int]:
+    """The integer of each token that is one as captions write it (5, not 05 or ⁵), by token id."""
+    return {
+        token_id: int(piece)
+        for piece, token_id in tokenizer.get_vocab().items()
+        if _is_digits(piece) and piece == str(int(piece))
+    }
+
+
+def number_ids(tokenizer: BertTokenizer) -> list[int]:
+    """Ids of all tokens that are a number or the continuation of one ("##2")."""
+    vocabulary = tokenizer.get_vocab().items()
+    return sorted(
+        token_id for piece, token_id in vocabulary if _is_digits(piece.removeprefix("##"))
+    )
+
+
+def _is_digits(piece: str) -> bool:
+    return piece.isascii() and piece.isdigit()
+
+
+def _folder(name: str) -> str:
+    return str(TINY) if name == "tiny" else Path(name).expanduser().as_posix()
+
+
+def _random_blip(
+    architecture: Mapping[str, Mapping[str, Any]],
+) -> BlipForConditionalGeneration:
+    # The class default of 1e-10 leaves a vision tower that never sees the image.
+    vision = {"initializer_range": 0.02, **architecture["vision"]}
+    config = BlipConfig(vision_config=vision, text_config=dict(architecture["text"]))
+    try:
+        return BlipForConditionalGeneration(config)
+    except ValueError as error:
+        raise UserError(f"model.architecture: {_first_line(error)}") from error
+
+
+def _check_architecture(
+    config: BlipConfig, architecture: Mapping[str, Mapping[str, Any]], weights: str
+) -> None:
+    for part, wanted in architecture.items():
+        settings = getattr(config, f"{part}_config")
+        for key, value in wanted.items():
+            found = getattr(settings, key, None)
+            if key == "initializer_range" or found == value:
+                continue
+            raise UserError(
+                f"BLIP weights {weights!r} have {part} {key} = {found}, expected "
+                f"{value}: use the model= group that fits them, or mend their config.json"
+            )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,161 @@
+"""What happens beside training: the best epoch's metrics, a line an epoch, sample pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+from PIL import Image
+
+from blippose.caption import ParsedCaption
+from blippose.data import PoseDataModule, Sample
+from blippose.drawing import contact_sheet, pose_tile
+from blippose.model import PoseCaptioner
+from blippose.pose import Pose
+
+MONITOR = "val/mae"
+_NUM_LOGGED = 6  # pictures an epoch in W&B
+
+
+@final
+class BestEpoch(Callback):
+    """Keeps every metric of the epoch that `best.ckpt` is of; travels in `last.ckpt`."""
+
+    def __init__(self) -> None:
+        self.epoch = -1
+        self.metrics: dict[str, float] = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Keep this epoch's metrics if it is the best so far, as ModelCheckpoint decides it."""
+        metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        if not self.metrics or _rank(metrics) < _rank(self.metrics):
+            self.epoch, self.metrics = trainer.current_epoch, metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"epoch": self.epoch, "metrics": self.metrics}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self.epoch, self.metrics = state_dict["epoch"], state_dict["metrics"]
+
+
+def _rank(metrics: dict[str, float]) -> float:
+    """NaN, of an epoch in which nothing parsed, is worst."""
+    return float(np.nan_to_num(metrics[MONITOR], nan=np.inf))
+
+
+@final
+class EpochLine(Callback):
+    """One line an epoch, on a terminal above the bars and in a log alone."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Take the time."""
+        self._started = time.monotonic()
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Print the epoch's loss and validation."""
+        values = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+        titles = {"train/loss": "loss", MONITOR: "val MAE px", "val/epe": "EPE px"}
+        parts += [f"{title} {values[key]:.3f}" for key, title in titles.items() if key in values]
+        shares = {"val/acc_1px": "@1 px", "val/acc_5px": "@5 px", "val/parse_rate": "parsed"}
+        parts += [f"{title} {values[key]:.3f}" for key, title in shares.items() if key in values]
+        print("  ".join([*parts, f"{time.monotonic() - self._started:.0f} s"]), flush=True)
+
+
+@final
+class Bars(RichProgressBar):
+    """A bar of training, and below it one of validation, which generates captions."""
+
+    @property
+    def validation_description(self) -> str:
+        """What takes so long."""
+        return "Validation: generating captions"
+
+    def get_metrics(self, trainer: Trainer, pl_module: Any) -> dict[str, Any]:
+        """The loss; the rest stands in the epoch's line."""
+        metrics = super().get_metrics(trainer, pl_module)
+        return {"loss": metrics["train/loss"]} if "train/loss" in metrics else {}
+
+
+@final
+class SamplePictures(Callback):
+    """Predicted and true skeletons of a few validation persons in W&B, after each validation."""
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Draw and send them."""
+        data = trainer.datamodule  # type: ignore[attr-defined]  set by fit(datamodule=...)
+        positions = spread(len(data.val_set), _NUM_LOGGED)
+        tiles, labels = compare(pl_module, data, positions)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("val/samples", tiles, caption=labels)
+
+
+def spread(num: int, wanted: int) -> list[int]:
+    """`wanted` positions, or fewer, evenly over `num`."""
+    return np.unique(np.linspace(0, num - 1, min(num, wanted)).round().astype(int)).tolist()
+
+
+def write_samples(
+    path: Path, captioner: PoseCaptioner, data: PoseDataModule, num: int = 12
+) -> None:
+    """A contact sheet of validation images with predicted and true skeletons."""
+    tiles, labels = compare(captioner, data, spread(len(data.val_set), num))
+    source = "synthetic people" if data.manifest["synthetic"] else "MPII"
+    sheet = contact_sheet(
+        tiles,
+        labels,
+        title="Validation images",
+        subtitle=f"{source}; MAE in input pixels of {captioner.frame.input_size}",
+    )
+    Image.fromarray(sheet).save(path)
+
+
+def compare(
+    captioner: PoseCaptioner, data: PoseDataModule, positions: Sequence[int]
+) -> tuple[list[UInt8[np.ndarray, "_ _ 3"]], list[str]]:
+    """Pictures and labels of validation persons: predicted and true skeletons, and their MAE."""
+    samples = [data.val_set[position] for position in positions]
+    batch = data.collator(samples)
+    was_training = captioner.training
+    captioner.eval()
+    with torch.no_grad():
+        captions = captioner.captions(batch["image"].to(captioner.device))
+    captioner.train(was_training)
+    parsed = captioner.parse(captions)
+    pairs = list(zip(samples, parsed, strict=True))
+    return [_tile(data, *pair) for pair in pairs], [_label(data, *pair) for pair in pairs]
+
+
+def _tile(
+    data: PoseDataModule, sample: Sample, parsed: ParsedCaption
+) -> UInt8[np.ndarray, "h w 3"]:
+    path = data.release_source.images / data.persons[sample.index].image_name
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    return pose_tile(pixels, Pose.of(sample.crop.to_img(parsed.pose.xy)), sample.pose_img)
+
+
+def _label(data: PoseDataModule, sample: Sample, parsed: ParsedCaption) -> str:
+    name = data.persons[sample.index].image_name
+    both = parsed.pose.valid & sample.pose_input.valid
+    if not both.any():
+        return f"{name}\nno joint parsed"
+    mae = np.abs(parsed.pose.xy - sample.pose_input.xy)[both].mean()
+    return f"{name}\nMAE {mae:.1f} px, {int(both.sum())} joints"

@@ -1,0 +1,133 @@
+"""The caption grammar: a pose as text, and back.
+
+    right ankle (120,310), right knee (118,250), ..., left wrist (201,160)
+
+Joints come in MPII id order, each with the integer bins of x and y in the model's input frame.
+With as many bins as the input has pixels (the default) a bin is a pixel. Knows nothing of
+tokenizers or models; any text whatever can be read, and what is wrong with it is data.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from blippose.pose import JOINTS, NUM_JOINTS, Pose
+
+# Every place where a joint is named, with its "(x,y)" where one follows. BLIP's decoded text has
+# spaces inside the brackets: "right ankle ( 120, 310 )". ASCII, as else the Turkish dotless i
+# would pass for an i.
+_NAMED = re.compile(
+    rf"\b({'|'.join(JOINTS)})\b(?:\s*\(\s*(-?[0-9]+)\s*,\s*(-?[0-9]+)\s*\))?",
+    re.IGNORECASE | re.ASCII,
+)
+_JOINT_IDS = {name: joint for joint, name in enumerate(JOINTS)}
+
+
+class Reason(StrEnum):
+    """Why a joint is missing from a caption."""
+
+    ABSENT = "absent"  # its name does not occur
+    NO_NUMBER = "no number"  # its name occurs, "(x,y)" does not follow
+    TWICE = "twice"  # named more than once: neither is believed
+    OUT_OF_RANGE = "out of range"  # a number that is not a bin
+
+
+@dataclass(frozen=True)
+class ParsedCaption:
+    """What a caption says: a pose in the input frame, and per joint why it is missing, or None."""
+
+    pose: Pose
+    reasons: tuple[Reason | None, ...]
+
+
+@dataclass(frozen=True)
+class CaptionFormat:
+    """The bins that stand in a caption.
+
+    Args:
+        input_size: side of the model's square input, px.
+        num_bins: how many integers cover that side; None means one bin a pixel.
+    """
+
+    input_size: int
+    num_bins: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.input_size < 1 or self.bins < 1:
+            raise ValueError(f"a caption needs at least one pixel and one bin, got {self}")
+
+    @property
+    def bins(self) -> int:
+        """Number of bins a side."""
+        return self.input_size if self.num_bins is None else self.num_bins
+
+    def quantize(self, xy_input: Float[np.ndarray, "*any 2"]) -> Int[np.ndarray, "*any 2"]:
+        """The bin of each coordinate; what lies outside the input goes to the nearest border bin.
+
+        Pixel centres are integers, so the input covers [-0.5, input_size - 0.5].
+        """
+        share = (np.asarray(xy_input, dtype=np.float64) + 0.5) / self.input_size
+        return np.clip(np.floor(share * self.bins), 0, self.bins - 1).astype(np.int64)
+
+    def dequantize(self, xy_bin: Int[np.ndarray, "*any 2"]) -> Float[np.ndarray, "*any 2"]:
+        """The centre of each bin in the input frame, px: within half a bin of what was written."""
+        return (np.asarray(xy_bin) + 0.5) * (self.input_size / self.bins) - 0.5
+
+    def encode(
+        self,
+        xy_input: Float[np.ndarray, "16 2"],
+        valid: Bool[np.ndarray, "16"] | None = None,
+    ) -> str:
+        """The caption of a pose in the input frame; joints that are not valid are left out.
+
+        Without `valid`, the valid joints are those with finite coordinates.
+        """
+        if valid is None:
+            valid = np.isfinite(xy_input).all(axis=-1)
+        xy_bin = self.quantize(np.where(valid[:, None], xy_input, 0.0))
+        return ", ".join(
+            f"{name} ({x},{y})"
+            for name, (x, y), written in zip(JOINTS, xy_bin, valid, strict=True)
+            if written
+        )
+
+    def decode(self, caption: str) -> ParsedCaption:
+        """The pose that a caption says, and why each missing joint is missing. Never raises.
+
+        >>> parsed = CaptionFormat(384).decode("right ankle ( 120, 310 ), right knee (999,1), hi")
+        >>> parsed.pose.xy[0]
+        array([120., 310.])
+        >>> [str(reason) for reason in parsed.reasons[:3]]
+        ['None', 'out of range', 'absent']
+        """
+        named: list[list[tuple[str | None, str | None]]] = [[] for _ in JOINTS]
+        for match in _NAMED.finditer(caption):
+            named[_JOINT_IDS[match[1].lower()]].append((match[2], match[3]))
+        xy = np.full((NUM_JOINTS, 2), np.nan)
+        reasons = []
+        for joint, places in enumerate(named):
+            reason = self._reason(places)
+            reasons.append(reason)
+            if reason is None:
+                xy[joint] = self.dequantize(np.array(places[0], dtype=np.int64))
+        return ParsedCaption(Pose.of(xy), tuple(reasons))
+
+    def _reason(self, places: list[tuple[str | None, str | None]]) -> Reason | None:
+        if not places:
+            return Reason.ABSENT
+        if len(places) > 1:
+            return Reason.TWICE
+        x, y = places[0]
+        if x is None or y is None:
+            return Reason.NO_NUMBER
+        return None if self._is_bin(x) and self._is_bin(y) else Reason.OUT_OF_RANGE
+
+    def _is_bin(self, number: str) -> bool:
+        # A length check first: Python refuses to read integers of thousands of digits.
+        digits = number.lstrip("0") or "0"
+        return len(digits) <= len(str(self.bins)) and 0 <= int(digits) < self.bins

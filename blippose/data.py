@@ -1,0 +1,374 @@
+"""MPII persons as batches: Dataset, sampler, collator and the LightningDataModule.
+
+A batch speaks the model's frame (`image`, `xy_input`, tokens) and carries what leads back to the
+user's (`xy_img`, `crop`). Knows nothing of the model beyond its tokenizer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypedDict
+
+import lightning as L  # noqa: N812  the field's own convention
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import BertTokenizer
+
+from blippose import mpii, split, synthetic
+from blippose.augmentation import Augmentation
+from blippose.caption import CaptionFormat
+from blippose.errors import UserError
+from blippose.geometry import Crop, Resize
+from blippose.loss import IGNORED
+from blippose.pose import Pose
+
+_AUGMENTATION_STREAM = 1  # keeps a sample's draws apart from the order's, (seed, epoch) alike
+
+
+class PoseBatch(TypedDict):
+    """What one step reads. Joints that are not annotated are NaN and not `valid`."""
+
+    image: UInt8[Tensor, "batch 3 size size"]  # RGB, as it came from the crop
+    input_ids: Int[Tensor, "batch length"]  # [DEC] caption [SEP] [PAD]...
+    attention_mask: Int[Tensor, "batch length"]
+    labels: Int[Tensor, "batch length"]  # input_ids, with -100 for [PAD]
+    xy_input: Float[Tensor, "batch 16 2"]
+    xy_img: Float[Tensor, "batch 16 2"]
+    valid: Bool[Tensor, "batch 16"]
+    crop: Float[Tensor, "batch 4"]  # left, top, width, height, in image pixels
+    head_size: Float[Tensor, "batch"]  # 0.6 x the head box's diagonal, image pixels
+    index: Int[Tensor, "batch"]  # of the person in the filtered release
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One person: the input's pixels, and the pose in both frames."""
+
+    image: UInt8[np.ndarray, "size size 3"]
+    pose_input: Pose
+    pose_img: Pose
+    crop: Crop
+    head_size: float
+    index: int
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """A release that blippose draws itself.
+
+    Args:
+        num_persons: persons that the default filter keeps.
+        seed: of everything that is drawn.
+    """
+
+    num_persons: int = 1500
+    seed: int = 0
+
+
+class PoseDataset(Dataset[Sample]):
+    """Persons of a release, decoded once, cropped and resized to the model's input.
+
+    An item is asked for by its position, or by (epoch, position) to have it augmented by that
+    epoch's draw. Pixels are kept in memory: `size`^2 x 3 bytes a person.
+    """
+
+    def __init__(
+        self,
+        persons: Sequence[mpii.Person],
+        indices: Sequence[int],
+        images: Path,
+        size: int,
+        resize: Resize,
+        crop: str,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.indices = indices
+        self.persons = [persons[index] for index in indices]
+        self.augmentation = augmentation
+        self.seed = seed
+        self._cut = partial(_cut, images=images, size=size, resize=resize, crop=crop)
+        self._pixels: list[tuple[UInt8[np.ndarray, "size size 3"], Crop]] = []
+
+    def decode(self, description: str) -> None:
+        """Read every image, on all cores.
+
+        Raises:
+            UserError: an image that cannot be decoded.
+        """
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+        with ThreadPoolExecutor(workers) as pool:
+            cut = pool.map(self._cut, self.persons)
+            self._pixels = list(track(cut, description, len(self.persons), transient=True))
+
+    def __len__(self) -> int:
+        return len(self.persons)
+
+    def __getitem__(self, item: int | tuple[int, int]) -> Sample:
+        epoch, position = item if isinstance(item, tuple) else (None, item)
+        person = self.persons[position]
+        image, crop = self._pixels[position] if self._pixels else self._cut(person)
+        pose = Pose.of(crop.to_input(person.pose.xy))
+        if self.augmentation is not None and epoch is not None:
+            key = (self.seed, epoch, self.indices[position], _AUGMENTATION_STREAM)
+            image, pose = self.augmentation(image, pose, np.random.default_rng(key))
+        index = self.indices[position]
+        return Sample(image, pose, person.pose, crop, person.head_size, index)
+
+
+def _cut(
+    person: mpii.Person, images: Path, size: int, resize: Resize, crop: str
+) -> tuple[UInt8[np.ndarray, "size size 3"], Crop]:
+    path = images / person.image_name
+    try:
+        with Image.open(path) as image:
+            rectangle = _crop_of(person, image.width, image.height, size, resize, crop)
+            return rectangle.cut(image), rectangle
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be decoded ({error}); copy the image again") from error
+
+
+def _crop_of(
+    person: mpii.Person, width: int, height: int, size: int, resize: Resize, crop: str
+) -> Crop:
+    if crop == "person" and person.center is not None and person.scale is not None:
+        return Crop.of_person(person.center, person.scale, size)
+    return Crop.of_image(width, height, size, resize)
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """(epoch, position) pairs in an order drawn from (seed, epoch); every rank gets its share."""
+
+    def __init__(self, num_samples: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.num_samples = num_samples
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_samples // self.world_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_samples)
+        # Every rank takes as many steps, or the others would wait for ever.
+        share = order[self.rank :: self.world_size][: len(self)]
+        return ((self.epoch, position) for position in share.tolist())
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Samples to a batch, with their captions as BLIP trains on them."""
+
+    tokenizer: BertTokenizer
+    caption_format: CaptionFormat
+
+    def __call__(self, samples: Sequence[Sample]) -> PoseBatch:
+        """The batch of `samples`, in their order."""
+        captions = [
+            self.caption_format.encode(sample.pose_input.xy, sample.pose_input.valid)
+            for sample in samples
+        ]
+        tokens = self.tokenizer(captions, padding=True, return_tensors="pt")
+        # `generate` starts from [DEC]; the tokenizer writes [CLS].
+        tokens.input_ids[:, 0] = self.tokenizer.bos_token_id
+        labels = tokens.input_ids.masked_fill(tokens.attention_mask == 0, IGNORED)
+        crops = [(s.crop.left, s.crop.top, s.crop.width, s.crop.height) for s in samples]
+        images = np.stack([sample.image for sample in samples])  # (B, S, S, 3)
+        return PoseBatch(
+            image=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+            input_ids=tokens.input_ids,
+            attention_mask=tokens.attention_mask,
+            labels=labels,
+            xy_input=_float(np.stack([s.pose_input.xy for s in samples])),
+            xy_img=_float(np.stack([s.pose_img.xy for s in samples])),
+            valid=torch.from_numpy(np.stack([s.pose_input.valid for s in samples])),
+            crop=torch.tensor(crops, dtype=torch.float32),
+            head_size=torch.tensor([s.head_size for s in samples], dtype=torch.float32),
+            index=torch.tensor([s.index for s in samples]),
+        )
+
+
+def _float(values: Float[np.ndarray, "..."]) -> Float[Tensor, "..."]:
+    return torch.from_numpy(values).float()
+
+
+class PoseDataModule(L.LightningDataModule):
+    """The filtered release, split, as batches.
+
+    Args:
+        tokenizer: BLIP's.
+        caption_format: also says the side of the input, px.
+        root: folder with the .mat and `images/`.
+        annotations: a .mat that lies elsewhere.
+        synthetic: what to draw into `root` when it is not there; None reads what is there.
+        reading: what "one person, all sixteen joints visible" means; see `mpii.READINGS`.
+        split: "video" keeps the frames of a video on one side, "random" is the study's.
+        train_fraction: share of the persons to train on.
+        split_seed: of the split's draw.
+        resize: how an image fills the square input.
+        crop: "full" image, or the "person" by MPII's objpos and scale.
+        batch_size: persons a step, and a process.
+        eval_batch_size: persons a validation step.
+        num_workers: loader processes; 0 reads in the training process, from memory.
+        augmentation: random views of training samples.
+        seed: of order and augmentation.
+    """
+
+    def __init__(
+        self,
+        tokenizer: BertTokenizer,
+        caption_format: CaptionFormat,
+        root: str,
+        annotations: str | None = None,
+        synthetic: Synthetic | None = None,
+        reading: str = "visible",
+        split: str = "video",
+        train_fraction: float = 0.8,
+        split_seed: int = 0,
+        resize: str = "stretch",
+        crop: str = "full",
+        batch_size: int = 16,
+        eval_batch_size: int = 64,
+        num_workers: int = 0,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if crop not in ("full", "person"):
+            raise UserError(f"data.crop={crop!r}: expected full or person")
+        self.collator = Collator(tokenizer, caption_format)
+        self.release_source = ReleaseSource(root, annotations, synthetic)
+        self.reading, self.split_kind = reading, split
+        self.train_fraction, self.split_seed = train_fraction, split_seed
+        self.resize, self.crop = _resize(resize), crop
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.num_workers, self.augmentation, self.seed = num_workers, augmentation, seed
+        self.persons: tuple[mpii.Person, ...] = ()
+        self.manifest: dict[str, Any] = {}
+
+    def prepare_data(self) -> None:
+        """Draw the synthetic release where it is asked for and missing."""
+        self.release_source.prepare()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read, filter, split and decode; a broken release stops here, before training."""
+        if self.persons:
+            return
+        release = self.release_source.read()
+        persons = mpii.select(release, self.reading)
+        if not persons:
+            raise UserError(
+                f"{release.path}: data.reading={self.reading} keeps no person; "
+                "`blippose data` shows what each filter keeps"
+            )
+        images = self.release_source.images
+        mpii.check_images(persons, images)
+        halves = split.split_persons(
+            persons, self.split_kind, self.train_fraction, self.split_seed
+        )
+        self.manifest = split.manifest(persons, halves, release, self.reading)
+        self.train_set = self._dataset(persons, halves.train, self.augmentation)
+        self.val_set = self._dataset(persons, halves.val, None)
+        self.train_set.decode("reading training images")
+        self.val_set.decode("reading validation images")
+        self.persons = persons
+
+    def _dataset(
+        self,
+        persons: Sequence[mpii.Person],
+        indices: Sequence[int],
+        augmentation: Augmentation | None,
+    ) -> PoseDataset:
+        return PoseDataset(
+            persons,
+            indices,
+            self.release_source.images,
+            self.collator.caption_format.input_size,
+            self.resize,
+            self.crop,
+            augmentation,
+            self.seed,
+        )
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Shuffled by (seed, epoch); a last short batch is kept."""
+        sampler = EpochSampler(len(self.train_set), self.seed, *self._rank())
+        return self._loader(self.train_set, self.batch_size, sampler)
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Every validation person once, none padded."""
+        rank, world_size = self._rank()
+        share = range(rank, len(self.val_set), world_size)
+        return self._loader(self.val_set, self.eval_batch_size, share)
+
+    def _rank(self) -> tuple[int, int]:
+        trainer = self.trainer
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+    def _loader(self, dataset: PoseDataset, batch_size: int, sampler: Any) -> DataLoader[Sample]:
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=self.collator,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def mean_pose(self) -> Float[np.ndarray, "16 2"]:
+        """Mean of the training poses in the input frame, px: what a blind model would say."""
+        poses = [self.train_set[i].pose_input.xy for i in range(len(self.train_set))]
+        mean: Float[np.ndarray, "16 2"] = np.nanmean(poses, axis=0)
+        return mean
+
+
+def _resize(name: str) -> Resize:
+    try:
+        return Resize(name)
+    except ValueError as error:
+        raise UserError(f"data.resize={name!r}: expected one of {', '.join(Resize)}") from error
+
+
+@dataclass(frozen=True)
+class ReleaseSource:
+    """Where a release lies, and how it comes there."""
+
+    root: str
+    annotations: str | None = None
+    synthetic: Synthetic | None = None
+
+    @property
+    def images(self) -> Path:
+        """The folder of images."""
+        return Path(self.root).expanduser() / "images"
+
+    def prepare(self) -> None:
+        """Draw the synthetic release where it is asked for and missing."""
+        if self.synthetic is not None and self.annotations is None:
+            root, spec = Path(self.root).expanduser(), self.synthetic
+            synthetic.write_release(root, spec.num_persons, spec.seed)
+
+    def read(self) -> mpii.Release:
+        """The release.
+
+        Raises:
+            UserError: it is missing or corrupt.
+        """
+        path = self.annotations or Path(self.root) / mpii.ANNOTATIONS
+        return mpii.read_release(Path(path).expanduser())

@@ -1,0 +1,380 @@
+"""Skeletons on images, and titled grids of such pictures; everything comes back as an array.
+
+Coordinates are pixels of the image that is drawn on, 0-based, the centre of the first pixel at 0;
+they may lie outside of it. Knows nothing of files, frames, captions or models.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from blippose.pose import JOINTS, SKELETON, Pose
+
+RGB = tuple[int, int, int]
+Point = tuple[float, float]
+
+_MAX_SUPERSAMPLING = 4
+_MAX_LAYER_SIDE = 4096  # px; a larger figure is smooth enough with less supersampling
+
+_PAPER: RGB = (255, 255, 255)
+_INK: RGB = (31, 35, 40)
+_FAINT_INK: RGB = (101, 109, 118)
+_MAT: RGB = (235, 237, 240)  # behind a tile that does not fill its square
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a skeleton looks.
+
+    Args:
+        right: colour of the person's right arm and leg.
+        left: colour of the left ones.
+        torso: colour of what has no side.
+        thickness: of limbs, in line widths.
+        dot: radius of joints, in line widths.
+        outline: dark rim, in line widths, that sets it off from any background.
+    """
+
+    right: RGB
+    left: RGB
+    torso: RGB
+    thickness: float = 1.0
+    dot: float = 0.95
+    outline: float = 0.35
+    outline_color: RGB = (16, 18, 22)
+
+    def color(self, *joints: int) -> RGB:
+        """The colour of a joint, or of the bone between two."""
+        sides = {JOINTS[joint].split()[0] for joint in joints}
+        if "right" in sides:
+            return self.right
+        return self.left if "left" in sides else self.torso
+
+
+# Orange and blue stay apart for colour-blind readers, which the usual green and red do not.
+PREDICTED = Style(right=(255, 140, 26), left=(46, 168, 255), torso=(222, 110, 255))
+TRUE = Style(
+    right=(255, 255, 255),
+    left=(255, 255, 255),
+    torso=(255, 255, 255),
+    thickness=0.6,
+    dot=0.6,
+    outline=0.3,
+)
+
+
+def draw_poses(
+    image: UInt8[np.ndarray, "h w 3"],
+    poses: Sequence[Pose],
+    style: Style = PREDICTED,
+    line_width: float | None = None,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A copy of `image` with a skeleton for each pose; joints that are not valid are left out.
+
+    Args:
+        image: RGB.
+        poses: in pixels of `image`.
+        style: colours and proportions.
+        line_width: px; None fits it to the image and the person.
+    """
+    canvas = Image.fromarray(image).copy()
+    for pose in poses:
+        width = fit_line_width(image.shape[:2], pose) if line_width is None else line_width
+        _draw_pose(canvas, pose, style, width)
+    return np.array(canvas)
+
+
+def draw_comparison(
+    image: UInt8[np.ndarray, "h w 3"], pred: Pose, target: Pose
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The predicted skeleton, and on top of it the true one, thin and white."""
+    width = fit_line_width(image.shape[:2], target if target.valid.any() else pred)
+    return draw_poses(draw_poses(image, [pred], PREDICTED, width), [target], TRUE, width)
+
+
+def fit_line_width(shape: tuple[int, int], pose: Pose) -> float:
+    """A line width, px, that suits an image of (height, width) and a person of that extent."""
+    of_image = 0.007 * math.sqrt(shape[0] * shape[1])
+    if pose.valid.sum() < 2:
+        return max(1.0, of_image)
+    extent = float(np.ptp(pose.xy[pose.valid], axis=0).max())
+    return max(1.0, min(of_image, 0.03 * extent))
+
+
+def pose_tile(
+    image: UInt8[np.ndarray, "h w 3"],
+    pred: Pose,
+    target: Pose | None = None,
+    size: int = 320,
+) -> UInt8[np.ndarray, "tile_h tile_w 3"]:
+    """`image` made `size` long on its longer side, with skeletons drawn at that resolution.
+
+    Args:
+        image: RGB.
+        pred: predicted, in pixels of `image`.
+        target: true, likewise; None draws the prediction alone.
+        size: px.
+    """
+    small = _fitted(Image.fromarray(image), size)
+    factor = np.array(small.size) / (image.shape[1], image.shape[0])
+    pred_tile = Pose.of((pred.xy + 0.5) * factor - 0.5)
+    if target is None:
+        return draw_poses(np.asarray(small), [pred_tile])
+    target_tile = Pose.of((target.xy + 0.5) * factor - 0.5)
+    return draw_comparison(np.asarray(small), pred_tile, target_tile)
+
+
+def contact_sheet(
+    tiles: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    labels: Sequence[str],
+    columns: int = 4,
+    tile_size: int = 320,
+    title: str = "",
+    subtitle: str = "",
+    true_drawn: bool = True,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A grid of tiles, each with its label below, under a title and a legend of the skeletons.
+
+    Args:
+        tiles: RGB; each is scaled to `tile_size` on its longer side, so make them that large.
+        labels: one a tile; a line break starts a second line.
+        columns: of the grid; fewer when there are fewer tiles.
+        tile_size: px.
+        title: in large type.
+        subtitle: one line below it.
+        true_drawn: whether the tiles hold true skeletons too, so that the legend says so.
+
+    Raises:
+        ValueError: not one label a tile.
+    """
+    if len(tiles) != len(labels):
+        raise ValueError(f"{len(tiles)} tiles and {len(labels)} labels: one a tile is needed")
+    layout = _Layout(max(1, min(columns, len(tiles))), tile_size)
+    pictures = [_fitted(Image.fromarray(tile), tile_size) for tile in tiles]
+    rows = [
+        _draw_row(layout, pictures[first : first + columns], labels[first : first + columns])
+        for first in range(0, len(tiles), columns)
+    ]
+    parts = [_draw_header(layout, title, subtitle, true_drawn), *rows]
+    width = max(part.width for part in parts)
+    sheet = Image.new("RGB", (width, sum(part.height for part in parts)), _PAPER)
+    y = 0
+    for part in parts:
+        sheet.paste(part, (0, y))
+        y += part.height
+    return np.array(sheet)
+
+
+def _fitted(image: Image.Image, size: int) -> Image.Image:
+    """The image with its longer side `size` px."""
+    scale = size / max(image.size)
+    fitted = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image if fitted == image.size else image.resize(fitted, Image.Resampling.LANCZOS)
+
+
+def _draw_pose(canvas: Image.Image, pose: Pose, style: Style, width: float) -> None:
+    """Draw on a supersampled layer just large enough, and lay it on the canvas."""
+    reach = math.ceil(width * (max(style.thickness / 2, style.dot) + style.outline)) + 1
+    box = _visible_box(pose, canvas.size, reach)
+    if box is None:
+        return
+    left, top, right, bottom = box
+    size = right - left, bottom - top
+    factor = max(1, min(_MAX_SUPERSAMPLING, _MAX_LAYER_SIDE // max(size)))
+    layer = Image.new("RGBA", (size[0] * factor, size[1] * factor), (*style.outline_color, 0))
+    xy_layer = (pose.xy + 0.5 - (left, top)) * factor
+    _draw_skeleton(layer, xy_layer, style, width * factor)
+    layer = layer.resize(size, Image.Resampling.BOX)
+    canvas.paste(layer, (left, top), layer)
+
+
+def _visible_box(
+    pose: Pose, size: tuple[int, int], reach: int
+) -> tuple[int, int, int, int] | None:
+    """The part of the image that the drawing touches, or None where it touches none."""
+    if not pose.valid.any():
+        return None
+    xy = pose.xy[pose.valid]
+    low = np.maximum(np.floor(xy.min(axis=0)) - reach, 0)
+    high = np.minimum(np.ceil(xy.max(axis=0)) + 1 + reach, size)
+    if (high <= low).any():
+        return None
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def _draw_skeleton(
+    layer: Image.Image, xy: Float[np.ndarray, "16 2"], style: Style, width: float
+) -> None:
+    draw = ImageDraw.Draw(layer)
+    rim = style.outline * width
+    # All rims first, so that none cuts through a limb that is already drawn.
+    for grown, rimmed in ((rim, True), (0.0, False)):
+        for a, b in SKELETON:
+            color = style.outline_color if rimmed else style.color(a, b)
+            _draw_limb(draw, xy[a], xy[b], style.thickness * width / 2 + grown, color)
+        for joint, point in enumerate(xy):
+            color = style.outline_color if rimmed else style.color(joint)
+            _draw_dot(draw, point, style.dot * width + grown, color)
+
+
+def _draw_limb(
+    draw: ImageDraw.ImageDraw,
+    start: Float[np.ndarray, "2"],
+    end: Float[np.ndarray, "2"],
+    radius: float,
+    color: RGB,
+) -> None:
+    segment = _clipped(start, end, draw.im.size, radius)
+    if segment is None:
+        return
+    start, end = segment
+    _draw_dot(draw, start, radius, color)
+    _draw_dot(draw, end, radius, color)
+    length = float(np.hypot(*(end - start)))
+    if length == 0:
+        return
+    side = np.array([start[1] - end[1], end[0] - start[0]]) * (radius / length)
+    corners = [start + side, end + side, end - side, start - side]
+    draw.polygon([(float(x), float(y)) for x, y in corners], fill=color)
+
+
+def _clipped(
+    start: Float[np.ndarray, "2"],
+    end: Float[np.ndarray, "2"],
+    size: tuple[int, int],
+    margin: float,
+) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]] | None:
+    """The part of a segment near the layer, or None. Pillow fails on far coordinates.
+
+    Source: Liang and Barsky, "A New Concept and Method for Line Clipping", 1984.
+    """
+    step = end - start
+    if not np.isfinite(step).all():
+        return None
+    low, high = -2 * margin, np.array(size) + 2 * margin
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bounds = np.sort([(low - start) / step, (high - start) / step], axis=0)
+    inside = (start >= low) & (start <= high)
+    bounds[:, step == 0] = np.where(inside, [[-np.inf], [np.inf]], np.nan)[:, step == 0]
+    enter, leave = max(0.0, bounds[0].max()), min(1.0, bounds[1].min())
+    if not enter <= leave:
+        return None
+    return start + enter * step, start + leave * step
+
+
+def _draw_dot(
+    draw: ImageDraw.ImageDraw, center: Float[np.ndarray, "2"], radius: float, color: RGB
+) -> None:
+    x, y = float(center[0]), float(center[1])
+    width, height = draw.im.size
+    # NaN, a joint that is not valid, fails every comparison.
+    if -radius <= x <= width + radius and -radius <= y <= height + radius:
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Measures of a sheet, px, all from the side of a tile."""
+
+    columns: int
+    tile: int
+
+    @property
+    def text_size(self) -> int:
+        return max(11, round(self.tile * 0.05))
+
+    @property
+    def title_size(self) -> int:
+        return round(self.text_size * 1.6)
+
+    @property
+    def line(self) -> int:
+        return round(self.text_size * 1.35)
+
+    @property
+    def gap(self) -> int:
+        return max(8, round(self.tile * 0.06))
+
+    @property
+    def width(self) -> int:
+        return self.gap + self.columns * (self.tile + self.gap)
+
+
+def _draw_row(
+    layout: _Layout, pictures: Sequence[Image.Image], labels: Sequence[str]
+) -> Image.Image:
+    """Pictures side by side, as high as the highest, their labels below."""
+    high = max(picture.height for picture in pictures)
+    num_lines = max(len(label.splitlines()) for label in labels)
+    below = round(layout.line * (num_lines + 0.3)) + layout.gap
+    row = Image.new("RGB", (layout.width, high + below), _PAPER)
+    draw, x = ImageDraw.Draw(row), layout.gap
+    for picture, label in zip(pictures, labels, strict=True):
+        draw.rectangle((x, 0, x + layout.tile - 1, high - 1), fill=_MAT)
+        inset = (layout.tile - picture.width) // 2, (high - picture.height) // 2
+        row.paste(picture, (x + inset[0], inset[1]))
+        for number, line in enumerate(label.splitlines()):
+            corner = x, high + round(layout.line * (number + 0.3))
+            color = _FAINT_INK if number else _INK
+            _draw_text(draw, corner, line, layout.text_size, color, layout.tile)
+        x += layout.tile + layout.gap
+    return row
+
+
+def _draw_header(layout: _Layout, title: str, subtitle: str, true_drawn: bool) -> Image.Image:
+    """Title, subtitle and legend; wider than the grid where the legend needs it."""
+    legend = _draw_legend(layout, true_drawn)
+    title_height = round(layout.title_size * 1.35) if title else 0
+    height = layout.gap + title_height + (layout.line if subtitle else 0)
+    width = max(layout.width, legend.width + layout.gap)
+    header = Image.new("RGB", (width, height + legend.height), _PAPER)
+    draw, room = ImageDraw.Draw(header), width - 2 * layout.gap
+    _draw_text(draw, (layout.gap, layout.gap), title, layout.title_size, _INK, room)
+    below = layout.gap, layout.gap + title_height
+    _draw_text(draw, below, subtitle, layout.text_size, _FAINT_INK, room)
+    header.paste(legend, (0, height))
+    return header
+
+
+def _draw_legend(layout: _Layout, true_drawn: bool) -> Image.Image:
+    """Swatches with their names, side by side in one line."""
+    size = layout.text_size
+    entries = [
+        ("predicted: right limbs", PREDICTED.right, PREDICTED),
+        ("left limbs", PREDICTED.left, PREDICTED),
+        ("torso, head", PREDICTED.torso, PREDICTED),
+        *([("true", TRUE.torso, TRUE)] if true_drawn else []),
+    ]
+    steps = [round(_font(size).getlength(name) + size * 4.4) for name, _, _ in entries]
+    legend = Image.new("RGB", (layout.gap + sum(steps), size * 3), _PAPER)
+    x, top = layout.gap, size * 0.8
+    for (name, color, style), step in zip(entries, steps, strict=True):
+        # A bone as the skeletons have it: ankle and knee are as good as any two joints.
+        xy = np.full((len(JOINTS), 2), np.nan)
+        xy[0], xy[1] = (x + size * 0.3, top + size * 0.6), (x + size * 2.1, top + size * 0.6)
+        _draw_pose(legend, Pose.of(xy), replace(style, right=color), size * 0.24)
+        _draw_text(ImageDraw.Draw(legend), (x + size * 2.8, top), name, size, _INK, math.inf)
+        x += step
+    return legend
+
+
+def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=size)
+
+
+def _draw_text(
+    draw: ImageDraw.ImageDraw, corner: Point, text: str, size: int, color: RGB, room: float
+) -> None:
+    """One line, cut with dots where it is wider than `room`."""
+    font = _font(size)
+    if draw.textlength(text, font) > room:
+        while text and draw.textlength(f"{text}...", font) > room:
+            text = text[:-1]
+        text = f"{text.rstrip()}..."
+    draw.text(corner, text, color, font)

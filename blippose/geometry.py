@@ -1,0 +1,100 @@
+"""Two frames and the map between them: the image, and the model's square input.
+
+`xy_img` are original image pixels, `xy_input` pixels of the input; both 0-based, x right, y down,
+the centre of the first pixel at 0. A `Crop` is the rectangle of the image that fills the input.
+Each map stands beside its inverse. Knows nothing of joints or captions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+# Outside of the image a crop shows CLIP's mean colour, which is 0 after normalisation.
+# Source: OPENAI_CLIP_MEAN x 255.
+PADDING_RGB = (123, 117, 104)
+_ROUNDING = 1e-6  # input pixels; a border that floating point moved is still whole
+
+
+class Resize(StrEnum):
+    """How an image fills the square input."""
+
+    STRETCH = "stretch"  # as BlipImageProcessor does: the aspect ratio is lost
+    LETTERBOX = "letterbox"  # the longer side fits, the rest is padding
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The rectangle of an image that fills the `size` x `size` input, in continuous image pixels.
+
+    The rectangle has its corner at (left, top), where the image's own corner is (0, 0) and the
+    centre of its first pixel (0.5, 0.5); it may reach beyond the image.
+    """
+
+    left: float
+    top: float
+    width: float
+    height: float
+    size: int
+
+    @staticmethod
+    def of_image(width: int, height: int, size: int, resize: Resize = Resize.STRETCH) -> Crop:
+        """The whole image."""
+        if resize is Resize.STRETCH:
+            return Crop(0.0, 0.0, float(width), float(height), size)
+        side = float(max(width, height))
+        return Crop((width - side) / 2, (height - side) / 2, side, side, size)
+
+    @staticmethod
+    def of_person(center_img: tuple[float, float], scale: float, size: int) -> Crop:
+        """A square of 200 x scale x 1.25 px round a person. Source: MPII's objpos and scale."""
+        side = 200.0 * scale * 1.25
+        x, y = center_img[0] + 0.5, center_img[1] + 0.5
+        return Crop(x - side / 2, y - side / 2, side, side, size)
+
+    def to_input(self, xy_img: Float[np.ndarray, "*any 2"]) -> Float[np.ndarray, "*any 2"]:
+        """Image pixels to input pixels."""
+        xy_input: Float[np.ndarray, "*any 2"]
+        xy_input = (np.asarray(xy_img) + 0.5 - self._corner) * self.size / self._extent - 0.5
+        return xy_input
+
+    def to_img(self, xy_input: Float[np.ndarray, "*any 2"]) -> Float[np.ndarray, "*any 2"]:
+        """Input pixels to image pixels."""
+        xy_img: Float[np.ndarray, "*any 2"]
+        xy_img = (np.asarray(xy_input) + 0.5) * self._extent / self.size + self._corner - 0.5
+        return xy_img
+
+    def cut(self, image: Image.Image) -> UInt8[np.ndarray, "size size 3"]:
+        """The input's pixels: PIL bicubic, as BlipImageProcessor's PIL backend.
+
+        Where the crop reaches beyond the image, an input pixel that the image does not fill
+        wholly is padding, so that every pixel lies exactly where `to_input` says.
+        """
+        rgb = image.convert("RGB")
+        per_pixel = self._extent / self.size  # image pixels an input pixel
+        first = (0 - self._corner) / per_pixel  # the image's borders in the input
+        last = (np.array(rgb.size) - self._corner) / per_pixel
+        x0, y0 = np.ceil(first - _ROUNDING).clip(0, self.size).astype(int).tolist()
+        x1, y1 = np.floor(last + _ROUNDING).clip(0, self.size).astype(int).tolist()
+        if x1 <= x0 or y1 <= y0:
+            return np.full((self.size, self.size, 3), PADDING_RGB, dtype=np.uint8)
+        borders = self._corner + np.array([[x0, y0], [x1, y1]]) * per_pixel
+        box = tuple(borders.clip(0, rgb.size).ravel().tolist())
+        part = rgb.resize((x1 - x0, y1 - y0), Image.Resampling.BICUBIC, box=box)
+        if part.size == (self.size, self.size):
+            return np.asarray(part)
+        canvas = Image.new("RGB", (self.size, self.size), PADDING_RGB)
+        canvas.paste(part, (x0, y0))
+        return np.asarray(canvas)
+
+    @property
+    def _corner(self) -> Float[np.ndarray, "2"]:
+        return np.array([self.left, self.top])
+
+    @property
+    def _extent(self) -> Float[np.ndarray, "2"]:
+        return np.array([self.width, self.height])

@@ -1,0 +1,294 @@
+"""The LightningModule: BLIP's caption loss to train on, free-running captions to be judged by.
+
+It speaks the input frame and tokens; image pixels enter only where metrics ask for them. Knows
+nothing of files, configs or run folders.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+import lightning as L  # noqa: N812  the field's own convention
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  torch's own convention
+from transformers import BertTokenizer, BlipForConditionalGeneration
+
+from blippose.blip import number_ids, number_values
+from blippose.caption import CaptionFormat, ParsedCaption
+from blippose.data import PoseBatch
+from blippose.decoding import ClipNormalization, InputFrame, caption_length, generate_free
+from blippose.errors import UserError
+from blippose.loss import IGNORED, SoftNumbers, caption_loss
+from blippose.metrics import PoseMetrics
+from blippose.pose import NUM_JOINTS
+
+_MASK_STREAM = 2  # keeps these draws apart from those of blippose.data
+
+
+@dataclass(frozen=True)
+class ReadbackMask:
+    """How many of the coordinates that the decoder reads back are hidden from it in training.
+
+    A model that cannot read the coordinates before must look at the image for each. Masking all
+    first and a part later learns to look earlier, and can be decoded in parallel.
+
+    Args:
+        first: share hidden at the start.
+        until: share of the training steps after which `then` holds.
+        then: share hidden afterwards. Half of the samples draw it uniformly between 0 and 1
+            instead when `spread` is set.
+        spread: see `then`.
+    """
+
+    first: float = 1.0
+    until: float = 0.5
+    then: float = 0.3
+    spread: bool = False
+
+    def share(self, progress: float) -> float:
+        """The share to hide at `progress`, the share of training done."""
+        return self.first if progress < self.until else self.then
+
+
+@final
+class PoseCaptioner(L.LightningModule):
+    """BLIP that captions a photo with its pose.
+
+    Args:
+        blip: the model, for inputs of `caption_format.input_size`.
+        tokenizer: its tokenizer.
+        caption_format: the grammar's bins.
+        optimizer: from parameters to an optimizer.
+        scheduler: from (optimizer, total steps) to a learning-rate schedule, stepped per batch.
+        readback_mask: coordinates to hide in training; None hides none, as the study.
+        number_sigma: width in bins of the Gaussian target on numbers; 0 trains on the plain loss.
+        fixed_weight: weight in the loss of the tokens that the grammar fixes; with the plain loss
+            it must be 1.
+        patch_weight: weight of an auxiliary loss: which patch holds each joint.
+        seed: of the hidden coordinates.
+        resize: how images fill the input; kept in checkpoints.
+        crop: what part of an image does; kept in checkpoints.
+    """
+
+    numbers: Tensor
+
+    def __init__(
+        self,
+        blip: BlipForConditionalGeneration,
+        tokenizer: BertTokenizer,
+        caption_format: CaptionFormat,
+        optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer],
+        scheduler: Callable[[torch.optim.Optimizer, int], Any] | None = None,
+        readback_mask: ReadbackMask | None = None,
+        number_sigma: float = 0.0,
+        fixed_weight: float = 1.0,
+        patch_weight: float = 0.0,
+        seed: int = 0,
+        resize: str = "stretch",
+        crop: str = "full",
+    ) -> None:
+        super().__init__()
+        self.blip, self.tokenizer, self.caption_format = blip, tokenizer, caption_format
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.readback_mask, self.patch_weight, self.seed = readback_mask, patch_weight, seed
+        # str: a StrEnum in a checkpoint could not be loaded weights_only.
+        self.frame = InputFrame(
+            caption_format.input_size, caption_format.num_bins, str(resize), str(crop)
+        )
+        self.caption_length = caption_length(tokenizer, caption_format)
+        _check_fit(blip, tokenizer, self.frame.input_size, self.caption_length)
+        self.caption_loss = self._caption_loss(number_sigma, fixed_weight)
+        width = blip.vision_model.config.hidden_size
+        self.patch_head = nn.Linear(width, NUM_JOINTS) if patch_weight else None
+        self.val_metrics, self.val_tf_metrics = PoseMetrics(), PoseMetrics()
+        self.normalization = ClipNormalization()
+        self.register_buffer("numbers", self._number_table(), persistent=False)  # (V,)
+
+    def _caption_loss(self, sigma: float, fixed_weight: float) -> Callable[..., Tensor]:
+        if sigma == 0:
+            if fixed_weight != 1:
+                raise UserError(f"fixed_weight={fixed_weight} needs number_sigma > 0")
+            return caption_loss
+        bins = self.caption_format.bins
+        values = {
+            token: value for token, value in number_values(self.tokenizer).items() if value < bins
+        }
+        if len(values) < bins:
+            raise UserError(
+                f"number_sigma={sigma} needs one token a number, but the tokenizer has only "
+                f"{len(values)} of 0 to {bins - 1}: set number_sigma=0 or fewer num_bins"
+            )
+        vocabulary_size = self.blip.text_decoder.config.vocab_size
+        return SoftNumbers(values, sigma, vocabulary_size, fixed_weight)
+
+    def _number_table(self) -> Bool[Tensor, "vocabulary"]:
+        table = torch.zeros(self.blip.text_decoder.config.vocab_size, dtype=torch.bool)
+        table[number_ids(self.tokenizer)] = True
+        return table
+
+    def pixel_values(
+        self, image: UInt8[Tensor, "batch 3 size size"]
+    ) -> Float[Tensor, "batch 3 size size"]:
+        """The image as BLIP wants it: from 0..1, normalised by CLIP's mean and deviation."""
+        normalized: Tensor = self.normalization(image)
+        return normalized
+
+    def training_step(self, batch: PoseBatch, batch_idx: int) -> Float[Tensor, ""]:
+        """The caption loss of a batch."""
+        output = self.blip(
+            pixel_values=self.pixel_values(batch["image"]),
+            input_ids=self._hide(batch["input_ids"]),
+            attention_mask=batch["attention_mask"],
+        )
+        loss = self.caption_loss(output.logits, batch["labels"])
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
+        if self.patch_head is None:
+            return loss
+        patch_loss = self._patch_loss(output.last_hidden_state, batch)
+        self.log("train/patch_loss", patch_loss, batch_size=len(batch["image"]))
+        return loss + self.patch_weight * patch_loss
+
+    def _hide(self, input_ids: Int[Tensor, "batch length"]) -> Int[Tensor, "batch length"]:
+        """Coordinates that the decoder would read back, replaced by [MASK]."""
+        if self.readback_mask is None:
+            return input_ids
+        # The draw belongs to the step, not to what was drawn before: a resumed run repeats it.
+        key = (self.seed, self.global_step, self.global_rank, _MASK_STREAM)
+        draw = np.random.default_rng(key)
+        progress = self.global_step / max(1, int(self.trainer.estimated_stepping_batches))
+        share = np.full(len(input_ids), self.readback_mask.share(progress))
+        if self.readback_mask.spread and progress >= self.readback_mask.until:
+            uniform = draw.random(len(input_ids)) < 0.5
+            share = np.where(uniform, draw.random(len(input_ids)), share)
+        hidden = torch.from_numpy(draw.random(input_ids.shape) < share[:, None])
+        hidden = hidden.to(input_ids.device) & self.numbers[input_ids]
+        return input_ids.masked_fill(hidden, self.tokenizer.mask_token_id)
+
+    def _patch_loss(
+        self, hidden: Float[Tensor, "batch token width"], batch: PoseBatch
+    ) -> Float[Tensor, ""]:
+        """Cross entropy over the patches of the one that holds each joint."""
+        assert self.patch_head is not None
+        logits = self.patch_head(hidden[:, 1:]).transpose(1, 2)  # (B, 16, P), without [CLS]
+        grid = math.isqrt(logits.shape[-1])
+        patch_xy = (batch["xy_input"] + 0.5) * grid / self.frame.input_size
+        column, row = patch_xy.nan_to_num().floor().long().clamp(0, grid - 1).unbind(-1)
+        target = torch.where(batch["valid"], row * grid + column, IGNORED)  # (B, 16)
+        return F.cross_entropy(logits.flatten(0, 1).float(), target.flatten())
+
+    @torch.no_grad()
+    def captions(self, image: UInt8[Tensor, "batch 3 size size"]) -> list[str]:
+        """Free-running captions of inputs."""
+        pixel_values = self.pixel_values(image)
+        return generate_free(self.blip, self.tokenizer, pixel_values, self.caption_length)
+
+    def parse(self, captions: list[str]) -> list[ParsedCaption]:
+        """The poses that captions say, in the input frame."""
+        return [self.caption_format.decode(caption) for caption in captions]
+
+    def validation_step(self, batch: PoseBatch, batch_idx: int) -> None:
+        """Captions read by the model itself (`val/`), and beside the true ones (`val_tf/`)."""
+        output = self.blip(
+            pixel_values=self.pixel_values(batch["image"]),
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+        )
+        loss = caption_loss(output.logits, batch["labels"])
+        self.log("val/loss", loss, batch_size=len(batch["image"]), sync_dist=True)
+        self._measure(self.val_metrics, self.captions(batch["image"]), batch)
+        self._measure(self.val_tf_metrics, self._teacher_forced(output.logits, batch), batch)
+
+    def _teacher_forced(
+        self, logits: Float[Tensor, "batch length vocabulary"], batch: PoseBatch
+    ) -> list[str]:
+        """What the model says of each next token when it is shown the true ones before it."""
+        pad = self.tokenizer.pad_token_id
+        said = logits[:, :-1].argmax(-1).masked_fill(batch["labels"][:, 1:] == IGNORED, pad)
+        return self.tokenizer.batch_decode(said, skip_special_tokens=True)
+
+    def _measure(self, metrics: PoseMetrics, captions: list[str], batch: PoseBatch) -> None:
+        poses = np.stack([parsed.pose.xy for parsed in self.parse(captions)])
+        preds_input = torch.from_numpy(poses).to(batch["xy_input"])  # (B, 16, 2)
+        metrics.update(
+            preds_input=preds_input,
+            target_input=batch["xy_input"],
+            valid=batch["valid"],
+            preds_img=to_img(preds_input, batch["crop"], self.frame.input_size),
+            target_img=batch["xy_img"],
+            head_size=batch["head_size"],
+        )
+
+    def set_mean_pose(self, mean_pose: Float[Tensor, "16 2"]) -> None:
+        """Say what `mae_all` takes for a missing joint: the mean training pose, input pixels."""
+        for metrics in (self.val_metrics, self.val_tf_metrics):
+            metrics.mean_pose = mean_pose
+
+    def on_validation_start(self) -> None:
+        """Bring the mean pose to where the batches are."""
+        for metrics in (self.val_metrics, self.val_tf_metrics):
+            metrics.mean_pose = metrics.mean_pose.to(self.device)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log every metric of both ways of reading."""
+        for name, metrics in (("val", self.val_metrics), ("val_tf", self.val_tf_metrics)):
+            values = {f"{name}/{key}": value.float() for key, value in metrics.compute().items()}
+            self.log_dict(values, sync_dist=False)
+            metrics.reset()
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over what is trained, and its schedule by steps."""
+        optimizer = self.optimizer(filter(lambda p: p.requires_grad, self.parameters()))
+        if self.scheduler is None:
+            return optimizer
+        schedule = self.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is needed to load and to read the model without its run, plain data only."""
+        checkpoint["blippose"] = {
+            "frame": asdict(self.frame),
+            "blip_config": self.blip.config.to_json_string(use_diff=False),
+            "tokenizer": self.tokenizer.backend_tokenizer.to_str(),
+        }
+
+
+def to_img(
+    xy_input: Float[Tensor, "batch joint 2"], crop: Float[Tensor, "batch 4"], size: int
+) -> Float[Tensor, "batch joint 2"]:
+    """Input pixels to image pixels, as `Crop.to_img`, for a batch of crops."""
+    corner, extent = crop[:, None, :2], crop[:, None, 2:]
+    return (xy_input + 0.5) * extent / size + corner - 0.5
+
+
+def _check_fit(
+    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer, input_size: int, length: int
+) -> None:
+    """BLIP, tokenizer and captions belong together, or captions would start or end wrongly."""
+    text, vision = blip.text_decoder.config, blip.vision_model.config
+    checks = (
+        ("image_size", vision.image_size, input_size),
+        ("vocab_size", text.vocab_size, max(text.vocab_size, len(tokenizer))),
+        ("bos_token_id", text.bos_token_id, tokenizer.bos_token_id),
+        ("sep_token_id", text.sep_token_id, tokenizer.sep_token_id),
+        ("pad_token_id", text.pad_token_id, tokenizer.pad_token_id),
+        (
+            "max_position_embeddings",
+            text.max_position_embeddings,
+            max(text.max_position_embeddings, length),
+        ),
+    )
+    for name, found, wanted in checks:
+        if found != wanted:
+            raise UserError(
+                f"BLIP has {name} = {found}, its tokenizer and captions need {wanted}: "
+                "use the model= group that fits them"
+            )

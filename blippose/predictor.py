@@ -1,0 +1,275 @@
+"""The public Python API: a model and the user's own images in, poses in their pixels out.
+
+    predictor = PosePredictor.from_run("runs/demo")
+    [prediction] = predictor([image])  # image: uint8, (height, width, 3), RGB
+    prediction.pose.xy  # (16, 2), pixels of that image
+
+The model speaks its own frame, the predictor the user's. Knows nothing of files of images.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, final
+
+import numpy as np
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
+
+from blippose.blip import TINY, load_blip, load_tokenizer
+from blippose.caption import CaptionFormat, Reason
+from blippose.decoding import ClipNormalization, InputFrame, caption_length, generate_free
+from blippose.errors import UserError
+from blippose.geometry import Crop, Resize
+from blippose.pose import Pose
+
+BEST_CHECKPOINT = "best.ckpt"
+FRAME_FILE = "blippose.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the model says of one image.
+
+    Args:
+        pose: in original image pixels, 0-based.
+        pose_input: in pixels of the model's square input.
+        caption: the text that the model wrote.
+        reasons: per joint why it is missing, or None.
+        crop: the part of the image that the model saw.
+    """
+
+    pose: Pose
+    pose_input: Pose
+    caption: str
+    reasons: tuple[Reason | None, ...]
+    crop: Crop
+
+
+@final
+class PosePredictor:
+    """Poses of images of any size.
+
+    Args:
+        blip: the model.
+        tokenizer: the model's.
+        frame: of the coordinates in its captions.
+        source: what was loaded, for people to read.
+        device: where to run, as torch names it.
+        batch_size: images that the model sees at once.
+    """
+
+    def __init__(
+        self,
+        blip: BlipForConditionalGeneration,
+        tokenizer: BertTokenizer,
+        frame: InputFrame,
+        source: str,
+        device: str = "cpu",
+        batch_size: int = 16,
+    ) -> None:
+        self.device = _device(device)
+        self.blip = blip.to(self.device).eval()
+        self.tokenizer, self.frame, self.source = tokenizer, frame, source
+        self.batch_size = batch_size
+        self.caption_format = CaptionFormat(frame.input_size, frame.num_bins)
+        self._max_length = caption_length(tokenizer, self.caption_format)
+        self._normalization = ClipNormalization().to(self.device)
+
+    @staticmethod
+    def from_checkpoint(path: str | Path, device: str = "cpu") -> PosePredictor:
+        """The model in a checkpoint that blippose wrote.
+
+        Raises:
+            UserError: there is no such file, it is damaged, or another program's.
+        """
+        path = Path(path).expanduser()
+        checkpoint = _load_checkpoint(path)
+        try:
+            record = checkpoint["blippose"]
+            frame = _frame(record["frame"])
+            blip = BlipForConditionalGeneration(
+                BlipConfig.from_dict(json.loads(record["blip_config"]))
+            )
+            blip.load_state_dict(_blip_weights(checkpoint["state_dict"]))
+            tokenizer = _tokenizer(record["tokenizer"])
+        # What another program put there can fail in any of these steps, in any way.
+        except Exception as error:
+            raise UserError(
+                f"{path}: not a checkpoint of blippose ({_first_line(error)}); name one that "
+                "`blippose train` wrote, such as RUN/best.ckpt"
+            ) from error
+        return PosePredictor(blip, tokenizer, frame, str(path), device)
+
+    @staticmethod
+    def from_run(folder: str | Path, device: str = "cpu") -> PosePredictor:
+        """The best model of a run.
+
+        Raises:
+            UserError: the folder is missing, holds no best checkpoint, or a broken one.
+        """
+        folder = Path(folder).expanduser()
+        if not folder.is_dir():
+            raise UserError(f"run={folder}: no such folder; `blippose train` makes run folders")
+        path = folder / BEST_CHECKPOINT
+        if not path.is_file():
+            raise UserError(
+                f"run={folder}: holds no {BEST_CHECKPOINT}; the run has not finished its first "
+                "validation: start its `blippose train` command again"
+            )
+        return PosePredictor.from_checkpoint(path, device)
+
+    @staticmethod
+    def from_pretrained(name: str | Path = "tiny", device: str = "cpu") -> PosePredictor:
+        """A model in Hugging Face format: the shipped "tiny" one, a folder, or a hub name.
+
+        Its `blippose.json` says the frame of its coordinates, {"frame": {"input_size",
+        "num_bins", "resize", "crop"}}; without one, captions are taken to be in pixels of the
+        input, into which the whole image is stretched.
+
+        Raises:
+            UserError: it cannot be loaded, or its frame does not fit the model.
+        """
+        source = str(Path(name).expanduser()) if isinstance(name, Path) else name
+        blip, tokenizer = load_blip(source), load_tokenizer(source)
+        size = blip.config.vision_config.image_size
+        path = _frame_file(str(TINY) if source == "tiny" else source)
+        frame = InputFrame(size, None, "stretch", "full") if path is None else _read_frame(path)
+        if frame.input_size != size:
+            raise UserError(
+                f"{path}: says an input of {frame.input_size} px, but the model's is {size} px; "
+                "export the model again"
+            )
+        return PosePredictor(blip, tokenizer, frame, source, device)
+
+    def __call__(
+        self,
+        images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+        crops: Sequence[Crop] | None = None,
+    ) -> list[Prediction]:
+        """A prediction for each image, in their order.
+
+        Args:
+            images: RGB, of any sizes.
+            crops: the part of each image to look at; None looks at the whole image, as the model
+                was trained to (a model of person crops sees it in its square with padding).
+        """
+        if crops is None:
+            crops = [self.whole(image) for image in images]
+        predictions: list[Prediction] = []
+        for first in range(0, len(images), self.batch_size):
+            part = slice(first, first + self.batch_size)
+            captions = self._captions(images[part], crops[part])
+            predictions += map(self._prediction, captions, crops[part])
+        return predictions
+
+    def whole(self, image: UInt8[np.ndarray, "h w 3"]) -> Crop:
+        """The crop that holds the whole image, resized as the model was trained."""
+        # Person crops keep the aspect ratio, so stretching would show what was never trained on.
+        is_person = self.frame.crop == "person"
+        resize = Resize.LETTERBOX if is_person else Resize(self.frame.resize)
+        return Crop.of_image(image.shape[1], image.shape[0], self.frame.input_size, resize)
+
+    def _captions(
+        self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], crops: Sequence[Crop]
+    ) -> list[str]:
+        cut = [
+            crop.cut(Image.fromarray(image)) for image, crop in zip(images, crops, strict=True)
+        ]
+        pixels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).to(self.device)  # (B,3,S,S)
+        pixel_values: Float[Tensor, "batch 3 size size"] = self._normalization(pixels)
+        return generate_free(self.blip, self.tokenizer, pixel_values, self._max_length)
+
+    def _prediction(self, caption: str, crop: Crop) -> Prediction:
+        parsed = self.caption_format.decode(caption)
+        pose = Pose.of(crop.to_img(parsed.pose.xy))
+        return Prediction(pose, parsed.pose, caption, parsed.reasons, crop)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"device={name}: not available here ({_first_line(error)}); use device=cpu"
+        ) from error
+    return device
+
+
+def _load_checkpoint(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; `blippose train` writes RUN/best.ckpt")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    # A damaged pickle can raise almost anything.
+    except Exception as error:
+        raise UserError(
+            f"{path}: cannot be read as a checkpoint; it is damaged or cut short "
+            f"({_first_line(error)}): copy it again, or train again"
+        ) from error
+    if not isinstance(checkpoint, dict) or not {"blippose", "state_dict"} <= checkpoint.keys():
+        raise UserError(
+            f"{path}: not a checkpoint of blippose (it has no record of its frame and "
+            "tokenizer); name one that `blippose train` wrote, such as RUN/best.ckpt"
+        )
+    return checkpoint
+
+
+def _blip_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The model's own weights, without heads that only training needs."""
+    return {
+        key.removeprefix("blip."): weight
+        for key, weight in state_dict.items()
+        if key.startswith("blip.")
+    }
+
+
+def _tokenizer(serialized: str) -> BertTokenizer:
+    # Only a folder gives BertTokenizer its special tokens right; see blip.load_tokenizer.
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "tokenizer.json").write_text(serialized, encoding="utf-8")
+        return load_tokenizer(folder)
+
+
+def _frame_file(name: str) -> Path | None:
+    """The frame's file in a local folder, or beside the weights on the hub; None without one."""
+    if Path(name).expanduser().is_dir():
+        path = Path(name).expanduser() / FRAME_FILE
+        return path if path.is_file() else None
+    try:
+        return Path(hf_hub_download(name, FRAME_FILE))
+    except EntryNotFoundError:
+        return None
+
+
+def _read_frame(path: Path) -> InputFrame:
+    try:
+        return _frame(json.loads(path.read_text(encoding="utf-8"))["frame"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({_first_line(error)}); expected "
+            '{"frame": {"input_size": 384, "num_bins": null, "resize": "stretch", "crop": "full"}}'
+        ) from error
+
+
+def _frame(record: Mapping[str, Any]) -> InputFrame:
+    frame = InputFrame(**record)
+    Resize(frame.resize)
+    if frame.crop not in ("full", "person"):
+        raise ValueError(f"crop {frame.crop!r} is neither full nor person")
+    CaptionFormat(frame.input_size, frame.num_bins)
+    return frame
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,242 @@
+"""A run folder: what was asked, how far it came, what came out. One JSON file, written whole.
+
+    runs/demo/run.json      state, config and its hash, results, versions, W&B id, traceback
+    runs/demo/config.yaml   the config again, for readers
+    runs/demo/best.ckpt     weights of the best epoch
+    runs/demo/last.ckpt     everything, to go on from; removed when the run is done
+
+Knows nothing of models or of how training is done, and must answer without torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from blippose.errors import UserError
+
+RECORD, BEST, LAST = "run.json", "best.ckpt", "last.ckpt"
+
+# Keys that do not change what comes out. A name ending in a dot stands for all below it.
+_NOT_IDENTITY = (
+    "name",
+    "runs",
+    "debug",
+    "keep_last",
+    "logger",
+    "logger.",
+    "data.num_workers",
+    "trainer.enable_progress_bar",
+)
+_PACKAGES = ("blippose", "torch", "lightning", "transformers", "torchmetrics", "numpy", "pillow")
+
+
+class State(StrEnum):
+    """How far a run came."""
+
+    RUNNING = "running"  # or cut off: nothing tells them apart from outside
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass
+class Run:
+    """A run folder and what its run.json says."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @staticmethod
+    def open(folder: Path, config: Mapping[str, Any]) -> Run:
+        """The run of `config` in `folder`: the one that is there, or a new one, not yet written.
+
+        Raises:
+            UserError: the folder holds a run of another config, or run.json cannot be read.
+        """
+        record = _read(folder / RECORD)
+        if record is None:
+            return Run(folder, {"state": None, "config": dict(config)})
+        if record["config_hash"] != config_hash(config):
+            changes = "; ".join(difference(record["config"], config))
+            raise UserError(
+                f"{folder} holds a run of another config ({changes}): choose another name=, "
+                "or remove that folder"
+            )
+        return Run(folder, {**record, "config": dict(config)})
+
+    @staticmethod
+    def read(folder: Path) -> Run:
+        """The run that is in `folder`.
+
+        Raises:
+            UserError: there is none.
+        """
+        record = _read(folder / RECORD)
+        if record is None:
+            raise UserError(f"{folder}: no run there; expected a run folder with {RECORD}")
+        return Run(folder, record)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it ran to its end."""
+        return bool(self.record["state"] == State.DONE)
+
+    @property
+    def resume_from(self) -> Path | None:
+        """The checkpoint to go on from, of a run that was cut off or failed."""
+        last = self.folder / LAST
+        return last if last.is_file() and not self.is_done else None
+
+    @property
+    def identity(self) -> str:
+        """Eight characters that stay the same when this run is resumed, here or elsewhere."""
+        key = f"{self.folder.parent.name}/{self.folder.name} {config_hash(self.record['config'])}"
+        return hashlib.sha256(key.encode()).hexdigest()[:8]
+
+    def start(self) -> None:
+        """Say that it runs. The first sight of the folder, so it also says if it is not writable.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        config = self.record["config"]
+        self.record |= {
+            "state": State.RUNNING,
+            "config_hash": config_hash(config),
+            "versions": versions(),
+            "traceback": None,
+        }
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._write()
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot be written ({error.strerror})") from error
+
+    def note(self, **facts: Any) -> None:
+        """Add to the record, and write it."""
+        self.record |= facts
+        self._write()
+
+    def finish(self, results: Mapping[str, Any], keep_last: bool) -> None:
+        """Say that it is done, with what came out; then last.ckpt may go."""
+        self.note(state=State.DONE, results=dict(results))
+        if not keep_last:
+            (self.folder / LAST).unlink(missing_ok=True)
+
+    def fail(self, error: BaseException) -> None:
+        """Keep the traceback of what ended it."""
+        self.note(state=State.FAILED, traceback="".join(traceback.format_exception(error)))
+
+    def _write(self) -> None:
+        partial = self.folder / f".{RECORD}.{os.getpid()}"
+        partial.write_text(json.dumps(_plain(self.record), indent=1, allow_nan=False) + "\n")
+        partial.replace(self.folder / RECORD)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads(path.read_text())
+        record["state"], record["config"], record["config_hash"]  # noqa: B018  present or KeyError
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: cannot be read as a run ({type(error).__name__}); remove that folder"
+        ) from error
+    return dict(record)
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """sha256 of what decides the outcome in `config`."""
+    canonical = json.dumps(identity(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys and values that decide the outcome.
+
+    >>> identity({"name": "a", "data": {"batch_size": 2, "num_workers": 4}})
+    {'data.batch_size': 2}
+    """
+    return {key: value for key, value in flatten(config) if not _is_free(key)}
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What changed between two configs, of what decides the outcome.
+
+    >>> difference({"data": {"batch_size": 2}, "seed": 0}, {"data": {"batch_size": 4}, "seed": 0})
+    ['data.batch_size: 2 -> 4']
+    """
+    before, after = identity(old), identity(new)
+    absent = "(absent)"
+    return [
+        f"{key}: {before.get(key, absent)} -> {after.get(key, absent)}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key, absent) != after.get(key, absent)
+    ]
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys with their values; an empty mapping is a value."""
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _is_free(key: str) -> bool:
+    return any(
+        key.startswith(free) if free.endswith(".") else key == free for free in _NOT_IDENTITY
+    )
+
+
+def versions() -> dict[str, str | None]:
+    """What the run is made with: packages, Python, platform, and the commit in a checkout."""
+    packages = {name: _package_version(name) for name in _PACKAGES}
+    python = {"python": platform.python_version(), "platform": platform.platform()}
+    return {**packages, **python, "commit": _commit()}
+
+
+def _package_version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with a + for changes; None in an installed package."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    describe = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+    try:
+        described = subprocess.run(
+            describe, cwd=root, capture_output=True, text=True, check=False, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return described.stdout.strip() or None
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: it becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

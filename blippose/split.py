@@ -1,0 +1,189 @@
+"""Training and validation: which persons learn and which judge, and the record of it.
+
+Two kinds: `random` draws persons, as the study did; `video` keeps all frames of one YouTube video
+on one side. Knows nothing of images or of how a person was read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blippose.errors import UserError
+from blippose.mpii import Person, Release
+
+KINDS = ("random", "video")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices into the persons, ascending; every person is on exactly one side."""
+
+    train: tuple[int, ...]
+    val: tuple[int, ...]
+    kind: str
+    seed: int
+    fraction: float  # of the persons that train should get
+
+
+def split_persons(
+    persons: Sequence[Person], kind: str = "random", fraction: float = 0.8, seed: int = 0
+) -> Split:
+    """The split of `persons` by the name of its kind.
+
+    Raises:
+        UserError: an unknown kind, a fraction outside (0, 1), or one side would be empty.
+    """
+    if kind == "random":
+        return split_random(len(persons), fraction, seed)
+    if kind == "video":
+        return split_video([person.video for person in persons], fraction, seed)
+    raise UserError(f"split={kind}: no such split; choose one of {', '.join(KINDS)}")
+
+
+def split_random(num_persons: int, fraction: float = 0.8, seed: int = 0) -> Split:
+    """`int(fraction * num_persons)` persons for training, drawn one by one.
+
+    >>> split = split_random(1463, fraction=0.8, seed=0)
+    >>> len(split.train), len(split.val)
+    (1170, 293)
+
+    Raises:
+        UserError: a fraction outside (0, 1), or one side would be empty.
+    """
+    num_train = _num_train(num_persons, fraction)
+    order = np.random.default_rng(seed).permutation(num_persons)
+    return _split(order[:num_train].tolist(), num_persons, "random", fraction, seed)
+
+
+def split_video(videos: Sequence[int | None], fraction: float = 0.8, seed: int = 0) -> Split:
+    """Whole videos for training, whose sizes sum as near to the random split's as they can.
+
+    Of two sums equally near, the smaller. `videos` has one id a person; None is a video of its
+    own. Videos come in an order drawn from `seed`, and each is taken unless what is left could
+    then no longer be filled exactly.
+
+    Raises:
+        UserError: a fraction outside (0, 1), or fewer than two videos.
+    """
+    num_train = _num_train(len(videos), fraction)
+    groups = _groups(videos)
+    if len(groups) < 2:
+        raise UserError(
+            f"split=video: all {len(videos)} persons come from one video, so that one side would "
+            "be empty; expected two videos or more (split=random takes any)"
+        )
+    order = np.random.default_rng(seed).permutation(len(groups))
+    train = _fill([groups[i] for i in order.tolist()], num_train)
+    return _split(train, len(videos), "video", fraction, seed)
+
+
+def shared_video_count(split: Split, videos: Sequence[int | None]) -> int:
+    """How many validation persons have a frame of the same video in training; unknown: none."""
+    train = {videos[i] for i in split.train} - {None}
+    return sum(videos[i] in train for i in split.val)
+
+
+def manifest(
+    persons: Sequence[Person], split: Split, release: Release, reading: str
+) -> dict[str, Any]:
+    """The split as plain JSON data, without paths, and the `hash` of all the rest.
+
+    The hash is the sha256 of the rest as JSON with sorted keys and without spaces, in ASCII: the
+    same on every platform, and another as soon as one person changes sides.
+    """
+    record: dict[str, Any] = {
+        "kind": split.kind,
+        "seed": split.seed,
+        "fraction": split.fraction,
+        "reading": reading,
+        "annotations_sha256": release.sha256,
+        "synthetic": release.synthetic,
+        "train": _entries(persons[i] for i in split.train),
+        "val": _entries(persons[i] for i in split.val),
+    }
+    canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    return {**record, "hash": hashlib.sha256(canonical.encode("ascii")).hexdigest()}
+
+
+def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """Writes `manifest` as JSON, whole or not at all: readers never see half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_fraction(fraction: float) -> None:
+    """Refuses a share of training persons outside (0, 1).
+
+    Raises:
+        UserError: it is outside.
+    """
+    if not 0 < fraction < 1:
+        raise UserError(f"fraction={fraction}: expected more than 0 and less than 1, such as 0.8")
+
+
+def _num_train(num_persons: int, fraction: float) -> int:
+    check_fraction(fraction)
+    num_train = int(fraction * num_persons)
+    if num_train in (0, num_persons):
+        raise UserError(
+            f"a split of {num_persons} persons at fraction={fraction} leaves one side empty; "
+            "choose another fraction, or a reading that keeps more persons"
+        )
+    return num_train
+
+
+def _split(train: Iterable[int], num_persons: int, kind: str, fraction: float, seed: int) -> Split:
+    chosen = set(train)
+    val = tuple(i for i in range(num_persons) if i not in chosen)
+    return Split(tuple(sorted(chosen)), val, kind, seed, fraction)
+
+
+def _groups(videos: Sequence[int | None]) -> list[list[int]]:
+    """The persons of each video, in the order in which the videos first come."""
+    groups: dict[tuple[int, int | None], list[int]] = {}
+    for i, video in enumerate(videos):
+        key = (i, None) if video is None else (-1, video)
+        groups.setdefault(key, []).append(i)
+    return list(groups.values())
+
+
+def _fill(groups: Sequence[list[int]], num_train: int) -> list[int]:
+    """Persons of whole groups, as near to `num_train` as sums of sizes come.
+
+    Bit s of `reach[i]` says whether some of `groups[i:]` sum to s: sizes 3, 3, 4 reach 0, 3, 4,
+    6, 7, 10, so that 6 of 10 leaves the 4 out even when it comes first.
+    """
+    reach = [1]
+    for group in reversed(groups):
+        reach.append(reach[-1] | reach[-1] << len(group))
+    reach.reverse()
+    left = _nearest(reach[0], num_train, sum(map(len, groups)))
+    train: list[int] = []
+    for group, after in zip(groups, reach[1:], strict=True):
+        if len(group) <= left and after >> (left - len(group)) & 1:
+            train += group
+            left -= len(group)
+    return train
+
+
+def _nearest(reachable: int, num_train: int, num_persons: int) -> int:
+    """The reachable sum nearest to `num_train` that leaves neither side empty."""
+    sums = (s for s in range(1, num_persons) if reachable >> s & 1)
+    return min(sums, key=lambda s: (abs(s - num_train), s))
+
+
+def _entries(persons: Iterable[Person]) -> list[dict[str, Any]]:
+    return [{"image": p.image_name, "person_index": p.person_index} for p in persons]

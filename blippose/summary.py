@@ -1,0 +1,68 @@
+"""What a run ends with on the terminal: a small table, its picture, what to try next.
+
+Reads the record of a run alone, so that a finished run answers at once, without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from blippose.runs import Run
+
+_ROWS = {
+    "free_running": "model, free-running",
+    "teacher_forced": "model, teacher-forced",
+    "mean_pose": "mean pose of training",
+}
+_COLUMNS = {
+    "mae": "MAE px",
+    "epe": "EPE px",
+    "acc_1px": "@1 px",
+    "acc_5px": "@5 px",
+    "acc_25px": "@25 px",
+    "pckh_0.5": "PCKh@0.5",
+    "parse_rate": "parsed",
+}
+
+
+def print_summary(run: Run, console: Console) -> None:
+    """Print the table of a run that is done, where its files are, and the next commands."""
+    results = run.record["results"]
+    console.print(results_table(results))
+    source = "synthetic people" if results["synthetic"] else "real images"
+    lines = [
+        f"{results['num_val']:,} validation persons ({source}, split={results['split']}, "
+        f"{results['num_train']:,} to train on), best epoch {results['epoch'] + 1}",
+        f"Distances in {results['frame']}; PCKh in image pixels.",
+        f"picture   {run.folder / results['picture']}",
+        f"run       {run.folder}",
+        "",
+        "next:",
+        f"  blippose predict run={run.folder} images=FOLDER",
+        "  blippose train name=gentle optimizer.lr=1e-4",
+        "  blippose train -m name=grid optimizer.lr=1e-4,4e-4 data.batch_size=8,16",
+    ]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def results_table(results: Mapping[str, Any]) -> Table:
+    """Rows: the model both ways of reading, and the mean pose. Columns: what the study reports."""
+    table = Table()
+    table.add_column("validation", no_wrap=True)
+    for title in _COLUMNS.values():
+        table.add_column(title, justify="right")
+    for key, title in _ROWS.items():
+        cells = [_cell(name, results[key][name]) for name in _COLUMNS]
+        table.add_row(title, *cells)
+    return table
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:  # no joint parsed
+        return "-"
+    return f"{value:.2f}" if name in ("mae", "epe") else f"{value:.3f}"

@@ -1,0 +1,13 @@
+"""A synthetic data set in MPII Human Pose's own format: drawn people, images and a .mat file."""
+
+from blippose.synthetic.release import GENERATOR_VERSION, is_complete, write_release
+from blippose.synthetic.scene import Frame, Person, render_frame
+
+__all__ = [
+    "GENERATOR_VERSION",
+    "Frame",
+    "Person",
+    "is_complete",
+    "render_frame",
+    "write_release",
+]

@@ -1,0 +1,205 @@
+"""Writes the release folder: `images/`, the .mat file, and last of all `release.json`.
+
+Without `release.json` the folder counts as half written and is rebuilt. Images take their
+randomness from (seed, video, frame), so neither the number of workers nor an interruption shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.progress import track
+from scipy.io import savemat
+
+from blippose.errors import UserError
+from blippose.synthetic.annotation import activity_row, annolist_row, single_person_row, structs
+from blippose.synthetic.plan import Row, plan_rows
+from blippose.synthetic.scene import Person, render_frame
+
+MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
+GENERATOR_VERSION = 1  # rises when the same seed would draw other images
+_MARK, _STARTED = "release.json", "release.incomplete"
+# scipy writes the date into the header of 124 bytes; a fixed text keeps files byte-identical.
+_HEADER = b"MATLAB 5.0 MAT-file Platform: posix, Created by: blippose.synthetic".ljust(116)
+_JPEG_QUALITY = 88
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    people: tuple[Person, ...]
+    activity: int
+
+
+def write_release(
+    root: Path,
+    num_persons: int = 1500,
+    seed: int = 0,
+    num_workers: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """`root`, which holds the .mat file and `images/` afterwards, as `data.root` expects.
+
+    Args:
+        root: folder to fill; one that is complete for the same arguments is left as it is.
+        num_persons: persons that the default filter keeps; about a fifth more rows are rejected.
+        seed: of everything that is drawn.
+        num_workers: processes; None takes one for every available core.
+        progress: whether a bar is shown on the terminal.
+
+    Raises:
+        UserError: `root` holds something that blippose did not write, or `num_persons` < 1.
+    """
+    if num_persons < 1:
+        raise UserError(f"num_persons is {num_persons}; a release needs at least one person")
+    root = Path(root)
+    if is_complete(root, num_persons, seed):
+        return root
+    _claim(root)
+    rows = plan_rows(num_persons, seed)
+    drawn = list(_draw_all(rows, root / "images", seed, num_workers, progress))
+    _write_mat(root / MAT_NAME, rows, drawn)
+    _write_mark(root, num_persons, seed)
+    return root
+
+
+def is_complete(root: Path, num_persons: int, seed: int) -> bool:
+    """Whether `root` holds a finished release of these arguments by this generator."""
+    try:
+        mark = json.loads((Path(root) / _MARK).read_text())
+    except (OSError, ValueError):
+        return False
+    wanted = _identity(num_persons, seed)
+    if not (Path(root) / MAT_NAME).is_file():
+        return False
+    return isinstance(mark, dict) and {key: mark.get(key) for key in wanted} == wanted
+
+
+def _identity(num_persons: int, seed: int) -> dict[str, Any]:
+    return {
+        "source": "synthetic",
+        "generator_version": GENERATOR_VERSION,
+        "num_persons": num_persons,
+        "seed": seed,
+    }
+
+
+def _claim(root: Path) -> None:
+    """Empty `root` if it is ours, and mark it as begun."""
+    is_free = not root.exists() or (root.is_dir() and not any(root.iterdir()))
+    if not is_free and not _is_ours(root):
+        raise UserError(
+            f"{root} holds files that blippose did not write: "
+            "a synthetic release needs an empty or new folder; choose another root"
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    # First the new mark, then away with the old: at no moment does the folder look foreign.
+    (root / _STARTED).write_text("A synthetic release is being written here.\n")
+    for name in (_MARK, MAT_NAME):
+        (root / name).unlink(missing_ok=True)
+    shutil.rmtree(root / "images", ignore_errors=True)
+    (root / "images").mkdir()
+
+
+def _is_ours(root: Path) -> bool:
+    if not root.is_dir():
+        return False
+    if (root / _STARTED).is_file():
+        return True
+    try:
+        return bool(json.loads((root / _MARK).read_text())["source"] == "synthetic")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _draw_all(
+    rows: list[Row], images: Path, seed: int, num_workers: int | None, progress: bool
+) -> Iterator[_Drawn]:
+    draw = partial(_draw_row, images=images, seed=seed)
+    workers = num_workers or _num_cores()
+    bar = partial(
+        track, description="Drawing synthetic MPII", total=len(rows), disable=not progress
+    )
+    if workers == 1 or len(rows) < 2 * workers:
+        yield from bar(map(draw, rows))
+        return
+    # A fork of a process with torch's threads can hang, hence spawn.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_ignore_interrupt) as pool:
+        try:
+            yield from bar(pool.map(draw, rows, chunksize=16))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _num_cores() -> int:
+    """Cores that this process may use; macOS and Windows only tell how many there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _ignore_interrupt() -> None:
+    """Ctrl-C is the parent's to handle; the workers would each print a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _draw_row(row: Row, images: Path, seed: int) -> _Drawn:
+    frame = render_frame(seed, row.video, row.frame, row.num_people)
+    Image.fromarray(frame.image).save(images / row.name, quality=_JPEG_QUALITY)
+    return _Drawn(frame.people, frame.activity)
+
+
+def _write_mat(path: Path, rows: list[Row], drawn: list[_Drawn]) -> None:
+    pairs = list(zip(rows, drawn, strict=True))
+    acts = np.empty(
+        (len(rows), 1), dtype=[(name, object) for name in ("cat_name", "act_name", "act_id")]
+    )
+    single = np.empty((len(rows), 1), dtype=object)
+    for index, (row, item) in enumerate(pairs):
+        acts[index, 0] = activity_row(row, item.activity)
+        single[index, 0] = single_person_row(row)
+    videos = np.empty((1, rows[-1].video), dtype=object)
+    videos[0] = [np.array([f"synthetic{video:05d}"]) for video in range(1, rows[-1].video + 1)]
+    release = {
+        "annolist": structs([annolist_row(row, item.people) for row, item in pairs]),
+        "img_train": np.array([[not row.kind.startswith("test") for row in rows]], dtype=np.uint8),
+        "version": np.array([f"synthetic-{GENERATOR_VERSION}"]),
+        "single_person": single,
+        "act": acts,
+        "video_list": videos,
+        "source": np.array(["synthetic"]),
+    }
+    partial_path = path.with_name(path.name + ".part")
+    savemat(
+        str(partial_path),
+        {"RELEASE": structs([release])},
+        appendmat=False,
+        do_compression=True,
+        oned_as="row",
+    )
+    with partial_path.open("r+b") as file:
+        file.write(_HEADER)
+    partial_path.replace(path)
+
+
+def _write_mark(root: Path, num_persons: int, seed: int) -> None:
+    digest = hashlib.sha256((root / MAT_NAME).read_bytes()).hexdigest()
+    mark = _identity(num_persons, seed) | {"format": "MPII Human Pose v1", "mat_sha256": digest}
+    partial_path = root / f"{_MARK}.part"
+    partial_path.write_text(json.dumps(mark, indent=2) + "\n")
+    partial_path.replace(root / _MARK)
+    (root / _STARTED).unlink()

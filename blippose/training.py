@@ -1,0 +1,209 @@
+"""Fits one model into a run folder: checkpoints, loggers, resuming, and what came out.
+
+Plain Python arguments; knows nothing of configs.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer, seed_everything
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.trainer.states import TrainerStatus
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from blippose import evaluation, runs
+from blippose.callbacks import MONITOR, Bars, BestEpoch, EpochLine, SamplePictures, write_samples
+from blippose.data import PoseDataModule
+from blippose.errors import UserError
+from blippose.loggers import METRICS, CSVLogger
+from blippose.model import PoseCaptioner
+from blippose.runs import Run
+
+PICTURE = "samples.png"
+
+# Right as they are here: the release lies in memory, and a batch's size is given to `log`.
+_EXPECTED_WARNINGS = (
+    r".*does not have many workers.*",
+    r".*The number of training batches .* is smaller than the logging interval.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*You're resuming from a checkpoint that ended before the epoch ended.*",
+    r".*isinstance\(treespec, LeafSpec\).*",
+)
+
+
+def seed(value: int) -> None:
+    """Seed Python, NumPy and torch, before anything is drawn."""
+    quieten()
+    seed_everything(value, workers=True, verbose=False)
+
+
+def quieten() -> None:
+    """Leave out Lightning's tips and the warnings that say nothing here."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in _EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", message)
+
+
+def fit(
+    captioner: PoseCaptioner,
+    data: PoseDataModule,
+    trainer: Callable[..., Trainer],
+    run: Run,
+    *,
+    logger: Callable[..., WandbLogger] | None = None,
+    group: str | None = None,
+    ckpt_path: str | None = None,
+    init_from: str | None = None,
+    keep_last: bool = False,
+) -> None:
+    """Train, or go on from the run's last checkpoint, and write the results into `run`.
+
+    Args:
+        captioner: the model, with its weights.
+        data: what it learns from and is judged by.
+        trainer: from callbacks and loggers to a Trainer.
+        run: a folder that has been started.
+        logger: what logs beside metrics.csv.
+        group: of the runs that belong together in the logger.
+        ckpt_path: a full checkpoint to go on from, where the run has none of its own.
+        init_from: a checkpoint whose weights are the start.
+        keep_last: leave last.ckpt.
+
+    Raises:
+        UserError: data, checkpoint or Trainer arguments that cannot be used.
+        KeyboardInterrupt: the user stopped it; the run can be resumed.
+    """
+    data.prepare_data()
+    data.setup()
+    mean_pose = evaluation.mean_pose(data)
+    captioner.set_mean_pose(mean_pose)
+    if init_from is not None:
+        load_weights(captioner, Path(init_from))
+    start = run.resume_from or (_checkpoint(Path(ckpt_path)) if ckpt_path else None)
+    best = BestEpoch()
+    with _loggers(run, logger, group) as loggers:
+        lightning_trainer = _trainer(trainer, run.folder, loggers, best)
+        _fit(lightning_trainer, captioner, data, start)
+        if not best.metrics:
+            raise UserError("no epoch was validated: trainer.max_epochs must be 1 or more")
+        load_weights(captioner, run.folder / runs.BEST)
+        results = evaluation.results(data, mean_pose, best.metrics, best.epoch)
+        if lightning_trainer.is_global_zero:
+            write_samples(run.folder / PICTURE, captioner, data)
+            run.finish({**results, "picture": PICTURE}, keep_last)
+
+
+def _trainer(
+    trainer: Callable[..., Trainer], folder: Path, loggers: list[Logger], best: BestEpoch
+) -> Trainer:
+    callbacks: list[Callback] = [best, EpochLine(), *_checkpoints(folder)]
+    if any(isinstance(logger, WandbLogger) for logger in loggers):
+        callbacks.append(SamplePictures())
+    settings = getattr(trainer, "keywords", {})
+    wants_bars = settings.get("enable_progress_bar", True) and sys.stdout.isatty()
+    if wants_bars:
+        callbacks.append(Bars())
+    try:
+        return trainer(
+            logger=loggers,
+            callbacks=callbacks,
+            default_root_dir=folder,
+            enable_progress_bar=wants_bars,
+        )
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise UserError(f"trainer: {_line(error)}") from error
+
+
+def _checkpoints(folder: Path) -> list[Callback]:
+    """Two, as one that monitors and keeps the last leaves an old epoch as last."""
+    best = ModelCheckpoint(
+        folder,
+        filename=Path(runs.BEST).stem,
+        monitor=MONITOR,
+        mode="min",
+        save_weights_only=True,
+        enable_version_counter=False,
+    )
+    last = ModelCheckpoint(
+        folder,
+        filename=Path(runs.LAST).stem,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    return [best, last]
+
+
+def _fit(
+    trainer: Trainer, captioner: PoseCaptioner, data: PoseDataModule, start: Path | None
+) -> None:
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(captioner, datamodule=data, ckpt_path=start, weights_only=True)
+    except SystemExit as error:
+        # Lightning turns Ctrl-C into an exit, and ignores the next one.
+        if trainer.state.status == TrainerStatus.INTERRUPTED:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def _loggers(
+    run: Run, logger: Callable[..., WandbLogger] | None, group: str | None
+) -> Iterator[list[Logger]]:
+    loggers: list[Logger] = [CSVLogger(run.folder / METRICS)]
+    if logger is None:
+        yield loggers
+        return
+    run.note(wandb_id=run.identity)
+    wandb_logger = logger(
+        folder=run.folder, run_id=run.identity, group=group, config=run.record["config"]
+    )
+    code = 1
+    try:
+        yield [*loggers, wandb_logger]
+        code = 0
+    finally:
+        wandb_logger.experiment.finish(exit_code=code)
+
+
+def load_weights(captioner: PoseCaptioner, path: Path) -> None:
+    """The weights of a checkpoint, nothing else of it.
+
+    Raises:
+        UserError: no checkpoint, or one of another architecture.
+    """
+    try:
+        loaded = torch.load(_checkpoint(path), map_location="cpu", weights_only=True)
+        missing = captioner.load_state_dict(loaded["state_dict"], strict=False).missing_keys
+    except UserError:
+        raise
+    except Exception as error:  # damaged files raise nearly anything
+        raise UserError(f"{path}: not a checkpoint of this model ({_line(error)})") from error
+    if any(key.startswith("blip.") for key in missing):
+        raise UserError(f"{path}: not a checkpoint of this model ({missing[0]} is missing)")
+
+
+def _checkpoint(path: Path) -> Path:
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; expected a file such as runs/demo/best.ckpt")
+    return path
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

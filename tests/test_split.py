@@ -1,0 +1,223 @@
+"""The two splits and the manifest, mostly as properties."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from blippose.errors import UserError
+from blippose.mpii import Person, Release
+from blippose.pose import Pose
+from blippose.split import (
+    Split,
+    manifest,
+    shared_video_count,
+    split_persons,
+    split_random,
+    split_video,
+    write_manifest,
+)
+
+fractions = st.floats(0.05, 0.95)
+seeds = st.integers(0, 2**32 - 1)
+videos_of_persons = st.lists(st.none() | st.integers(0, 8), min_size=2, max_size=40)
+
+
+def person(index: int, video: int | None = None) -> Person:
+    return Person(
+        image_name=f"{index:03}.jpg",
+        image_index=index,
+        person_index=index % 2,
+        pose=Pose.of(np.zeros((16, 2))),
+        flags=(None,) * 16,
+        head_size=1.0,
+        head_box=None,
+        center=None,
+        scale=None,
+        video=video,
+        activity=None,
+    )
+
+
+def release(sha256: str = "ab") -> Release:
+    return Release(Path("some.mat"), rows=(), synthetic=True, sha256=sha256)
+
+
+def video_split_or_skip(videos: list[int | None], fraction: float, seed: int) -> Split:
+    assume(int(fraction * len(videos)) > 0)
+    assume(len(set(videos) - {None}) + videos.count(None) > 1)
+    return split_video(videos, fraction, seed)
+
+
+@given(num_persons=st.integers(2, 300), fraction=fractions, seed=seeds)
+def test_random_split_is_disjoint_complete_and_of_the_size(
+    num_persons: int, fraction: float, seed: int
+) -> None:
+    assume(int(fraction * num_persons) > 0)
+    split = split_random(num_persons, fraction, seed)
+    assert sorted(split.train + split.val) == list(range(num_persons))
+    assert len(split.train) == int(fraction * num_persons)
+
+
+def test_study_split_is_1170_to_293() -> None:
+    split = split_random(1463, 0.8, seed=1)
+    assert (len(split.train), len(split.val)) == (1170, 293)
+
+
+def test_same_seed_same_split_another_seed_another() -> None:
+    assert split_random(100, 0.8, seed=3) == split_random(100, 0.8, seed=3)
+    assert split_random(100, 0.8, seed=3).val != split_random(100, 0.8, seed=4).val
+
+
+def test_random_split_is_the_same_on_every_machine() -> None:
+    """Written down once with numpy 2.4: a change here changes every published split."""
+    assert split_random(10, 0.5, seed=0).train == (2, 3, 4, 6, 7)
+    assert split_video([1, 1, 2, 2, 2, 3, None, 4, 4, 5], 0.5, seed=0).train == (5, 6, 7, 8, 9)
+
+
+@given(videos=videos_of_persons, fraction=fractions, seed=seeds)
+def test_video_split_is_disjoint_and_complete(
+    videos: list[int | None], fraction: float, seed: int
+) -> None:
+    split = video_split_or_skip(videos, fraction, seed)
+    assert sorted(split.train + split.val) == list(range(len(videos)))
+    assert split.train
+    assert split.val
+
+
+@given(videos=videos_of_persons, fraction=fractions, seed=seeds)
+def test_video_split_shares_no_video(videos: list[int | None], fraction: float, seed: int) -> None:
+    split = video_split_or_skip(videos, fraction, seed)
+    sides = [{videos[i] for i in side} - {None} for side in (split.train, split.val)]
+    assert not sides[0] & sides[1]
+    assert shared_video_count(split, videos) == 0
+
+
+@given(sizes=st.lists(st.integers(1, 9), min_size=2, max_size=7), fraction=fractions, seed=seeds)
+def test_video_split_is_as_near_as_whole_videos_allow(
+    sizes: list[int], fraction: float, seed: int
+) -> None:
+    videos = [video for video, size in enumerate(sizes) for _ in range(size)]
+    split = video_split_or_skip(list(videos), fraction, seed)
+    num_train = int(fraction * len(videos))
+    sums = {
+        sum(chosen)
+        for count in range(1, len(sizes))
+        for chosen in itertools.combinations(sizes, count)
+    }
+    assert abs(len(split.train) - num_train) == min(abs(total - num_train) for total in sums)
+
+
+@given(videos=videos_of_persons, fraction=fractions, seed=seeds)
+def test_video_split_is_deterministic(
+    videos: list[int | None], fraction: float, seed: int
+) -> None:
+    assert video_split_or_skip(videos, fraction, seed) == split_video(videos, fraction, seed)
+
+
+def test_video_split_differs_by_seed() -> None:
+    videos = [i // 3 for i in range(90)]
+    assert len({split_video(videos, 0.8, seed).val for seed in range(5)}) == 5
+
+
+def test_every_video_can_come_to_either_side() -> None:
+    videos = [0] * 12 + [1] * 3 + [2] * 3 + list(range(3, 15))
+    in_val = {videos[i] for seed in range(60) for i in split_video(videos, 0.5, seed).val}
+    in_train = {videos[i] for seed in range(60) for i in split_video(videos, 0.5, seed).train}
+    assert in_val == in_train == set(range(15))
+
+
+def test_unknown_videos_are_split_one_by_one() -> None:
+    split = split_video([None] * 10, 0.8, seed=0)
+    assert (len(split.train), len(split.val)) == (8, 2)
+    assert shared_video_count(split, [None] * 10) == 0
+
+
+def test_shared_videos_count_validation_persons() -> None:
+    split = Split(train=(0, 1), val=(2, 3, 4), kind="random", seed=0, fraction=0.4)
+    assert shared_video_count(split, [7, 8, 7, 7, 9]) == 2
+
+
+@pytest.mark.parametrize("kind", ["random", "video"])
+def test_kind_chooses_the_split(kind: str) -> None:
+    persons = [person(i, video=i // 2) for i in range(20)]
+    assert split_persons(persons, kind, 0.5, seed=0).kind == kind
+
+
+def test_unknown_kind_names_the_choices() -> None:
+    with pytest.raises(UserError, match=r"split=movie: .*random, video"):
+        split_persons([person(0), person(1)], "movie")
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, 80.0, -0.1, float("nan")])
+def test_fraction_outside_0_and_1_is_refused(fraction: float) -> None:
+    with pytest.raises(UserError, match=r"fraction=.*more than 0 and less than 1"):
+        split_random(10, fraction)
+
+
+@pytest.mark.parametrize("num_persons", [0, 1])
+def test_too_few_persons_are_refused(num_persons: int) -> None:
+    with pytest.raises(UserError, match=f"{num_persons} persons .* leaves one side empty"):
+        split_random(num_persons, 0.8)
+
+
+def test_one_video_cannot_be_split() -> None:
+    with pytest.raises(UserError, match="all 5 persons come from one video"):
+        split_video([3] * 5, 0.8)
+
+
+@pytest.fixture
+def record() -> dict[str, Any]:
+    persons = [person(i) for i in range(5)]
+    return manifest(persons, split_random(5, 0.8, seed=0), release(), "visible")
+
+
+def test_manifest_names_each_person_once(record: dict[str, Any]) -> None:
+    entries = record["train"] + record["val"]
+    assert sorted((e["image"], e["person_index"]) for e in entries) == [
+        (f"{i:03}.jpg", i % 2) for i in range(5)
+    ]
+    assert (len(record["train"]), len(record["val"])) == (4, 1)
+
+
+def test_manifest_hash_covers_all_the_rest(record: dict[str, Any]) -> None:
+    rest = {key: value for key, value in record.items() if key != "hash"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    assert record["hash"] == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_manifest_hash_changes_with_seed_reading_and_file(record: dict[str, Any]) -> None:
+    persons = [person(i) for i in range(5)]
+    split, other = split_random(5, 0.8, seed=0), split_random(5, 0.8, seed=1)
+    hashes = {
+        manifest(persons, split, release(), "visible")["hash"],
+        manifest(persons, other, release(), "visible")["hash"],
+        manifest(persons, split, release(), "annotated")["hash"],
+        manifest(persons, split, release("cd"), "visible")["hash"],
+    }
+    assert len(hashes) == 4
+    assert record["hash"] in hashes
+
+
+def test_manifest_survives_the_file(record: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "run" / "split.json"
+    write_manifest(path, record)
+    assert json.loads(path.read_text()) == record
+    assert [file.name for file in path.parent.iterdir()] == ["split.json"]
+
+
+def test_failed_write_keeps_the_old_manifest(record: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "split.json"
+    write_manifest(path, record)
+    with pytest.raises(TypeError):
+        write_manifest(path, {"train": object()})
+    assert json.loads(path.read_text()) == record
+    assert [file.name for file in tmp_path.iterdir()] == ["split.json"]
