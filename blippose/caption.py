@@ -108,26 +108,28 @@ class CaptionFormat:
         named: list[list[tuple[str | None, str | None]]] = [[] for _ in JOINTS]
         for match in _NAMED.finditer(caption):
             named[_JOINT_IDS[match[1].lower()]].append((match[2], match[3]))
+        read = [self._read(places) for places in named]
         xy = np.full((NUM_JOINTS, 2), np.nan)
-        reasons = []
-        for joint, places in enumerate(named):
-            reason = self._reason(places)
-            reasons.append(reason)
-            if reason is None:
-                xy[joint] = self.dequantize(np.array(places[0], dtype=np.int64))
-        return ParsedCaption(Pose.of(xy), tuple(reasons))
+        for joint, bins in enumerate(read):
+            if not isinstance(bins, Reason):
+                xy[joint] = self.dequantize(np.array(bins))
+        reasons = tuple(bins if isinstance(bins, Reason) else None for bins in read)
+        return ParsedCaption(Pose.of(xy), reasons)
 
-    def _reason(self, places: list[tuple[str | None, str | None]]) -> Reason | None:
+    def _read(self, places: list[tuple[str | None, str | None]]) -> tuple[int, int] | Reason:
+        """The bins of a joint from the places that name it."""
         if not places:
             return Reason.ABSENT
         if len(places) > 1:
             return Reason.TWICE
-        x, y = places[0]
-        if x is None or y is None:
+        if places[0][0] is None or places[0][1] is None:
             return Reason.NO_NUMBER
-        return None if self._is_bin(x) and self._is_bin(y) else Reason.OUT_OF_RANGE
+        x, y = self._bin(places[0][0]), self._bin(places[0][1])
+        return Reason.OUT_OF_RANGE if x is None or y is None else (x, y)
 
-    def _is_bin(self, number: str) -> bool:
+    def _bin(self, number: str) -> int | None:
         # A length check first: Python refuses to read integers of thousands of digits.
         digits = number.lstrip("0") or "0"
-        return len(digits) <= len(str(self.bins)) and 0 <= int(digits) < self.bins
+        if len(digits) > len(str(self.bins)) or not 0 <= int(digits) < self.bins:
+            return None
+        return int(digits)

@@ -17,7 +17,9 @@ from PIL import Image, ImageDraw, ImageFont
 from blippose.pose import JOINTS, SKELETON, Pose
 
 RGB = tuple[int, int, int]
-Point = tuple[float, float]
+# beartype, which checks in the tests, does not take an int for a float.
+Number = float | int
+Point = tuple[Number, Number]
 
 _MAX_SUPERSAMPLING = 4
 _MAX_LAYER_SIDE = 4096  # px; a larger figure is smooth enough with less supersampling
@@ -63,9 +65,9 @@ TRUE = Style(
     right=(255, 255, 255),
     left=(255, 255, 255),
     torso=(255, 255, 255),
-    thickness=0.6,
+    thickness=0.55,
     dot=0.6,
-    outline=0.3,
+    outline=0.25,
 )
 
 
@@ -73,7 +75,7 @@ def draw_poses(
     image: UInt8[np.ndarray, "h w 3"],
     poses: Sequence[Pose],
     style: Style = PREDICTED,
-    line_width: float | None = None,
+    line_width: Number | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """A copy of `image` with a skeleton for each pose; joints that are not valid are left out.
 
@@ -95,7 +97,9 @@ def draw_comparison(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The predicted skeleton, and on top of it the true one, thin and white."""
     width = fit_line_width(image.shape[:2], target if target.valid.any() else pred)
-    return draw_poses(draw_poses(image, [pred], PREDICTED, width), [target], TRUE, width)
+    # Broader than alone, so that it shows on both sides of a true limb that it meets.
+    predicted = draw_poses(image, [pred], PREDICTED, 1.5 * width)
+    return draw_poses(predicted, [target], TRUE, width)
 
 
 def fit_line_width(shape: tuple[int, int], pose: Pose) -> float:
@@ -178,7 +182,7 @@ def _fitted(image: Image.Image, size: int) -> Image.Image:
     return image if fitted == image.size else image.resize(fitted, Image.Resampling.LANCZOS)
 
 
-def _draw_pose(canvas: Image.Image, pose: Pose, style: Style, width: float) -> None:
+def _draw_pose(canvas: Image.Image, pose: Pose, style: Style, width: Number) -> None:
     """Draw on a supersampled layer just large enough, and lay it on the canvas."""
     reach = math.ceil(width * (max(style.thickness / 2, style.dot) + style.outline)) + 1
     box = _visible_box(pose, canvas.size, reach)
@@ -209,7 +213,7 @@ def _visible_box(
 
 
 def _draw_skeleton(
-    layer: Image.Image, xy: Float[np.ndarray, "16 2"], style: Style, width: float
+    layer: Image.Image, xy: Float[np.ndarray, "16 2"], style: Style, width: Number
 ) -> None:
     draw = ImageDraw.Draw(layer)
     rim = style.outline * width
@@ -227,7 +231,7 @@ def _draw_limb(
     draw: ImageDraw.ImageDraw,
     start: Float[np.ndarray, "2"],
     end: Float[np.ndarray, "2"],
-    radius: float,
+    radius: Number,
     color: RGB,
 ) -> None:
     segment = _clipped(start, end, draw.im.size, radius)
@@ -248,7 +252,7 @@ def _clipped(
     start: Float[np.ndarray, "2"],
     end: Float[np.ndarray, "2"],
     size: tuple[int, int],
-    margin: float,
+    margin: Number,
 ) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]] | None:
     """The part of a segment near the layer, or None. Pillow fails on far coordinates.
 
@@ -269,7 +273,7 @@ def _clipped(
 
 
 def _draw_dot(
-    draw: ImageDraw.ImageDraw, center: Float[np.ndarray, "2"], radius: float, color: RGB
+    draw: ImageDraw.ImageDraw, center: Float[np.ndarray, "2"], radius: Number, color: RGB
 ) -> None:
     x, y = float(center[0]), float(center[1])
     width, height = draw.im.size
@@ -364,12 +368,12 @@ def _draw_legend(layout: _Layout, true_drawn: bool) -> Image.Image:
     return legend
 
 
-def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
 
 
 def _draw_text(
-    draw: ImageDraw.ImageDraw, corner: Point, text: str, size: int, color: RGB, room: float
+    draw: ImageDraw.ImageDraw, corner: Point, text: str, size: int, color: RGB, room: Number
 ) -> None:
     """One line, cut with dots where it is wider than `room`."""
     font = _font(size)

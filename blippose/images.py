@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from blippose.errors import UserError
 
@@ -59,7 +59,7 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
             return _pixels(image)
     except UserError:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise UserError("is not an image, or of an unknown format") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"is too large: {_first_line(error)}") from error

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from jaxtyping import Float, UInt8
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 
 from blippose.blip import TINY, load_blip, load_tokenizer
@@ -65,7 +65,7 @@ class PosePredictor:
         frame: of the coordinates in its captions.
         source: what was loaded, for people to read.
         device: where to run, as torch names it.
-        batch_size: images that the model sees at once.
+        synthetic: whether it was trained on drawn people; None where that is not known.
     """
 
     def __init__(
@@ -75,12 +75,14 @@ class PosePredictor:
         frame: InputFrame,
         source: str,
         device: str = "cpu",
-        batch_size: int = 16,
+        synthetic: bool | None = None,
     ) -> None:
         self.device = _device(device)
-        self.blip = blip.to(self.device).eval()
+        nn.Module.to(blip, self.device)
+        blip.train(False)
+        self.blip = blip
         self.tokenizer, self.frame, self.source = tokenizer, frame, source
-        self.batch_size = batch_size
+        self.synthetic = synthetic
         self.caption_format = CaptionFormat(frame.input_size, frame.num_bins)
         self._max_length = caption_length(tokenizer, self.caption_format)
         self._normalization = ClipNormalization().to(self.device)
@@ -108,7 +110,7 @@ class PosePredictor:
                 f"{path}: not a checkpoint of blippose ({_first_line(error)}); name one that "
                 "`blippose train` wrote, such as RUN/best.ckpt"
             ) from error
-        return PosePredictor(blip, tokenizer, frame, str(path), device)
+        return PosePredictor(blip, tokenizer, frame, str(path), device, record.get("synthetic"))
 
     @staticmethod
     def from_run(folder: str | Path, device: str = "cpu") -> PosePredictor:
@@ -141,20 +143,24 @@ class PosePredictor:
         """
         source = str(Path(name).expanduser()) if isinstance(name, Path) else name
         blip, tokenizer = load_blip(source), load_tokenizer(source)
-        size = blip.config.vision_config.image_size
+        size: Any = blip.vision_model.config.image_size
         path = _frame_file(str(TINY) if source == "tiny" else source)
-        frame = InputFrame(size, None, "stretch", "full") if path is None else _read_frame(path)
+        frame, synthetic = InputFrame(size, None, "stretch", "full"), None
+        if path is not None:
+            frame, synthetic = _read_frame(path)
         if frame.input_size != size:
             raise UserError(
                 f"{path}: says an input of {frame.input_size} px, but the model's is {size} px; "
                 "export the model again"
             )
-        return PosePredictor(blip, tokenizer, frame, source, device)
+        return PosePredictor(blip, tokenizer, frame, source, device, synthetic)
 
     def __call__(
         self,
         images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
         crops: Sequence[Crop] | None = None,
+        *,
+        batch_size: int = 16,
     ) -> list[Prediction]:
         """A prediction for each image, in their order.
 
@@ -162,12 +168,13 @@ class PosePredictor:
             images: RGB, of any sizes.
             crops: the part of each image to look at; None looks at the whole image, as the model
                 was trained to (a model of person crops sees it in its square with padding).
+            batch_size: images that the model sees at once.
         """
         if crops is None:
             crops = [self.whole(image) for image in images]
         predictions: list[Prediction] = []
-        for first in range(0, len(images), self.batch_size):
-            part = slice(first, first + self.batch_size)
+        for first in range(0, len(images), batch_size):
+            part = slice(first, first + batch_size)
             captions = self._captions(images[part], crops[part])
             predictions += map(self._prediction, captions, crops[part])
         return predictions
@@ -182,9 +189,7 @@ class PosePredictor:
     def _captions(
         self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], crops: Sequence[Crop]
     ) -> list[str]:
-        cut = [
-            crop.cut(Image.fromarray(image)) for image, crop in zip(images, crops, strict=True)
-        ]
+        cut = [crop.cut(Image.fromarray(image)) for image, crop in zip(images, crops, strict=True)]
         pixels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).to(self.device)  # (B,3,S,S)
         pixel_values: Float[Tensor, "batch 3 size size"] = self._normalization(pixels)
         return generate_free(self.blip, self.tokenizer, pixel_values, self._max_length)
@@ -252,9 +257,11 @@ def _frame_file(name: str) -> Path | None:
         return None
 
 
-def _read_frame(path: Path) -> InputFrame:
+def _read_frame(path: Path) -> tuple[InputFrame, bool | None]:
+    """The frame that a file says, and whether the model was trained on drawn people."""
     try:
-        return _frame(json.loads(path.read_text(encoding="utf-8"))["frame"])
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return _frame(record["frame"]), record.get("synthetic")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path}: cannot be read ({_first_line(error)}); expected "

@@ -1,0 +1,404 @@
+"""The `blippose` program: commands in Hydra's grammar, and every mistake in one line.
+
+The only file that sees hydra or a DictConfig. Imports nothing heavy before a command needs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from blippose import __version__
+from blippose.errors import UserError
+
+_HELP = """\
+blippose: fine-tune BLIP, an image captioner, until its caption of a photo is the pose.
+
+  blippose data      what the filter keeps step by step, the split, the leak audit
+  blippose train     fit one model; with -m, a grid
+  blippose predict   poses of your own images: overlays, JSON, CSV
+
+  blippose train                                        the tiny model on synthetic people
+  blippose train experiment=poster data.root=FOLDER     the study, on the real MPII
+  blippose train -m name=grid optimizer.lr=1e-4,4e-4    two runs, one after the other
+  blippose predict run=runs/demo images=photo.jpg
+
+Settings are key=value. COMMAND --help explains them, COMMAND --cfg job prints them,
+debug=true shows the traceback of a mistake."""
+
+_SWEPT = "hydra.job.config.override_dirname.exclude_keys"
+
+
+@dataclass
+class _Outcome:
+    """How the jobs of one call ended."""
+
+    statuses: list[int] = field(default_factory=list)
+
+    @property
+    def status(self) -> int:
+        """0, or 1 where a job failed, or 2 where only users' mistakes stood in the way."""
+        return min(set(self.statuses) - {0}, default=0)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status: 0, 1 a job failed, 2 the user's mistake, 130 Ctrl-C."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    command = arguments[0] if arguments else "--help"
+    if command in ("-h", "--help", "help"):
+        print(_HELP)
+        return 0
+    if command == "--version":
+        print(f"blippose {__version__}")
+        return 0
+    if command not in _COMMANDS:
+        from blippose.arguments import suggest  # noqa: PLC0415  beartype takes 0.1 s
+
+        commands = f"; commands are {', '.join(_COMMANDS)}"
+        return _refuse(f"{command}: no such command{suggest(command, _COMMANDS) or commands}")
+    is_debug = any(re.fullmatch(r"\+*debug=true", item, re.IGNORECASE) for item in arguments)
+    try:
+        return _run(command, arguments[1:])
+    except UserError as error:
+        return _refuse(str(error), is_debug)
+    except KeyboardInterrupt:
+        return _refuse("interrupted; the same command goes on where it can", status=130)
+
+
+def _refuse(message: str, is_debug: bool = False, status: int = 2) -> int:
+    """One line on stderr; the status."""
+    if is_debug:
+        traceback.print_exc()
+    print(f"blippose: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    """Compose the config of a command by Hydra, and run its job, or the jobs of a grid."""
+    import hydra  # noqa: PLC0415  0.3 s
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
+    overrides, is_multirun = _parse_flags(command, arguments)
+    OmegaConf.register_new_resolver("cell", _cell_name, replace=True)
+    outcome = _Outcome()
+    job = _job(_COMMANDS[command], outcome, is_multirun)
+    swept = [f"{_SWEPT}=[{','.join(_swept_keys(overrides))}]"] if is_multirun else []
+    with _arguments_of(command, [*arguments, *swept]), _explained(command):
+        hydra.main(version_base="1.3", config_path=str(_conf()), config_name=command)(job)()
+    if is_multirun and outcome.status:
+        failed = sum(map(bool, outcome.statuses))
+        _refuse(f"{failed} of {len(outcome.statuses)} runs did not end well")
+    return outcome.status
+
+
+def _conf() -> Path:
+    """conf/ inside the installed package, or at the repository's top."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parents[1] / "conf"
+
+
+def _parse_flags(command: str, arguments: list[str]) -> tuple[list[str], bool]:
+    """Hydra's overrides, and whether -m asks for a grid.
+
+    Raises:
+        UserError: a flag that Hydra does not know.
+    """
+    from hydra._internal.utils import get_args_parser  # noqa: PLC0415  it has no public name
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            flags = get_args_parser().parse_args(arguments)
+    except SystemExit as error:
+        line = complaint.getvalue().strip().rpartition("error: ")[2]
+        raise UserError(f"{line}; `blippose {command} --help` lists the flags") from error
+    return flags.overrides, flags.multirun
+
+
+@contextlib.contextmanager
+def _arguments_of(command: str, arguments: list[str]) -> Iterator[None]:
+    """What hydra.main reads: sys.argv, and the wish to have errors raised rather than printed."""
+    argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [f"blippose {command}", *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        if full_error is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+
+
+@contextlib.contextmanager
+def _explained(command: str) -> Iterator[None]:
+    """Hydra's errors as the user's mistakes, in one line."""
+    from hydra.core.global_hydra import GlobalHydra  # noqa: PLC0415
+    from hydra.errors import HydraException  # noqa: PLC0415
+    from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
+
+    try:
+        yield
+    except SystemExit as error:  # --help and --cfg end so
+        if error.code:
+            raise
+    except (HydraException, OmegaConfBaseException) as error:
+        GlobalHydra.instance().clear()
+        raise UserError(_explain(error, command)) from error
+    except OSError as error:  # of the run folder: jobs keep theirs to themselves
+        raise UserError(f"{error.filename}: cannot be written ({error.strerror})") from error
+
+
+def _explain(error: Exception, command: str) -> str:
+    from hydra.errors import MissingConfigException, OverrideParseException  # noqa: PLC0415
+
+    text = str(error)
+    first = text.strip().splitlines()[0]
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read as key=value ({first})"
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={option}: no such choice; choose one of {', '.join(error.options)}"
+    if "Ambiguous value" in first:
+        return f"{first}: several values are a grid, which needs -m; a list is key=[a,b]"
+    unknown = re.search(r"Could not override '([^']+)'", text)
+    if unknown:
+        from blippose.arguments import suggest  # noqa: PLC0415
+
+        key = unknown[1].partition("@")[0]
+        return f"{key}: no such key{suggest(key, _known_keys(command))}"
+    return f"{first} (`blippose {command} --help` shows the keys)"
+
+
+def _known_keys(command: str) -> list[str]:
+    """Dotted keys of the command's default config, and its groups."""
+    from hydra import compose, initialize_config_dir  # noqa: PLC0415
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
+    from blippose.runs import flatten  # noqa: PLC0415
+
+    with initialize_config_dir(str(_conf()), version_base="1.3"):
+        config: Any = OmegaConf.to_container(compose(command), resolve=False)
+    return [key for key, _ in flatten(config)] + [path.name for path in _conf().iterdir()]
+
+
+def _swept_keys(overrides: list[str]) -> list[str]:
+    """Keys that are given several values."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: PLC0415
+    from hydra.errors import OverrideParseException  # noqa: PLC0415
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except OverrideParseException as error:
+        raise UserError(_explain(error, "train")) from error
+    return [item.key_or_group for item in parsed if item.is_sweep_override()]
+
+
+def _cell_name(overrides: Sequence[str], swept: Sequence[str]) -> str:
+    """A folder name for one cell of a grid: "batch_size=2,lr=2e-05", sorted."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: PLC0415
+
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    values = {item.key_or_group: item.value() for item in parsed if item.key_or_group in swept}
+    ends = [key.rpartition(".")[2] for key in values]
+    names = {
+        key if ends.count(end) > 1 else end: value
+        for (key, value), end in zip(values.items(), ends, strict=True)
+    }
+    cell = ",".join(f"{name}={value}" for name, value in sorted(names.items()))
+    return re.sub(r"[^\w.,=+-]", "_", cell)
+
+
+def _job(
+    command: Callable[[Any], int], outcome: _Outcome, is_multirun: bool
+) -> Callable[[Any], None]:
+    """`command` for Hydra: it never raises, but Ctrl-C, so that the rest of a grid goes on."""
+
+    def job(config: Any) -> None:
+        try:
+            outcome.statuses.append(command(config))
+        except UserError as error:
+            outcome.statuses.append(_refuse(_of_cell(str(error), is_multirun), config.debug))
+        except Exception as error:
+            line = f"{type(error).__name__}: {error}; debug=true shows the traceback"
+            outcome.statuses.append(_refuse(_of_cell(line, is_multirun), config.debug, status=1))
+
+    return job
+
+
+def _of_cell(message: str, is_multirun: bool) -> str:
+    from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
+
+    return f"{Path(HydraConfig.get().runtime.output_dir).name}: {message}" if is_multirun else message
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """The config as plain containers, interpolations resolved.
+
+    Raises:
+        UserError: a key that the user must give is still open.
+    """
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        wanted = " ".join(f"{key}=VALUE" for key in missing)
+        raise UserError(f"{', '.join(missing)}: not given; add {wanted}")
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    return plain
+
+
+# --- commands: functions of a composed config; what they take is checked against their hints
+
+
+@dataclass(frozen=True)
+class _TrainKeys:
+    """Top-level keys of train.yaml."""
+
+    name: str
+    runs: str
+    seed: int
+    ckpt_path: str | None
+    init_from: str | None
+    keep_last: bool
+    debug: bool
+
+
+def _train(config: Any) -> int:
+    from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+
+    from blippose.runs import Run  # noqa: PLC0415
+    from blippose.summary import print_summary  # noqa: PLC0415
+
+    folder = _short(Path(HydraConfig.get().runtime.output_dir))
+    is_multirun = HydraConfig.get().mode.name == "MULTIRUN"
+    console = Console()
+    try:
+        plain = _plain(config)
+        run = Run.open(folder, plain)
+        if run.is_done:
+            console.print(f"{folder} is done: this is what came out.", highlight=False)
+        else:
+            _fit(config, plain, run, plain["name"] if is_multirun else None)
+    finally:
+        with contextlib.suppress(OSError):  # Hydra made it before anything was checked
+            folder.rmdir()
+    print_summary(run, console)
+    return 0
+
+
+def _fit(config: Any, plain: dict[str, Any], run: Any, group: str | None) -> None:
+    from blippose.arguments import check_arguments  # noqa: PLC0415
+
+    top = {key: plain[key] for key in _TrainKeys.__annotations__}
+    check_arguments(_TrainKeys, top, "")
+    print("loading ...", flush=True)
+    from blippose import training  # noqa: PLC0415  seconds: torch, lightning, transformers
+
+    _check_targets(plain)
+    training.seed(plain["seed"])
+    captioner, data = _parts(config, plain)
+    resume = run.resume_from
+    run.start()
+    print(f"resuming {run.folder} from {resume.name}" if resume else f"training into {run.folder}")
+    try:
+        training.fit(
+            captioner,
+            data,
+            _instantiate(config, "trainer"),
+            run,
+            logger=_instantiate(config, "logger"),
+            group=group,
+            ckpt_path=plain["ckpt_path"],
+            init_from=plain["init_from"],
+            keep_last=plain["keep_last"],
+        )
+    except Exception as error:
+        run.fail(error)
+        if isinstance(error, UserError):
+            raise
+        where = f"traceback in {run.folder / 'run.json'}"
+        raise RuntimeError(f"{run.folder} failed: {type(error).__name__}: {error}; {where}") from error
+
+
+def _parts(config: Any, plain: dict[str, Any]) -> tuple[Any, Any]:
+    """The captioner and its data."""
+    from blippose.blip import load_blip, load_tokenizer  # noqa: PLC0415
+
+    model = plain["model"]
+    caption_format = _instantiate(config, "model.caption")
+    tokenizer = load_tokenizer(model["tokenizer"])
+    data = _instantiate(config, "data")(tokenizer=tokenizer, caption_format=caption_format)
+    captioner = _instantiate(config, "captioner")(
+        blip=load_blip(model["weights"], model["architecture"]),
+        tokenizer=tokenizer,
+        caption_format=caption_format,
+        optimizer=_instantiate(config, "optimizer"),
+        scheduler=_instantiate(config, "scheduler"),
+    )
+    return captioner, data
+
+
+def _instantiate(config: Any, key: str) -> Any:
+    """What `_target_` at `key` makes of its keys; None for null.
+
+    Raises:
+        UserError: the target refuses a value.
+    """
+    from hydra.errors import InstantiationException  # noqa: PLC0415
+    from hydra.utils import instantiate  # noqa: PLC0415
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
+    node = OmegaConf.select(config, key)
+    try:
+        return None if node is None else instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        raise UserError(f"{key}: {cause}") from error
+
+
+def _check_targets(node: Mapping[str, Any], prefix: str = "") -> None:
+    """Hold every `_target_`'s keys against its type hints, from the leaves up."""
+    from hydra.utils import get_object  # noqa: PLC0415
+
+    from blippose.arguments import check_arguments  # noqa: PLC0415
+
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            _check_targets(value, f"{prefix}.{key}" if prefix else key)
+    if "_target_" in node:
+        own = {k: v for k, v in node.items() if not k.startswith("_") and not _is_target(v)}
+        check_arguments(get_object(node["_target_"]), own, prefix)
+
+
+def _is_target(value: Any) -> bool:
+    return isinstance(value, Mapping) and "_target_" in value
+
+
+def _short(path: Path) -> Path:
+    """The path from here, where it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _data(config: Any) -> int:
+    raise UserError("not yet")
+
+
+def _predict(config: Any) -> int:
+    raise UserError("not yet")
+
+
+_COMMANDS: dict[str, Callable[[Any], int]] = {
+    "data": _data,
+    "train": _train,
+    "predict": _predict,
+}

@@ -1,0 +1,124 @@
+"""Shared fixtures: a small synthetic release, a random BLIP of one layer, and their tokenizers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import BertTokenizer, BlipForConditionalGeneration
+
+from blippose.blip import load_blip, load_tokenizer
+from blippose.caption import CaptionFormat
+from blippose.data import PoseDataModule
+from blippose.model import PoseCaptioner
+from blippose.synthetic import write_release
+from blippose.vocabulary import write_tiny_tokenizer
+
+SIZE = 32  # px; few patches, few numbers, so that a step takes milliseconds
+NUM_PERSONS = 24
+SHARED = Path(__file__).parents[2] / "shared"  # real material that does not ship with blippose
+
+
+def pytest_configure() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def release_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release of 24 kept persons. Read only: tests that break one copy it first."""
+    return write_release(tmp_path_factory.mktemp("release") / "root", NUM_PERSONS, progress=False)
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write_tiny_tokenizer(folder, SIZE)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tokenizer_folder: Path) -> BertTokenizer:
+    return load_tokenizer(str(tokenizer_folder))
+
+
+@pytest.fixture(scope="session")
+def bert_tokenizer() -> BertTokenizer:
+    """The real one."""
+    folder = SHARED / "reference" / "bert_tokenizer"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not here")
+    return load_tokenizer(str(folder))
+
+
+@pytest.fixture(scope="session")
+def mpii_images() -> list[Path]:
+    """Real photos of MPII."""
+    photos = sorted((SHARED / "mpii" / "images").glob("*.jpg"))
+    if not photos:
+        pytest.skip("no real MPII images here")
+    return photos
+
+
+@pytest.fixture(scope="session")
+def caption_format() -> CaptionFormat:
+    return CaptionFormat(SIZE)
+
+
+@pytest.fixture(scope="session")
+def architecture(tokenizer: BertTokenizer) -> dict[str, dict[str, Any]]:
+    """One layer of width 32 for the eyes, one for the words."""
+    shared = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    text = {
+        "vocab_size": len(tokenizer),
+        "encoder_hidden_size": 32,
+        "max_position_embeddings": 160,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+        "sep_token_id": tokenizer.sep_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    return {"vision": {**shared, "image_size": SIZE, "patch_size": 8}, "text": {**shared, **text}}
+
+
+@pytest.fixture
+def blip(architecture: dict[str, dict[str, Any]]) -> BlipForConditionalGeneration:
+    """Seeded, in evaluation mode; each test has its own."""
+    torch.manual_seed(0)
+    return load_blip("random", architecture).eval()
+
+
+@pytest.fixture
+def make_data(
+    release_root: Path, tokenizer: BertTokenizer, caption_format: CaptionFormat
+) -> Callable[..., PoseDataModule]:
+    """A set-up data module over the release; keywords replace the defaults."""
+
+    def make(**settings: Any) -> PoseDataModule:
+        settings = {"root": str(release_root), "batch_size": 8, **settings}
+        data = PoseDataModule(tokenizer, caption_format, **settings)
+        data.prepare_data()
+        data.setup("fit")
+        return data
+
+    return make
+
+
+@pytest.fixture
+def make_captioner(
+    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer, caption_format: CaptionFormat
+) -> Callable[..., PoseCaptioner]:
+    """A captioner round `blip`; keywords go to the constructor."""
+
+    def make(**settings: Any) -> PoseCaptioner:
+        settings = {"optimizer": lambda p: torch.optim.AdamW(p, lr=1e-3), **settings}
+        return PoseCaptioner(blip, tokenizer, caption_format, **settings)
+
+    return make

@@ -1,0 +1,187 @@
+"""Skeletons on images, and contact sheets: where pixels change, and where none does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from blippose.drawing import (
+    PREDICTED,
+    TRUE,
+    contact_sheet,
+    draw_comparison,
+    draw_poses,
+    fit_line_width,
+    pose_tile,
+)
+from blippose.pose import JOINTS, Pose
+
+RIGHT_ANKLE, RIGHT_KNEE, RIGHT_HIP = 0, 1, 2
+LEFT_KNEE, LEFT_ANKLE = 4, 5
+
+
+def grey(height: int = 100, width: int = 160) -> np.ndarray:
+    return np.full((height, width, 3), 128, dtype=np.uint8)
+
+
+def pose_of(**joints: tuple[float, float]) -> Pose:
+    xy = np.full((16, 2), np.nan)
+    for name, point in joints.items():
+        xy[JOINTS.index(name.replace("_", " "))] = point
+    return Pose.of(xy)
+
+
+def standing(scale: float = 1.0) -> Pose:
+    """A whole figure within 160 x 100 px."""
+    points = [
+        *((70, 92), (70, 75), (72, 58), (86, 58), (90, 75), (90, 92)),
+        *((79, 57), (80, 26), (80, 20), (80, 8)),
+        *((45, 50), (55, 38), (68, 28), (92, 28), (105, 38), (115, 50)),
+    ]
+    return Pose.of(np.array(points, dtype=float) * scale)
+
+
+def test_a_limb_has_its_sides_color_all_along() -> None:
+    image = grey()
+    pose = pose_of(right_knee=(40, 20), right_ankle=(40, 80), left_knee=(120, 20))
+    drawn = draw_poses(image, [pose], line_width=5)
+    np.testing.assert_array_equal(drawn[25:76, 40], np.tile(PREDICTED.right, (51, 1)))
+    np.testing.assert_array_equal(drawn[20, 120], PREDICTED.left)
+
+
+def test_a_limb_is_centred_on_its_pixel_column() -> None:
+    pose = pose_of(right_knee=(40, 20), right_ankle=(40, 80))
+    row = draw_poses(grey(), [pose], line_width=5)[50].astype(float)
+    weight = np.abs(row - 128).sum(axis=-1)
+    assert (weight * np.arange(160)).sum() / weight.sum() == pytest.approx(40, abs=0.15)
+
+
+def test_nothing_changes_far_from_the_skeleton() -> None:
+    image = grey()
+    pose = pose_of(right_knee=(40, 20), right_ankle=(40, 80))
+    changed = (draw_poses(image, [pose], line_width=4) != image).any(axis=-1)
+    rows, columns = np.nonzero(changed)
+    assert columns.min() >= 40 - 7
+    assert columns.max() <= 40 + 7
+    assert rows.min() >= 20 - 7
+    assert rows.max() <= 80 + 7
+
+
+def test_the_given_image_stays_as_it_was() -> None:
+    image = grey()
+    image.setflags(write=False)
+    drawn = draw_poses(image, [standing()])
+    assert (image == 128).all()
+    drawn[0, 0] = 0
+
+
+def test_joints_that_are_not_valid_are_not_drawn_nor_are_their_bones() -> None:
+    image = grey()
+    alone = pose_of(right_ankle=(40, 80))
+    changed = (draw_poses(image, [alone], line_width=4) != image).any(axis=-1)
+    assert changed[80, 40]
+    assert not changed[:70].any()
+    np.testing.assert_array_equal(draw_poses(image, [pose_of()]), image)
+
+
+def test_a_rim_sets_the_skeleton_off_from_a_background_of_its_own_color() -> None:
+    image = np.broadcast_to(np.array(PREDICTED.right, dtype=np.uint8), (100, 160, 3)).copy()
+    pose = pose_of(right_knee=(40, 20), right_ankle=(40, 80))
+    drawn = draw_poses(image, [pose], line_width=6)
+    assert (drawn[50].sum(axis=-1) < 150).sum() >= 2
+
+
+def test_edges_are_smooth() -> None:
+    pose = pose_of(right_knee=(30, 20), right_ankle=(90, 83))
+    drawn = draw_poses(grey(), [pose], line_width=5)
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 10
+
+
+@pytest.mark.parametrize("height", [96, 480, 2000])
+def test_line_width_grows_with_the_image_and_shrinks_with_the_person(height: int) -> None:
+    large = Pose.of(standing().xy * height / 100)
+    small = Pose.of(standing().xy * height / 1000)
+    of_large, of_small = (fit_line_width((height, height), pose) for pose in (large, small))
+    assert 0.004 * height <= max(of_large, 1.0) <= max(0.012 * height, 1.0)
+    assert of_small < of_large or of_large == 1.0
+
+
+@given(arrays(np.float64, (16, 2), elements=st.floats(-1e15, 1e15) | st.just(np.nan)))
+@settings(max_examples=100, deadline=None)
+def test_any_coordinates_can_be_drawn(xy: np.ndarray) -> None:
+    assert draw_poses(grey(20, 30), [Pose.of(xy)]).shape == (20, 30, 3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_limb_that_leaves_the_image_keeps_its_direction() -> None:
+    # From (20, 50) along the diagonal upwards, to a joint a million pixels away.
+    pose = pose_of(right_knee=(20, 50), right_ankle=(20 + 1e6, 50 - 1e6))
+    drawn = draw_poses(grey(), [pose], line_width=3)
+    for step in (10, 25, 40):
+        np.testing.assert_array_equal(drawn[50 - step, 20 + step], PREDICTED.right)
+
+
+def test_joints_outside_change_nothing_when_no_limb_crosses_the_image() -> None:
+    pose = pose_of(right_knee=(-500, -20), right_ankle=(-500, 80))
+    np.testing.assert_array_equal(draw_poses(grey(), [pose]), grey())
+
+
+def test_the_true_skeleton_lies_on_the_predicted_one() -> None:
+    pose = pose_of(right_knee=(40, 20), right_ankle=(40, 80))
+    pose = Pose.of(pose.xy * 10)
+    drawn = draw_comparison(grey(1000, 1000), pose, pose)
+    np.testing.assert_array_equal(drawn[500, 400], TRUE.right)
+    assert (drawn[500] == PREDICTED.right).all(axis=-1).sum() >= 2
+
+
+@pytest.mark.parametrize("shape", [(50, 200), (200, 50), (7, 7), (1, 900)])
+def test_a_tile_keeps_the_aspect_ratio_and_has_the_size_asked_for(shape: tuple[int, int]) -> None:
+    tile = pose_tile(grey(*shape), standing(), standing(), size=120)
+    assert max(tile.shape[:2]) == 120
+    expected = max(1, round(min(shape) * 120 / max(shape)))
+    assert min(tile.shape[:2]) == expected
+
+
+def test_a_tile_draws_joints_where_they_are_on_the_smaller_image() -> None:
+    image = np.zeros((400, 800, 3), np.uint8)
+    tile = pose_tile(image, pose_of(left_ankle=(600, 300)), size=200)
+    np.testing.assert_array_equal(tile[75, 150], PREDICTED.left)
+
+
+def test_a_sheet_shows_every_tile_in_order_with_its_label() -> None:
+    colors = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
+    tiles = [np.full((60, 100, 3), color, np.uint8) for color in colors]
+    sheet = contact_sheet(tiles, ["one", "two", "three"], columns=2, tile_size=100, title="Title")
+    centers = [np.argwhere((sheet == color).all(axis=-1)).mean(axis=0) for color in colors]
+    assert centers[0][0] == centers[1][0] < centers[2][0]
+    assert centers[0][1] == centers[2][1] < centers[1][1]
+    for color, center in zip(colors, centers, strict=True):
+        assert (sheet == color).all(axis=-1).sum() == 6000
+        label = sheet[int(center[0]) + 32 : int(center[0]) + 50, int(center[1]) - 50 :][:, :100]
+        assert label.min() < 100
+
+
+def test_a_sheets_legend_names_the_true_skeleton_only_where_there_is_one() -> None:
+    tile = [grey(100, 400)]
+    with_true = contact_sheet(tile, [""], tile_size=400)
+    without = contact_sheet(tile, [""], tile_size=400, true_drawn=False)
+    assert (with_true.shape, (with_true < 100).sum()) != (without.shape, (without < 100).sum())
+
+
+def test_long_labels_stay_within_their_tile() -> None:
+    sheet = contact_sheet([grey(80, 80)] * 2, ["x" * 500, ""], columns=2, tile_size=80)
+    below = sheet[-20:]
+    second = below[:, 8 + 80 + 4 : 8 + 80 + 4 + 80]
+    assert (second == 255).all()
+
+
+def test_labels_that_do_not_match_the_tiles_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 tiles and 1 labels"):
+        contact_sheet([grey(), grey()], ["one"])
+
+
+def test_a_sheet_of_nothing_is_a_header() -> None:
+    assert contact_sheet([], [], title="Nothing").shape[0] > 20

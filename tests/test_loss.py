@@ -1,0 +1,111 @@
+"""The caption loss is BLIP's own, and soft numbers go over into it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import BertTokenizer, BlipForConditionalGeneration
+
+from blippose.blip import number_values
+from blippose.loss import IGNORED, SoftNumbers, caption_loss
+
+VALUES = {3: 10, 5: 11, 6: 12, 8: 13}  # token id: integer
+VOCABULARY = 10
+
+
+def random_case(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits, and labels with words, numbers and pads."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(4, 7, VOCABULARY, generator=generator)
+    labels = torch.randint(0, VOCABULARY, (4, 7), generator=generator)
+    labels[1, 5:] = IGNORED
+    return logits, labels
+
+
+def test_caption_loss_is_blips_own(
+    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer
+) -> None:
+    tokens = tokenizer(
+        ["right ankle (1,2)", "pelvis (3,4), left wrist (5,6)"], padding=True, return_tensors="pt"
+    )
+    labels = tokens.input_ids.masked_fill(tokens.attention_mask == 0, IGNORED)
+    pixel_values = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    output = blip(
+        pixel_values=pixel_values,
+        input_ids=tokens.input_ids,
+        attention_mask=tokens.attention_mask,
+        labels=labels,
+    )
+    torch.testing.assert_close(caption_loss(output.logits, labels), output.loss)
+
+
+def test_caption_loss_by_hand() -> None:
+    # The next token is 1 with p = 3/4, then it is 0 with p = 1/2; the last logits say nothing.
+    logits = torch.log(torch.tensor([[[0.25, 0.75], [0.5, 0.5], [0.9, 0.1]]]))
+    labels = torch.tensor([[0, 1, 0]])
+    expected = -(math.log(0.75) + math.log(0.5)) / 2
+    assert caption_loss(logits, labels).item() == pytest.approx(expected)
+
+
+@given(st.integers(0, 10_000))
+def test_soft_numbers_without_width_are_the_caption_loss(seed: int) -> None:
+    logits, labels = random_case(seed)
+    soft = SoftNumbers(VALUES, 1e-3, VOCABULARY)
+    torch.testing.assert_close(soft(logits, labels), caption_loss(logits, labels))
+
+
+def test_soft_numbers_by_hand() -> None:
+    # Two numbers one apart: the Gaussian gives the right one 1 / (1 + exp(-1/2)).
+    soft = SoftNumbers({0: 5, 1: 6}, sigma=1.0, vocabulary_size=3, fixed_weight=0.5)
+    probability = torch.tensor([[[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.3, 0.3, 0.4]]])
+    labels = torch.tensor([[2, 0, 2]])
+    right = 1 / (1 + math.exp(-0.5))
+    number = -(right * math.log(0.5) + (1 - right) * math.log(0.3))
+    word = -math.log(0.8)
+    expected = (number + 0.5 * word) / 1.5
+    assert soft(probability.log(), labels).item() == pytest.approx(expected)
+
+
+def test_nearer_wrong_numbers_cost_less() -> None:
+    soft = SoftNumbers(VALUES, 1.0, VOCABULARY)
+    labels = torch.tensor([[0, 3]])  # the integer 10
+
+    def cost(token: int) -> float:
+        logits = torch.zeros(1, 2, VOCABULARY)
+        logits[0, 0, token] = 5.0
+        return float(soft(logits, labels))
+
+    costs = [cost(token) for token in VALUES]  # says 10, 11, 12, 13
+    assert costs == sorted(costs)
+    assert costs[-1] < cost(0)  # a word
+    assert len(set(costs)) == len(costs)
+
+
+def test_pads_and_their_logits_have_no_effect() -> None:
+    soft = SoftNumbers(VALUES, 1.0, VOCABULARY, fixed_weight=0.3)
+    logits, labels = random_case()
+    changed = logits.clone()
+    changed[1, 4:] = 100.0
+    torch.testing.assert_close(soft(changed, labels), soft(logits, labels))
+
+
+def test_fixed_weight_zero_counts_numbers_alone() -> None:
+    logits, labels = random_case()
+    numbers = labels.masked_fill(~torch.isin(labels, torch.tensor(list(VALUES))), IGNORED)
+    soft = SoftNumbers(VALUES, 1.0, VOCABULARY, fixed_weight=0.0)
+    whole = SoftNumbers(VALUES, 1.0, VOCABULARY)
+    torch.testing.assert_close(soft(logits, labels), whole(logits, numbers))
+
+
+def test_soft_numbers_of_berts_vocabulary_stay_small(bert_tokenizer: BertTokenizer) -> None:
+    soft = SoftNumbers(number_values(bert_tokenizer), 1.0, len(bert_tokenizer))
+    num_bytes = sum(buffer.nbytes for buffer in soft.buffers())
+    assert num_bytes < 20e6  # a table of the whole vocabulary would have 3.7e9
+
+
+def test_soft_numbers_leave_nothing_in_a_checkpoint() -> None:
+    assert SoftNumbers(VALUES, 1.0, VOCABULARY).state_dict() == {}
