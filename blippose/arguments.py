@@ -33,7 +33,7 @@ def check_arguments(target: Callable[..., Any], values: Mapping[str, Any], prefi
     Raises:
         UserError: such a value; it names `prefix`.key.
     """
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    function = target.__init__ if inspect.isclass(target) else target
     parameters = inspect.signature(target).parameters
     hints = typing.get_type_hints(function)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -81,24 +81,22 @@ def _describe_one(hint: Any) -> str:
     if hint is type(None):
         return "null"
     if typing.get_origin(hint) is typing.Literal:
-        return " or ".join(str(choice) for choice in typing.get_args(hint))
+        return " or ".join(dict.fromkeys(str(choice) for choice in typing.get_args(hint)))
     if typing.get_origin(hint) is None and isinstance(hint, type):
         return hint.__name__
     return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", str(hint))
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """"; did you mean X?" where something known is near, in whole or in its last part.
+    """A question to add to an error, where something known is near, in whole or in its last part.
 
     >>> suggest("lr", ["optimizer.lr", "seed"])
     '; did you mean optimizer.lr?'
     """
-    names = list(known)
+    names = [name for name in known if name != word]
     same_end = [name for name in names if name.rpartition(".")[2] == word.rpartition(".")[2]]
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.7) or same_end[:1]
     if not near:
         ends = {name.rpartition(".")[2]: name for name in reversed(names)}
-        near = [
-            ends[end] for end in difflib.get_close_matches(word.rpartition(".")[2], ends, n=1)
-        ]
+        near = [ends[end] for end in difflib.get_close_matches(word.rpartition(".")[2], ends, n=1)]
     return f"; did you mean {near[0]}?" if near else ""

@@ -96,12 +96,14 @@ class Bars(RichProgressBar):
 class SamplePictures(Callback):
     """Predicted and true skeletons of a few validation persons in W&B, after each validation."""
 
+    def __init__(self, data: PoseDataModule) -> None:
+        self.data = data
+
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw and send them."""
-        data = trainer.datamodule  # type: ignore[attr-defined]  set by fit(datamodule=...)
-        positions = spread(len(data.val_set), _NUM_LOGGED)
-        tiles, labels = compare(pl_module, data, positions)
+        positions = spread(len(self.data.val_set), _NUM_LOGGED)
+        tiles, labels = compare(pl_module, self.data, positions)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("val/samples", tiles, caption=labels)
@@ -109,7 +111,8 @@ class SamplePictures(Callback):
 
 def spread(num: int, wanted: int) -> list[int]:
     """`wanted` positions, or fewer, evenly over `num`."""
-    return np.unique(np.linspace(0, num - 1, min(num, wanted)).round().astype(int)).tolist()
+    positions = np.linspace(0, num - 1, min(num, wanted)).round()
+    return sorted({int(position) for position in positions})
 
 
 def write_samples(

@@ -12,13 +12,18 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from blippose import __version__
 from blippose.errors import UserError
+
+if TYPE_CHECKING:
+    from blippose.runs import Run
+
+_Keys = TypeVar("_Keys")
 
 _HELP = """\
 blippose: fine-tune BLIP, an image captioner, until its caption of a photo is the pose.
@@ -71,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _refuse(str(error), is_debug)
     except KeyboardInterrupt:
-        return _refuse("interrupted; the same command goes on where it can", status=130)
+        resumes = "; the same command goes on from the last epoch" if command == "train" else ""
+        return _refuse(f"interrupted{resumes}", status=130)
 
 
 def _refuse(message: str, is_debug: bool = False, status: int = 2) -> int:
@@ -90,7 +96,7 @@ def _run(command: str, arguments: list[str]) -> int:
     overrides, is_multirun = _parse_flags(command, arguments)
     OmegaConf.register_new_resolver("cell", _cell_name, replace=True)
     outcome = _Outcome()
-    job = _job(_COMMANDS[command], outcome, is_multirun)
+    job = _job(command, outcome, is_multirun)
     swept = [f"{_SWEPT}=[{','.join(_swept_keys(overrides))}]"] if is_multirun else []
     with _arguments_of(command, [*arguments, *swept]), _explained(command):
         hydra.main(version_base="1.3", config_path=str(_conf()), config_name=command)(job)()
@@ -217,27 +223,47 @@ def _cell_name(overrides: Sequence[str], swept: Sequence[str]) -> str:
     return re.sub(r"[^\w.,=+-]", "_", cell)
 
 
-def _job(
-    command: Callable[[Any], int], outcome: _Outcome, is_multirun: bool
-) -> Callable[[Any], None]:
+def _job(command: str, outcome: _Outcome, is_multirun: bool) -> Callable[[Any], None]:
     """`command` for Hydra: it never raises, but Ctrl-C, so that the rest of a grid goes on."""
+    program = sys.argv[0]
 
     def job(config: Any) -> None:
+        # Lightning starts its other processes by this; the whole grid would start again.
+        sys.argv = [program, command, *_overrides()]
         try:
-            outcome.statuses.append(command(config))
+            status = _COMMANDS[command](config)
         except UserError as error:
-            outcome.statuses.append(_refuse(_of_cell(str(error), is_multirun), config.debug))
+            status = _refuse(_of_cell(str(error), is_multirun), config.debug)
+        except BrokenPipeError:  # `| head` has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = 1
         except Exception as error:
-            line = f"{type(error).__name__}: {error}; debug=true shows the traceback"
-            outcome.statuses.append(_refuse(_of_cell(line, is_multirun), config.debug, status=1))
+            line = _unexpected(error)
+            status = _refuse(_of_cell(line, is_multirun), config.debug, status=1)
+        outcome.statuses.append(status)
 
     return job
+
+
+def _unexpected(error: Exception) -> str:
+    from blippose.runs import RunFailedError  # noqa: PLC0415
+
+    if isinstance(error, RunFailedError):
+        return str(error)
+    return f"{type(error).__name__}: {error} (debug=true shows the traceback)"
+
+
+def _overrides() -> list[str]:
+    from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
+
+    return list(HydraConfig.get().overrides.task)
 
 
 def _of_cell(message: str, is_multirun: bool) -> str:
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
 
-    return f"{Path(HydraConfig.get().runtime.output_dir).name}: {message}" if is_multirun else message
+    cell = Path(HydraConfig.get().runtime.output_dir).name
+    return f"{cell}: {message}" if is_multirun else message
 
 
 def _plain(config: Any) -> dict[str, Any]:
@@ -256,9 +282,6 @@ def _plain(config: Any) -> dict[str, Any]:
     return plain
 
 
-# --- commands: functions of a composed config; what they take is checked against their hints
-
-
 @dataclass(frozen=True)
 class _TrainKeys:
     """Top-level keys of train.yaml."""
@@ -272,62 +295,102 @@ class _TrainKeys:
     debug: bool
 
 
+@dataclass(frozen=True)
+class _DataKeys:
+    """Top-level keys of data.yaml."""
+
+    format: Literal["table", "json"]
+    manifest: str | None
+    seed: int
+    debug: bool
+
+
+@dataclass(frozen=True)
+class _ReleaseKeys:
+    """Keys of the data group that `blippose data` reads: no model, no batches."""
+
+    root: str
+    annotations: str | None
+    synthetic: dict[str, Any] | None
+    reading: str
+    split: str
+    train_fraction: float
+    split_seed: int
+
+
+@dataclass(frozen=True)
+class _PredictKeys:
+    """Keys of predict.yaml."""
+
+    images: str | list[str]
+    out: str
+    run: str | None
+    ckpt: str | None
+    batch_size: int
+    device: str
+    debug: bool
+
+
+def _checked(keys: Callable[..., _Keys], values: Mapping[str, Any], prefix: str = "") -> _Keys:
+    """The keys that a command reads, with the types that it needs."""
+    from blippose.arguments import check_arguments  # noqa: PLC0415
+
+    own = {key: values[key] for key in keys.__annotations__}
+    check_arguments(keys, own, prefix)
+    return keys(**own)
+
+
 def _train(config: Any) -> int:
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
+    from hydra.types import RunMode  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
     from blippose.runs import Run  # noqa: PLC0415
     from blippose.summary import print_summary  # noqa: PLC0415
 
     folder = _short(Path(HydraConfig.get().runtime.output_dir))
-    is_multirun = HydraConfig.get().mode.name == "MULTIRUN"
-    console = Console()
+    is_multirun = HydraConfig.get().mode is RunMode.MULTIRUN
     try:
         plain = _plain(config)
         run = Run.open(folder, plain)
         if run.is_done:
-            console.print(f"{folder} is done: this is what came out.", highlight=False)
+            print(f"{folder} is done; this is what came out:")
         else:
             _fit(config, plain, run, plain["name"] if is_multirun else None)
     finally:
         with contextlib.suppress(OSError):  # Hydra made it before anything was checked
             folder.rmdir()
-    print_summary(run, console)
+    print_summary(run, Console())
     return 0
 
 
-def _fit(config: Any, plain: dict[str, Any], run: Any, group: str | None) -> None:
-    from blippose.arguments import check_arguments  # noqa: PLC0415
-
-    top = {key: plain[key] for key in _TrainKeys.__annotations__}
-    check_arguments(_TrainKeys, top, "")
+def _fit(config: Any, plain: dict[str, Any], run: Run, group: str | None) -> None:
+    keys = _checked(_TrainKeys, plain)
     print("loading ...", flush=True)
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
     from blippose import training  # noqa: PLC0415  seconds: torch, lightning, transformers
 
     _check_targets(plain)
-    training.seed(plain["seed"])
+    training.seed(keys.seed)
     captioner, data = _parts(config, plain)
-    resume = run.resume_from
-    run.start()
-    print(f"resuming {run.folder} from {resume.name}" if resume else f"training into {run.folder}")
-    try:
+    trainer = _instantiate(config, "trainer")
+    training.check(captioner, trainer, keys.ckpt_path, keys.init_from)
+    start = run.resume_from
+    with run.started():
+        OmegaConf.save(config, run.folder / "config.yaml", resolve=True)
+        print(f"going on in {run.folder} from {start.name}" if start else f"into {run.folder}")
         training.fit(
             captioner,
             data,
-            _instantiate(config, "trainer"),
+            trainer,
             run,
             logger=_instantiate(config, "logger"),
             group=group,
-            ckpt_path=plain["ckpt_path"],
-            init_from=plain["init_from"],
-            keep_last=plain["keep_last"],
+            ckpt_path=keys.ckpt_path,
+            init_from=keys.init_from,
+            keep_last=keys.keep_last,
         )
-    except Exception as error:
-        run.fail(error)
-        if isinstance(error, UserError):
-            raise
-        where = f"traceback in {run.folder / 'run.json'}"
-        raise RuntimeError(f"{run.folder} failed: {type(error).__name__}: {error}; {where}") from error
 
 
 def _parts(config: Any, plain: dict[str, Any]) -> tuple[Any, Any]:
@@ -390,11 +453,74 @@ def _short(path: Path) -> Path:
 
 
 def _data(config: Any) -> int:
-    raise UserError("not yet")
+    from rich.console import Console  # noqa: PLC0415
+
+    from blippose import audit, mpii, split  # noqa: PLC0415
+    from blippose.audit import print_audit  # noqa: PLC0415
+
+    plain = _plain(config)
+    keys, source = _checked(_DataKeys, plain), _checked(_ReleaseKeys, plain["data"], "data")
+    root = Path(source.root).expanduser()
+    path = Path(source.annotations).expanduser() if source.annotations else root / mpii.ANNOTATIONS
+    with contextlib.redirect_stdout(sys.stderr):  # bars; stdout is for the counts alone
+        if source.synthetic is not None and source.annotations is None:
+            _write_synthetic(root, source.synthetic)
+        release = mpii.read_release(path)
+    counts = audit.audit(
+        release,
+        source.reading,
+        kind=source.split,
+        fraction=source.train_fraction,
+        seed=source.split_seed,
+        images=root / "images",
+    )
+    if keys.format == "json":
+        print(json.dumps(counts, indent=1))
+    else:
+        print_audit(counts, Console())
+    if keys.manifest is not None:
+        persons = mpii.select(release, source.reading)
+        halves = split.split_persons(
+            persons, source.split, source.train_fraction, source.split_seed
+        )
+        record = split.manifest(persons, halves, release, source.reading)
+        split.write_manifest(Path(keys.manifest), record)
+        print(f"wrote {keys.manifest}", file=sys.stderr)
+    return 0
+
+
+def _write_synthetic(root: Path, settings: Mapping[str, Any]) -> None:
+    from blippose.arguments import check_arguments  # noqa: PLC0415
+    from blippose.synthetic import write_release  # noqa: PLC0415
+
+    own = {key: value for key, value in settings.items() if not key.startswith("_")}
+    check_arguments(write_release, own, "data.synthetic")
+    write_release(root, **own)
 
 
 def _predict(config: Any) -> int:
-    raise UserError("not yet")
+    keys = _checked(_PredictKeys, _plain(config))
+    if keys.run is not None and keys.ckpt is not None:
+        raise UserError("run and ckpt: both name a model; give one of them")
+    if keys.batch_size < 1:
+        raise UserError(f"batch_size={keys.batch_size}: expected 1 or more")
+    from blippose.images import find_images  # noqa: PLC0415
+
+    paths = find_images(keys.images)
+    print(f"loading the model for {len(paths)} images ...", flush=True)
+    from blippose.prediction_files import predict_files  # noqa: PLC0415  seconds, as training
+    from blippose.predictor import PosePredictor  # noqa: PLC0415
+
+    if keys.run is not None:
+        predictor = PosePredictor.from_run(keys.run, keys.device)
+    elif keys.ckpt is not None:
+        predictor = PosePredictor.from_checkpoint(keys.ckpt, keys.device)
+    else:
+        predictor = PosePredictor.from_pretrained("tiny", keys.device)
+    out = Path(keys.out).expanduser()
+    status = predict_files(predictor, paths, out, keys.batch_size, sys.stderr.isatty())
+    print(f"model {predictor.source}; overlays, JSON and CSV in {out}")
+    return status
 
 
 _COMMANDS: dict[str, Callable[[Any], int]] = {

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
+from rich import get_console
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -109,7 +110,9 @@ class PoseDataset(Dataset[Sample]):
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
         with ThreadPoolExecutor(workers) as pool:
             cut = pool.map(self._cut, self.persons)
-            self._pixels = list(track(cut, description, len(self.persons), transient=True))
+            hidden = not get_console().is_terminal
+            bar = track(cut, description, len(self.persons), transient=True, disable=hidden)
+            self._pixels = list(bar)
 
     def __len__(self) -> int:
         return len(self.persons)
@@ -251,6 +254,11 @@ class PoseDataModule(L.LightningDataModule):
         super().__init__()
         if crop not in ("full", "person"):
             raise UserError(f"data.crop={crop!r}: expected full or person")
+        _check_least("batch_size", batch_size, 1)
+        _check_least("eval_batch_size", eval_batch_size, 1)
+        _check_least("num_workers", num_workers, 0)
+        _check_least("seed", seed, 0)
+        _check_least("split_seed", split_seed, 0)
         self.collator = Collator(tokenizer, caption_format)
         self.release_source = ReleaseSource(root, annotations, synthetic)
         self.reading, self.split_kind = reading, split
@@ -336,6 +344,11 @@ class PoseDataModule(L.LightningDataModule):
         poses = [self.train_set[i].pose_input.xy for i in range(len(self.train_set))]
         mean: Float[np.ndarray, "16 2"] = np.nanmean(poses, axis=0)
         return mean
+
+
+def _check_least(key: str, value: int, least: int) -> None:
+    if value < least:
+        raise UserError(f"data.{key}={value}: expected {least} or more")
 
 
 def _resize(name: str) -> Resize:

@@ -18,9 +18,7 @@ def mean_pose(data: PoseDataModule) -> Float[Tensor, "16 2"]:
     return torch.from_numpy(data.mean_pose()).float()
 
 
-def mean_pose_baseline(
-    data: PoseDataModule, mean_pose: Float[Tensor, "16 2"]
-) -> dict[str, float]:
+def mean_pose_baseline(data: PoseDataModule, mean_pose: Float[Tensor, "16 2"]) -> dict[str, float]:
     """Every metric of a model that says the mean training pose of every validation person."""
     metrics = PoseMetrics(mean_pose)
     size = data.collator.caption_format.input_size

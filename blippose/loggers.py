@@ -10,6 +10,7 @@ import netrc
 import os
 import sys
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 from urllib.parse import urlsplit
@@ -96,24 +97,27 @@ def wandb_logger(
     """
     import wandb  # noqa: PLC0415  a second, and only for those who log there
 
-    start = {
-        "project": project,
-        "entity": entity,
-        "id": run_id,
-        "name": folder.name,
-        "group": group,
-        "tags": tags,
-        "config": config,
-        "dir": str(folder),
-        "resume": "allow",
-    }
     settings = wandb.Settings(silent=True, init_timeout=_CONNECT_SECONDS)
-    mode = "online" if has_key() else "offline"
+    start = partial(
+        wandb.init,
+        project=project,
+        entity=entity,
+        id=run_id,
+        name=folder.name,
+        group=group,
+        tags=tags,
+        config=config,
+        dir=folder,
+        resume="allow",
+        settings=settings,
+    )
+    # WANDB_MODE, where it is set, is the user's own decision.
+    is_lost = not has_key() and "WANDB_MODE" not in os.environ
     try:
-        run = wandb.init(**start, mode=os.environ.get("WANDB_MODE", mode), settings=settings)
+        run = start(mode="offline" if is_lost else None)
     except wandb.errors.CommError:
         print("W&B does not answer", file=sys.stderr)
-        run = wandb.init(**start, mode="offline", settings=settings)
+        run = start(mode="offline")
     if run.settings.mode == "offline":
         print(f"W&B is offline; send it later with: wandb sync {Path(run.dir).parent}")
     run.define_metric("trainer/global_step")

@@ -101,6 +101,7 @@ class PoseCaptioner(L.LightningModule):
         self.frame = InputFrame(
             caption_format.input_size, caption_format.num_bins, str(resize), str(crop)
         )
+        self.synthetic: bool | None = None  # whether its people are drawn; kept in checkpoints
         self.caption_length = caption_length(tokenizer, caption_format)
         _check_fit(blip, tokenizer, self.frame.input_size, self.caption_length)
         self.caption_loss = self._caption_loss(number_sigma, fixed_weight)
@@ -109,6 +110,7 @@ class PoseCaptioner(L.LightningModule):
         self.val_metrics, self.val_tf_metrics = PoseMetrics(), PoseMetrics()
         self.normalization = ClipNormalization()
         self.register_buffer("numbers", self._number_table(), persistent=False)  # (V,)
+        self.train()  # `from_pretrained` leaves evaluation mode, and Lightning would train in it
 
     def _caption_loss(self, sigma: float, fixed_weight: float) -> Callable[..., Tensor]:
         if sigma == 0:
@@ -256,6 +258,7 @@ class PoseCaptioner(L.LightningModule):
         """Add what is needed to load and to read the model without its run, plain data only."""
         checkpoint["blippose"] = {
             "frame": asdict(self.frame),
+            "synthetic": self.synthetic,
             "blip_config": self.blip.config.to_json_string(use_diff=False),
             "tokenizer": self.tokenizer.backend_tokenizer.to_str(),
         }

@@ -1,9 +1,10 @@
 """A run folder: what was asked, how far it came, what came out. One JSON file, written whole.
 
-    runs/demo/run.json      state, config and its hash, results, versions, W&B id, traceback
-    runs/demo/config.yaml   the config again, for readers
-    runs/demo/best.ckpt     weights of the best epoch
-    runs/demo/last.ckpt     everything, to go on from; removed when the run is done
+    runs/demo/run.json       state, config and its hash, results, versions, W&B id, traceback
+    runs/demo/config.yaml    the config again, for readers
+    runs/demo/best.ckpt      weights of the best epoch
+    runs/demo/last.ckpt      everything, to go on from; removed when the run is done
+    runs/demo/traceback.txt  of a run that failed
 
 Knows nothing of models or of how training is done, and must answer without torch.
 """
@@ -19,14 +20,18 @@ import platform
 import subprocess
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from blippose.errors import UserError
 
 RECORD, BEST, LAST = "run.json", "best.ckpt", "last.ckpt"
+_TRACEBACK, _LOCK = "traceback.txt", ".lock"
 
 # Keys that do not change what comes out. A name ending in a dot stands for all below it.
 _NOT_IDENTITY = (
@@ -50,9 +55,21 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+class RunFailedError(Exception):
+    """Training raised what nobody expected; the message says where its traceback lies."""
+
+    def __init__(self, folder: Path, error: Exception) -> None:
+        line = (str(error).strip().splitlines() or [""])[0]
+        place = f"traceback in {folder / _TRACEBACK}"
+        super().__init__(f"{folder} failed: {type(error).__name__}: {line}; {place}")
+
+
 @dataclass
 class Run:
-    """A run folder and what its run.json says."""
+    """A run folder and what its run.json says.
+
+    A run that failed or was stopped before its first checkpoint holds its folder no more.
+    """
 
     folder: Path
     record: dict[str, Any]
@@ -65,7 +82,7 @@ class Run:
             UserError: the folder holds a run of another config, or run.json cannot be read.
         """
         record = _read(folder / RECORD)
-        if record is None:
+        if record is None or (record["state"] != State.DONE and not _has_checkpoint(folder)):
             return Run(folder, {"state": None, "config": dict(config)})
         if record["config_hash"] != config_hash(config):
             changes = "; ".join(difference(record["config"], config))
@@ -104,24 +121,51 @@ class Run:
         key = f"{self.folder.parent.name}/{self.folder.name} {config_hash(self.record['config'])}"
         return hashlib.sha256(key.encode()).hexdigest()[:8]
 
-    def start(self) -> None:
-        """Say that it runs. The first sight of the folder, so it also says if it is not writable.
+    @contextmanager
+    def started(self) -> Iterator[None]:
+        """Runs, and is recorded as failed if the block raises.
 
         Raises:
-            UserError: the folder cannot be written.
+            UserError: the folder cannot be written, or another process is training in it.
+            RunFailedError: the block raised anything else that is an Exception.
         """
-        config = self.record["config"]
-        self.record |= {
-            "state": State.RUNNING,
-            "config_hash": config_hash(config),
-            "versions": versions(),
-            "traceback": None,
-        }
+        with self._lock():
+            self._start()
+            try:
+                yield
+            except Exception as error:
+                self._fail(error)
+                if isinstance(error, UserError):
+                    raise
+                raise RunFailedError(self.folder, error) from error
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        if not is_first_process():
+            yield
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._write()
+            lock = FileLock(self.folder / _LOCK, blocking=False)
+            with lock:
+                yield
+        except Timeout as error:
+            raise UserError(
+                f"{self.folder}: another process is training there; wait for it, or choose "
+                "another name="
+            ) from error
         except OSError as error:
             raise UserError(f"{self.folder}: cannot be written ({error.strerror})") from error
+
+    def _start(self) -> None:
+        config = self.record["config"]
+        (self.folder / _TRACEBACK).unlink(missing_ok=True)
+        self.note(
+            state=State.RUNNING,
+            config_hash=config_hash(config),
+            versions=versions(),
+            traceback=None,
+        )
 
     def note(self, **facts: Any) -> None:
         """Add to the record, and write it."""
@@ -134,20 +178,32 @@ class Run:
         if not keep_last:
             (self.folder / LAST).unlink(missing_ok=True)
 
-    def fail(self, error: BaseException) -> None:
-        """Keep the traceback of what ended it."""
-        self.note(state=State.FAILED, traceback="".join(traceback.format_exception(error)))
+    def _fail(self, error: BaseException) -> None:
+        text = "".join(traceback.format_exception(error))
+        (self.folder / _TRACEBACK).write_text(text)
+        self.note(state=State.FAILED, traceback=text)
 
     def _write(self) -> None:
+        if not is_first_process():
+            return
         partial = self.folder / f".{RECORD}.{os.getpid()}"
         partial.write_text(json.dumps(_plain(self.record), indent=1, allow_nan=False) + "\n")
         partial.replace(self.folder / RECORD)
 
 
+def is_first_process() -> bool:
+    """Whether this is the process that writes, where several train one model together."""
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("LOCAL_RANK", "NODE_RANK"))
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    return (folder / LAST).is_file() or (folder / BEST).is_file()
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         record = json.loads(path.read_text())
-        record["state"], record["config"], record["config_hash"]  # noqa: B018  present or KeyError
+        record["state"], record["config"], record["config_hash"]
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

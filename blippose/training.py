@@ -13,14 +13,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning import Trainer, seed_everything
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.trainer.states import TrainerStatus
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from blippose import evaluation, runs
 from blippose.callbacks import MONITOR, Bars, BestEpoch, EpochLine, SamplePictures, write_samples
@@ -43,8 +42,14 @@ _EXPECTED_WARNINGS = (
 
 
 def seed(value: int) -> None:
-    """Seed Python, NumPy and torch, before anything is drawn."""
+    """Seed Python, NumPy and torch, before anything is drawn.
+
+    Raises:
+        UserError: it is negative or too large.
+    """
     quieten()
+    if not 0 <= value < 2**32:
+        raise UserError(f"seed={value}: expected 0 to 2**32 - 1")
     seed_everything(value, workers=True, verbose=False)
 
 
@@ -52,8 +57,43 @@ def quieten() -> None:
     """Leave out Lightning's tips and the warnings that say nothing here."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # five retries, a line each
     for message in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
+
+
+def check(
+    captioner: PoseCaptioner,
+    trainer: Callable[..., Trainer],
+    ckpt_path: str | None = None,
+    init_from: str | None = None,
+) -> None:
+    """Try what can be tried before a run begins.
+
+    Raises:
+        UserError: the Trainer, the optimizer or its schedule refuse an argument, or a checkpoint
+            is not there.
+    """
+    for path in filter(None, (ckpt_path, init_from)):
+        _checkpoint(Path(path))
+    weight = torch.nn.Parameter(torch.zeros(1))
+    with _refused("optimizer"):
+        optimizer = captioner.optimizer(iter([weight]))
+    if captioner.scheduler is not None:
+        with _refused("scheduler"):
+            captioner.scheduler(optimizer, 10)
+    with _refused("trainer"):
+        tried = trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    if tried.max_epochs == 0:
+        raise UserError("trainer.max_epochs=0: expected 1 or more, or -1 for no end")
+
+
+@contextmanager
+def _refused(key: str) -> Iterator[None]:
+    try:
+        yield
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise UserError(f"{key}: {_line(error)}") from error
 
 
 def fit(
@@ -89,15 +129,18 @@ def fit(
     data.setup()
     mean_pose = evaluation.mean_pose(data)
     captioner.set_mean_pose(mean_pose)
+    captioner.synthetic = data.manifest["synthetic"]
     if init_from is not None:
         load_weights(captioner, Path(init_from))
     start = run.resume_from or (_checkpoint(Path(ckpt_path)) if ckpt_path else None)
     best = BestEpoch()
     with _loggers(run, logger, group) as loggers:
-        lightning_trainer = _trainer(trainer, run.folder, loggers, best)
+        lightning_trainer = _trainer(
+            trainer, run.folder, loggers, [best, *_pictures(data, loggers)]
+        )
         _fit(lightning_trainer, captioner, data, start)
         if not best.metrics:
-            raise UserError("no epoch was validated: trainer.max_epochs must be 1 or more")
+            raise UserError("no epoch was validated: trainer.check_val_every_n_epoch is too large")
         load_weights(captioner, run.folder / runs.BEST)
         results = evaluation.results(data, mean_pose, best.metrics, best.epoch)
         if lightning_trainer.is_global_zero:
@@ -106,24 +149,27 @@ def fit(
 
 
 def _trainer(
-    trainer: Callable[..., Trainer], folder: Path, loggers: list[Logger], best: BestEpoch
+    trainer: Callable[..., Trainer],
+    folder: Path,
+    loggers: list[Logger],
+    callbacks: list[Callback],
 ) -> Trainer:
-    callbacks: list[Callback] = [best, EpochLine(), *_checkpoints(folder)]
-    if any(isinstance(logger, WandbLogger) for logger in loggers):
-        callbacks.append(SamplePictures())
+    callbacks = [*callbacks, EpochLine(), *_checkpoints(folder)]
     settings = getattr(trainer, "keywords", {})
     wants_bars = settings.get("enable_progress_bar", True) and sys.stdout.isatty()
     if wants_bars:
         callbacks.append(Bars())
-    try:
-        return trainer(
-            logger=loggers,
-            callbacks=callbacks,
-            default_root_dir=folder,
-            enable_progress_bar=wants_bars,
-        )
-    except (MisconfigurationException, TypeError, ValueError) as error:
-        raise UserError(f"trainer: {_line(error)}") from error
+    return trainer(
+        logger=loggers,
+        callbacks=callbacks,
+        default_root_dir=folder,
+        enable_progress_bar=wants_bars,
+    )
+
+
+def _pictures(data: PoseDataModule, loggers: list[Logger]) -> list[Callback]:
+    takes_pictures = any(isinstance(logger, WandbLogger) for logger in loggers)
+    return [SamplePictures(data)] if takes_pictures else []
 
 
 def _checkpoints(folder: Path) -> list[Callback]:
@@ -167,7 +213,7 @@ def _loggers(
     run: Run, logger: Callable[..., WandbLogger] | None, group: str | None
 ) -> Iterator[list[Logger]]:
     loggers: list[Logger] = [CSVLogger(run.folder / METRICS)]
-    if logger is None:
+    if logger is None or not runs.is_first_process():
         yield loggers
         return
     run.note(wandb_id=run.identity)

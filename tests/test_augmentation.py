@@ -33,7 +33,7 @@ def noise() -> np.ndarray:
 
 
 def dot(x: float, y: float) -> np.ndarray:
-    """A blob with its centre at (x, y) on grey, which no other joint's blob can be mixed up with."""
+    """A blob with its centre at (x, y), on grey."""
     rows, columns = np.mgrid[:SIZE, :SIZE]
     light = 100 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 18)
     return np.repeat(light.round().astype(np.uint8)[..., None] + 120, 3, axis=-1)
@@ -47,9 +47,7 @@ def centroid(image: np.ndarray) -> np.ndarray:
 
 
 @given(augmentations, seeds, st.sampled_from(INNER))
-def test_a_dot_stays_under_its_joint(
-    augmentation: Augmentation, seed: int, joint: int
-) -> None:
+def test_a_dot_stays_under_its_joint(augmentation: Augmentation, seed: int, joint: int) -> None:
     pose = Pose.of(GRID.astype(float))
     image, moved = augmentation(dot(*GRID[joint]), pose, np.random.default_rng(seed))
     wears = [joint, MIRROR[joint]]  # the name that the dot has now
@@ -88,9 +86,7 @@ def test_flip_carries_missing_joints_to_the_other_side() -> None:
 
 
 @given(augmentations, seeds, poses)
-def test_joints_never_leave_the_input(
-    augmentation: Augmentation, seed: int, pose: Pose
-) -> None:
+def test_joints_never_leave_the_input(augmentation: Augmentation, seed: int, pose: Pose) -> None:
     _, moved = augmentation(noise(), pose, np.random.default_rng(seed))
     assert moved.xy.min() >= -1e-6
     assert moved.xy.max() <= SIZE - 1 + 1e-6

@@ -132,9 +132,7 @@ def test_a_tokenizer_that_reads_everything_as_unknown_is_refused(tmp_path: Path)
         load_tokenizer(str(tmp_path))
 
 
-def test_loading_a_tokenizer_twice_adds_nothing(
-    tokenizer: BertTokenizer, tmp_path: Path
-) -> None:
+def test_loading_a_tokenizer_twice_adds_nothing(tokenizer: BertTokenizer, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path)
     again = load_tokenizer(str(tmp_path))
     assert again.get_vocab() == tokenizer.get_vocab()

@@ -97,4 +97,4 @@ def test_length_covers_the_longest_caption(tokenizer: BertTokenizer, num_bins: i
 def test_length_does_not_depend_on_the_number_of_joints_seen(tokenizer: BertTokenizer) -> None:
     xy_input = np.full((NUM_JOINTS, 2), 5.0)
     some = CaptionFormat(32).encode(xy_input, np.arange(NUM_JOINTS) < 9)
-    assert len(tokenizer(some).input_ids) < caption_length(tokenizer, CaptionFormat(32)) == 129
+    assert len(tokenizer(some).input_ids) < caption_length(tokenizer, CaptionFormat(32)) == 127

@@ -134,7 +134,9 @@ def test_the_true_skeleton_lies_on_the_predicted_one() -> None:
     pose = Pose.of(pose.xy * 10)
     drawn = draw_comparison(grey(1000, 1000), pose, pose)
     np.testing.assert_array_equal(drawn[500, 400], TRUE.right)
-    assert (drawn[500] == PREDICTED.right).all(axis=-1).sum() >= 2
+    off = np.abs(drawn[500].astype(int) - PREDICTED.right).sum(axis=-1)
+    assert (off[:400] < 100).any()
+    assert (off[401:] < 100).any()
 
 
 @pytest.mark.parametrize("shape", [(50, 200), (200, 50), (7, 7), (1, 900)])

@@ -1,0 +1,303 @@
+"""Batches of the synthetic release, read by the real reader."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import NUM_PERSONS, SIZE
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import BertTokenizer
+
+from blippose import mpii
+from blippose.augmentation import Augmentation
+from blippose.caption import CaptionFormat
+from blippose.data import (
+    EpochSampler,
+    PoseBatch,
+    PoseDataModule,
+    PoseDataset,
+    ReleaseSource,
+    Synthetic,
+)
+from blippose.errors import UserError
+from blippose.geometry import Crop, Resize
+from blippose.loss import IGNORED
+
+MakeData = Callable[..., PoseDataModule]
+FIELDS = {
+    "image": (torch.uint8, (8, 3, SIZE, SIZE)),
+    "input_ids": (torch.int64, None),
+    "attention_mask": (torch.int64, None),
+    "labels": (torch.int64, None),
+    "xy_input": (torch.float32, (8, 16, 2)),
+    "xy_img": (torch.float32, (8, 16, 2)),
+    "valid": (torch.bool, (8, 16)),
+    "crop": (torch.float32, (8, 4)),
+    "head_size": (torch.float32, (8,)),
+    "index": (torch.int64, (8,)),
+}
+
+
+@pytest.fixture
+def broken_root(release_root: Path, tmp_path: Path) -> Path:
+    """A copy of the release, to be broken."""
+    return Path(shutil.copytree(release_root, tmp_path / "release"))
+
+
+def first_image(root: Path) -> Path:
+    persons = mpii.select(mpii.read_release(root / mpii.ANNOTATIONS))
+    return root / "images" / persons[0].image_name
+
+
+def of(loader: Any) -> list[PoseBatch]:
+    return list(loader)
+
+
+def assert_same_batches(first: Iterable[PoseBatch], second: Iterable[PoseBatch]) -> None:
+    for one, other in zip(first, second, strict=True):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            torch.testing.assert_close(value, other[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_batch_has_the_documented_fields(make_data: MakeData) -> None:
+    batch = of(make_data().train_dataloader())[0]
+    assert batch.keys() == FIELDS.keys() == PoseBatch.__annotations__.keys()
+    for name, (dtype, shape) in FIELDS.items():
+        tensor = batch[name]  # type: ignore[literal-required]  # a name of the TypedDict
+        assert tensor.dtype == dtype
+        assert shape is None or tensor.shape == shape
+    assert batch["input_ids"].shape == batch["attention_mask"].shape == batch["labels"].shape
+
+
+def test_all_joints_are_valid_under_the_default_reading(make_data: MakeData) -> None:
+    data = make_data()
+    batches = of(data.train_dataloader()) + of(data.val_dataloader())
+    assert sum(len(batch["index"]) for batch in batches) == NUM_PERSONS
+    assert all(batch["valid"].all() for batch in batches)
+    assert all((batch["head_size"] > 0).all() for batch in batches)
+
+
+def test_captions_start_with_dec_and_end_with_sep(
+    make_data: MakeData, tokenizer: BertTokenizer
+) -> None:
+    for batch in of(make_data().train_dataloader()):
+        assert (batch["input_ids"][:, 0] == tokenizer.bos_token_id).all()
+        last = batch["attention_mask"].sum(1) - 1
+        assert (batch["input_ids"].gather(1, last[:, None]) == tokenizer.sep_token_id).all()
+
+
+def test_labels_are_the_tokens_with_pads_alone_ignored(
+    make_data: MakeData, tokenizer: BertTokenizer, release_root: Path
+) -> None:
+    batches = of(make_data(reading="annotated").train_dataloader())
+    ids = torch.cat([batch["input_ids"].flatten() for batch in batches])
+    labels = torch.cat([batch["labels"].flatten() for batch in batches])
+    assert torch.equal(labels == IGNORED, ids == tokenizer.pad_token_id)
+    assert torch.equal(labels[labels != IGNORED], ids[labels != IGNORED])
+
+
+def test_persons_with_missing_joints_make_shorter_captions(
+    release_root: Path, tokenizer: BertTokenizer, caption_format: CaptionFormat
+) -> None:
+    data = PoseDataModule(tokenizer, caption_format, str(release_root))
+    data.setup()
+    whole, part = data.train_set[0], data.train_set[1]
+    xy = part.pose_input.xy.copy()
+    xy[:4] = np.nan
+    part = type(part)(part.image, type(part.pose_input).of(xy), part.pose_img, part.crop, 1.0, 1)
+    batch = data.collator([whole, part])
+    assert (batch["labels"][0] != IGNORED).all()
+    assert (batch["labels"][1] == IGNORED).sum() > 0
+    text = tokenizer.decode(batch["input_ids"][1], skip_special_tokens=True)
+    assert (caption_format.decode(text).pose.valid == part.pose_input.valid).all()
+    assert batch["xy_input"][1, :4].isnan().all()
+
+
+@pytest.mark.parametrize("crop", ["full", "person"])
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+def test_crop_maps_xy_img_to_xy_input(make_data: MakeData, crop: str, resize: str) -> None:
+    for batch in of(make_data(crop=crop, resize=resize).val_dataloader()):
+        for xy_img, xy_input, rectangle in zip(
+            batch["xy_img"], batch["xy_input"], batch["crop"], strict=True
+        ):
+            mapped = Crop(*rectangle.tolist(), SIZE).to_input(xy_img.numpy().astype(float))
+            np.testing.assert_allclose(mapped, xy_input, atol=1e-3)
+
+
+def test_captions_say_xy_input(
+    make_data: MakeData, tokenizer: BertTokenizer, caption_format: CaptionFormat
+) -> None:
+    data = make_data(augmentation=Augmentation())
+    for batch in of(data.train_dataloader()):
+        texts = tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True)
+        for text, xy_input in zip(texts, batch["xy_input"].numpy(), strict=True):
+            said = caption_format.decode(text).pose.xy
+            np.testing.assert_allclose(said, xy_input.clip(0, SIZE - 1), atol=0.5 + 1e-4)
+
+
+def test_indices_name_the_persons_of_the_manifest(make_data: MakeData) -> None:
+    data = make_data()
+    train = {int(index) for batch in data.train_dataloader() for index in batch["index"]}
+    val = {int(index) for batch in data.val_dataloader() for index in batch["index"]}
+    assert not train & val
+    assert sorted(train | val) == list(range(NUM_PERSONS))
+    assert (len(data.manifest["train"]), len(data.manifest["val"])) == (len(train), len(val))
+    for sample in (data.val_set[i] for i in range(len(data.val_set))):
+        assert data.persons[sample.index].pose is sample.pose_img
+
+
+def test_mean_pose_is_that_of_the_training_poses_unaugmented(make_data: MakeData) -> None:
+    data = make_data(augmentation=Augmentation())
+    plain = of(make_data().train_dataloader())
+    poses = torch.cat([batch["xy_input"] for batch in plain])
+    np.testing.assert_allclose(data.mean_pose(), poses.mean(0), atol=1e-4)
+
+
+@given(
+    num_samples=st.integers(0, 50),
+    seed=st.integers(0, 2**32),
+    epoch=st.integers(0, 1000),
+    world_size=st.integers(1, 5),
+)
+def test_ranks_share_an_order_that_seed_and_epoch_decide(
+    num_samples: int, seed: int, epoch: int, world_size: int
+) -> None:
+    shares = []
+    for rank in range(world_size):
+        sampler = EpochSampler(num_samples, seed, rank, world_size)
+        sampler.set_epoch(epoch)
+        assert list(sampler) == list(sampler)
+        assert len(list(sampler)) == len(sampler) == num_samples // world_size
+        shares += list(sampler)
+    assert len(set(shares)) == len(shares)
+    assert {e for e, _ in shares} <= {epoch}
+    if world_size == 1:
+        assert sorted(position for _, position in shares) == list(range(num_samples))
+
+
+def test_order_differs_between_epochs_and_seeds() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = EpochSampler(20, seed)
+        sampler.set_epoch(epoch)
+        return [position for _, position in sampler]
+
+    orders = [order(0, 0), order(0, 1), order(1, 0), order(1, 1)]
+    assert len({tuple(positions) for positions in orders}) == 4
+
+
+def test_an_augmented_item_is_decided_by_seed_epoch_and_person(make_data: MakeData) -> None:
+    first, again = (make_data(augmentation=Augmentation()).train_set for _ in range(2))
+    other_seed = make_data(augmentation=Augmentation(), seed=1).train_set
+    first[3, 1], first[0, 4]  # what was drawn before has no effect
+    np.testing.assert_array_equal(first[2, 5].image, again[2, 5].image)
+    np.testing.assert_array_equal(first[2, 5].pose_input.xy, again[2, 5].pose_input.xy)
+    assert (first[2, 5].pose_input.xy != first[3, 5].pose_input.xy).any()
+    assert (first[2, 5].pose_input.xy != other_seed[2, 5].pose_input.xy).any()
+    np.testing.assert_array_equal(first[2, 5].pose_img.xy, first[3, 5].pose_img.xy)
+
+
+def test_validation_is_never_augmented(make_data: MakeData) -> None:
+    strong = make_data(augmentation=Augmentation(flip=1.0))
+    assert_same_batches(strong.val_dataloader(), make_data().val_dataloader())
+
+
+@pytest.mark.parametrize("augmentation", [None, Augmentation()])
+def test_loader_processes_change_nothing(
+    make_data: MakeData, augmentation: Augmentation | None
+) -> None:
+    alone = make_data(augmentation=augmentation)
+    helped = make_data(augmentation=augmentation, num_workers=2)
+    assert_same_batches(alone.train_dataloader(), helped.train_dataloader())
+    assert_same_batches(alone.val_dataloader(), helped.val_dataloader())
+
+
+def test_items_are_the_same_read_ahead_or_not(make_data: MakeData, release_root: Path) -> None:
+    ahead = make_data().train_set
+    images = release_root / "images"
+    lazy = PoseDataset(ahead.persons, range(len(ahead)), images, SIZE, Resize.STRETCH, crop="full")
+    np.testing.assert_array_equal(lazy[3].image, ahead[3].image)
+
+
+def test_setting_up_twice_reads_once(make_data: MakeData) -> None:
+    data = make_data()
+    train_set = data.train_set
+    data.setup("validate")
+    assert data.train_set is train_set
+
+
+def test_a_release_is_drawn_where_it_is_missing(
+    tmp_path: Path, tokenizer: BertTokenizer, caption_format: CaptionFormat
+) -> None:
+    root = tmp_path / "drawn"
+    drawn = PoseDataModule(tokenizer, caption_format, str(root), synthetic=Synthetic(4, 1))
+    drawn.prepare_data()
+    drawn.setup()
+    assert len(drawn.train_set) + len(drawn.val_set) == 4
+    assert drawn.manifest["synthetic"] is True
+
+
+def test_annotations_may_lie_elsewhere(
+    broken_root: Path, tmp_path: Path, make_data: MakeData
+) -> None:
+    elsewhere = tmp_path / "other.mat"
+    (broken_root / mpii.ANNOTATIONS).rename(elsewhere)
+    data = make_data(root=str(broken_root), annotations=str(elsewhere))
+    assert len(data.persons) == NUM_PERSONS
+    assert ReleaseSource(str(broken_root), str(elsewhere)).read().path == elsewhere
+
+
+def test_a_missing_folder_is_named(make_data: MakeData, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no/such"):
+        make_data(root=str(tmp_path / "no/such"))
+
+
+def test_a_missing_image_folder_is_named(make_data: MakeData, broken_root: Path) -> None:
+    shutil.rmtree(broken_root / "images")
+    with pytest.raises(UserError, match="images: no such folder"):
+        make_data(root=str(broken_root))
+
+
+def test_a_cut_off_image_is_named_before_training(make_data: MakeData, broken_root: Path) -> None:
+    path = first_image(broken_root)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(UserError, match=path.name) as caught:
+        make_data(root=str(broken_root))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_image_that_breaks_after_the_check_is_named(
+    make_data: MakeData, broken_root: Path
+) -> None:
+    persons = make_data(root=str(broken_root)).persons
+    path = first_image(broken_root)
+    path.write_bytes(path.read_bytes()[:2000])
+    dataset = PoseDataset(
+        persons, range(NUM_PERSONS), path.parent, SIZE, Resize.STRETCH, crop="full"
+    )
+    with pytest.raises(UserError, match=rf"{path.name}: cannot be decoded"):
+        dataset.decode("reading")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"crop": "face"}, r"data\.crop='face': expected full or person"),
+        ({"resize": "squash"}, r"data\.resize='squash': expected one of stretch, letterbox"),
+        ({"split": "odd"}, "split=odd"),
+        ({"reading": "blind"}, "blind"),
+        ({"train_fraction": 1.5}, "1.5"),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    make_data: MakeData, setting: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        make_data(**setting)

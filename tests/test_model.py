@@ -1,0 +1,448 @@
+"""The captioner: what it hides, what it learns from, what it logs, what a checkpoint holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L  # noqa: N812  the field's own convention
+import numpy as np
+import pytest
+import torch
+from conftest import SIZE
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from PIL import Image
+from tokenizers import Tokenizer
+from torch.nn import functional as F  # noqa: N812  torch's own convention
+from torch.utils.data import DataLoader
+from transformers import BertTokenizer, BlipForConditionalGeneration
+from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+
+from blippose.blip import load_blip
+from blippose.caption import CaptionFormat
+from blippose.data import EpochSampler, PoseBatch, PoseDataModule
+from blippose.errors import UserError
+from blippose.geometry import Crop, Resize
+from blippose.loss import caption_loss
+from blippose.metrics import PoseMetrics
+from blippose.model import PoseCaptioner, ReadbackMask, to_img
+from blippose.pose import NUM_JOINTS
+from blippose.schedules import warmup_cosine
+
+MakeCaptioner = Callable[..., PoseCaptioner]
+MakeData = Callable[..., PoseDataModule]
+CONF = Path(__file__).parents[1] / "conf"
+
+
+class TrainerAt:
+    """A trainer at a step: `_hide` asks for nothing else of it."""
+
+    global_rank = 0
+    estimated_stepping_batches = 100
+
+    def __init__(self, global_step: int) -> None:
+        self.global_step = global_step
+
+
+def trainer(root: Path, **settings: Any) -> L.Trainer:
+    return L.Trainer(
+        default_root_dir=root,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        **settings,
+    )
+
+
+def fit_once(captioner: PoseCaptioner, batch: PoseBatch, root: Path) -> L.Trainer:
+    """One step on one batch."""
+    training = trainer(root, max_steps=1, limit_val_batches=0)
+    training.fit(captioner, DataLoader([batch], batch_size=None))
+    return training
+
+
+@pytest.fixture
+def batch(make_data: MakeData) -> PoseBatch:
+    batch: PoseBatch = next(iter(make_data().train_dataloader()))
+    return batch
+
+
+def hide(captioner: PoseCaptioner, ids: torch.Tensor, step: int = 0) -> torch.Tensor:
+    at = TrainerAt(step)  # Lightning keeps a weak reference
+    captioner.trainer = at
+    return captioner._hide(ids)
+
+
+def is_number(ids: torch.Tensor, tokenizer: BertTokenizer) -> torch.Tensor:
+    pieces = tokenizer.convert_ids_to_tokens(ids.flatten().tolist())
+    return torch.tensor([piece.isdigit() for piece in pieces]).view(ids.shape)
+
+
+def forward_loss(captioner: PoseCaptioner, batch: PoseBatch) -> float:
+    with torch.no_grad():
+        output = captioner.blip(
+            pixel_values=captioner.pixel_values(batch["image"]),
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+        )
+        return float(caption_loss(output.logits, batch["labels"]))
+
+
+def test_share_one_hides_all_numbers_and_nothing_else(
+    make_captioner: MakeCaptioner, tokenizer: BertTokenizer, batch: PoseBatch
+) -> None:
+    ids = batch["input_ids"]
+    hidden = hide(make_captioner(readback_mask=ReadbackMask(first=1.0)), ids)
+    number = is_number(ids, tokenizer)
+    assert number.sum() == len(ids) * NUM_JOINTS * 2
+    assert (hidden[number] == tokenizer.mask_token_id).all()
+    assert torch.equal(hidden[~number], ids[~number])
+
+
+def test_share_zero_hides_nothing(make_captioner: MakeCaptioner, batch: PoseBatch) -> None:
+    ids = batch["input_ids"]
+    assert torch.equal(hide(make_captioner(readback_mask=ReadbackMask(first=0.0)), ids), ids)
+    assert torch.equal(make_captioner()._hide(ids), ids)
+
+
+@settings(max_examples=20)  # each builds a model
+@given(share=st.floats(0, 1), step=st.integers(0, 1000), spread=st.booleans())
+def test_only_numbers_are_ever_hidden(
+    tokenizer: BertTokenizer,
+    architecture: dict[str, dict[str, Any]],
+    share: float,
+    step: int,
+    spread: bool,
+) -> None:
+    mask = ReadbackMask(first=share, then=share, spread=spread)
+    blip = load_blip("random", architecture)
+    captioner = PoseCaptioner(
+        blip, tokenizer, CaptionFormat(SIZE), torch.optim.AdamW, readback_mask=mask
+    )
+    ids = tokenizer(["right ankle (12,31), pelvis (0,7)"] * 3, return_tensors="pt").input_ids
+    hidden = hide(captioner, ids, step)
+    changed = hidden != ids
+    assert (hidden[changed] == tokenizer.mask_token_id).all()
+    assert is_number(ids, tokenizer)[changed].all()
+
+
+def test_the_share_that_is_asked_for_is_hidden(
+    make_captioner: MakeCaptioner, tokenizer: BertTokenizer, batch: PoseBatch
+) -> None:
+    ids = batch["input_ids"].repeat(20, 1)
+    captioner = make_captioner(readback_mask=ReadbackMask(first=1.0, until=0.5, then=0.3))
+    number = is_number(ids, tokenizer)
+    for step, share in ((49, 1.0), (50, 0.3), (99, 0.3)):
+        hidden = hide(captioner, ids, step) != ids
+        assert hidden[number].float().mean() == pytest.approx(share, abs=0.03)
+
+
+def test_spread_draws_half_of_the_samples_between_none_and_all(
+    make_captioner: MakeCaptioner, tokenizer: BertTokenizer, batch: PoseBatch
+) -> None:
+    ids = batch["input_ids"].repeat(40, 1)
+    mask = ReadbackMask(first=1.0, until=0.5, then=0.0, spread=True)
+    hidden = hide(make_captioner(readback_mask=mask), ids, step=60) != ids
+    shares = hidden.sum(1) / (2 * NUM_JOINTS)
+    assert (shares < 0.01).float().mean() == pytest.approx(0.5, abs=0.1)
+    assert shares.mean() == pytest.approx(0.25, abs=0.05)
+    assert shares.max() > 0.9
+
+
+def test_what_is_hidden_belongs_to_the_step(
+    make_captioner: MakeCaptioner, batch: PoseBatch
+) -> None:
+    captioner = make_captioner(readback_mask=ReadbackMask(first=0.5))
+    ids = batch["input_ids"]
+    first = hide(captioner, ids, step=3)
+    assert (hide(captioner, ids, step=4) != first).any()
+    assert torch.equal(hide(captioner, ids, step=3), first)
+
+
+def test_hiding_leaves_the_batch_alone(make_captioner: MakeCaptioner, batch: PoseBatch) -> None:
+    before = {name: value.clone() for name, value in batch.items()}
+    hide(make_captioner(readback_mask=ReadbackMask()), batch["input_ids"])
+    assert all(torch.equal(batch[name], before[name]) for name in ("input_ids", "labels"))
+
+
+@pytest.mark.parametrize(
+    ("xy_input", "patch"),
+    [
+        ((0.0, 0.0), 0),
+        ((7.4, 24.0), 12),  # first column, last row of 4 x 4 patches of 8 px
+        ((7.5, 24.0), 13),  # the border between pixels 7 and 8
+        ((31.0, 0.0), 3),
+        ((-3.0, 40.0), 12),  # outside: the nearest
+    ],
+)
+def test_patch_target_is_the_patch_that_holds_the_joint(
+    make_captioner: MakeCaptioner, batch: PoseBatch, xy_input: tuple[float, float], patch: int
+) -> None:
+    captioner = make_captioner(patch_weight=1.0)
+    assert captioner.patch_head is not None
+    torch.nn.init.eye_(captioner.patch_head.weight)  # channel j of a patch is joint j's logit
+    torch.nn.init.zeros_(captioner.patch_head.bias)
+    batch["xy_input"] = torch.tensor(xy_input).expand(1, NUM_JOINTS, 2)
+    batch["valid"] = torch.ones(1, NUM_JOINTS, dtype=torch.bool)
+    losses = []
+    for said in range(16):
+        hidden = torch.zeros(1, 17, 32)
+        hidden[0, 1 + said] = 50.0
+        losses.append(float(captioner._patch_loss(hidden, batch).detach()))
+    assert int(np.argmin(losses)) == patch
+    assert losses[patch] < 1e-6
+
+
+def test_missing_joints_have_no_patch(make_captioner: MakeCaptioner, batch: PoseBatch) -> None:
+    captioner = make_captioner(patch_weight=1.0)
+    hidden = torch.randn(8, 17, 32, generator=torch.Generator().manual_seed(0))
+    whole = captioner._patch_loss(hidden, batch)
+    batch["xy_input"][:, 3:] = torch.nan
+    batch["valid"][:, 3:] = False
+    part = captioner._patch_loss(hidden, batch)
+    assert part.isfinite()
+    assert part != whole
+
+
+def test_perfect_logits_say_the_target(
+    make_captioner: MakeCaptioner, tokenizer: BertTokenizer, batch: PoseBatch
+) -> None:
+    captioner = make_captioner()
+    following = batch["input_ids"].roll(-1, dims=1)
+    logits = 50.0 * F.one_hot(following, len(tokenizer)).float()
+    poses = [
+        parsed.pose.xy for parsed in captioner.parse(captioner._teacher_forced(logits, batch))
+    ]
+    target = batch["xy_input"].numpy().clip(0, SIZE - 1)
+    np.testing.assert_allclose(np.stack(poses), target, atol=0.5 + 1e-4)
+
+
+def test_pixel_values_are_blips_own(make_captioner: MakeCaptioner) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    expected = BlipImageProcessorPil()(image, return_tensors="pt").pixel_values
+    pixels = torch.tensor(Crop.of_image(640, 480, 384).cut(image)).permute(2, 0, 1)[None]
+    actual = make_captioner().pixel_values(pixels)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
+
+
+def test_pixel_values_of_photos_are_blips_own(
+    make_captioner: MakeCaptioner, mpii_images: list[Path]
+) -> None:
+    processor = BlipImageProcessorPil()
+    for path in mpii_images:
+        with Image.open(path) as image:
+            expected = processor(image, return_tensors="pt").pixel_values
+            pixels = torch.tensor(Crop.of_image(*image.size, 384).cut(image))
+        actual = make_captioner().pixel_values(pixels.permute(2, 0, 1)[None])
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
+
+
+@given(
+    xy=st.lists(st.tuples(st.floats(-50, 500), st.floats(-50, 500)), min_size=16, max_size=16),
+    corner=st.tuples(st.floats(-100, 100), st.floats(-100, 100)),
+    extent=st.tuples(st.floats(1, 2000), st.floats(1, 2000)),
+)
+def test_to_img_is_that_of_the_crop(
+    xy: list[tuple[float, float]], corner: tuple[float, float], extent: tuple[float, float]
+) -> None:
+    xy_input = torch.tensor([xy], dtype=torch.float64)
+    rectangle = torch.tensor([[*corner, *extent]], dtype=torch.float64)
+    expected = Crop(*corner, *extent, SIZE).to_img(xy_input[0].numpy())
+    np.testing.assert_allclose(to_img(xy_input, rectangle, SIZE)[0], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"readback_mask": ReadbackMask()},
+        {"number_sigma": 1.0, "fixed_weight": 0.2},
+        {"patch_weight": 0.5},
+        {"scheduler": warmup_cosine},
+    ],
+)
+def test_one_step_lowers_the_loss_of_its_batch(
+    make_captioner: MakeCaptioner, batch: PoseBatch, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    captioner = make_captioner(**settings)
+    before = forward_loss(captioner, batch)
+    fit_once(captioner, batch, tmp_path)
+    assert forward_loss(captioner, batch) < before
+
+
+class Seen(L.Callback):
+    """The persons of each training batch, by epoch."""
+
+    def __init__(self) -> None:
+        self.indices: dict[int, list[int]] = {}
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, _: int) -> None:
+        self.indices.setdefault(trainer.current_epoch, []).extend(batch["index"].tolist())
+
+
+def test_each_epoch_sees_every_person_in_the_samplers_order(
+    make_captioner: MakeCaptioner, make_data: MakeData, tmp_path: Path
+) -> None:
+    data, seen = make_data(), Seen()
+    training = trainer(tmp_path, max_epochs=3, limit_val_batches=0, callbacks=[seen])
+    training.fit(make_captioner(), data)
+    for epoch in range(3):
+        sampler = EpochSampler(len(data.train_set), data.seed)
+        sampler.set_epoch(epoch)
+        expected = [data.train_set[item].index for item in sampler]
+        assert seen.indices[epoch] == expected
+    assert len({tuple(order) for order in seen.indices.values()}) == 3
+
+
+def test_validation_logs_both_ways_of_reading(
+    make_captioner: MakeCaptioner, make_data: MakeData, tmp_path: Path
+) -> None:
+    captioner, data = make_captioner(), make_data()
+    (logged,) = trainer(tmp_path).validate(captioner, data, verbose=False)
+    expected = {f"{way}/{name}" for way in ("val", "val_tf") for name in PoseMetrics.NAMES}
+    assert set(logged) == expected | {"val/loss"}
+    assert logged["val/parse_rate"] == 0  # random weights write no captions
+    assert np.isfinite(logged["val/loss"])
+
+
+def test_a_captioner_that_says_the_target_has_no_error(
+    make_captioner: MakeCaptioner,
+    make_data: MakeData,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data, captioner = make_data(eval_batch_size=100), make_captioner()
+    (batch,) = data.val_dataloader()
+    truth = [captioner.caption_format.encode(xy) for xy in batch["xy_input"].double().numpy()]
+    monkeypatch.setattr(captioner, "captions", lambda image: truth)
+    (logged,) = trainer(tmp_path).validate(captioner, data, verbose=False)
+    assert logged["val/parse_rate"] == 1
+    assert logged["val/mae"] <= 0.5
+    assert logged["val/acc_1px"] == 1
+    assert logged["val/pckh_0.5"] == 1
+
+
+def test_metrics_start_anew_at_each_validation(
+    make_captioner: MakeCaptioner, make_data: MakeData, tmp_path: Path
+) -> None:
+    captioner, data = make_captioner(), make_data()
+    trainer(tmp_path).validate(captioner, data, verbose=False)
+    assert captioner.val_metrics.count.sum() == 0
+    assert captioner.val_tf_metrics.count.sum() == 0
+
+
+def test_captions_of_untrained_weights_are_missing_joints(
+    make_captioner: MakeCaptioner, batch: PoseBatch
+) -> None:
+    captioner = make_captioner()
+    captions = captioner.captions(batch["image"])
+    assert len(captions) == 8
+    assert not any(parsed.pose.valid.any() for parsed in captioner.parse(captions))
+
+
+def test_a_checkpoint_says_all_that_is_needed_to_read_it(
+    make_captioner: MakeCaptioner, batch: PoseBatch, tmp_path: Path, tokenizer: BertTokenizer
+) -> None:
+    captioner = make_captioner(resize=Resize.LETTERBOX, crop="person")
+    training = fit_once(captioner, batch, tmp_path)
+    training.save_checkpoint(tmp_path / "some.ckpt")
+    checkpoint = torch.load(tmp_path / "some.ckpt", weights_only=True)
+    said = checkpoint["blippose"]
+    frame = {"input_size": SIZE, "num_bins": None, "resize": "letterbox", "crop": "person"}
+    assert said["frame"] == frame
+    assert json.loads(said["blip_config"])["text_config"]["num_attention_heads"] == 2
+    assert Tokenizer.from_str(said["tokenizer"]).get_vocab() == tokenizer.get_vocab()
+    captioner.load_state_dict(checkpoint["state_dict"])
+
+
+def test_a_checkpoint_has_no_buffers_that_code_makes_again(make_captioner: MakeCaptioner) -> None:
+    names = make_captioner(number_sigma=1.0).state_dict().keys()
+    assert all(name.startswith("blip.") for name in names)
+
+
+def test_pretrained_weights_are_trained_in_training_mode(
+    blip: BlipForConditionalGeneration, make_captioner: MakeCaptioner
+) -> None:
+    assert not blip.training  # as `from_pretrained` leaves it
+    assert all(module.training for module in make_captioner().modules())
+
+
+def test_an_input_of_another_size_is_refused(
+    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer
+) -> None:
+    with pytest.raises(UserError, match="image_size = 32, its tokenizer and captions need 48"):
+        PoseCaptioner(blip, tokenizer, CaptionFormat(48), torch.optim.AdamW)
+
+
+def test_a_tokenizer_of_another_model_is_refused(
+    blip: BlipForConditionalGeneration, bert_tokenizer: BertTokenizer
+) -> None:
+    with pytest.raises(UserError, match="vocab_size = 147"):
+        PoseCaptioner(blip, bert_tokenizer, CaptionFormat(SIZE), torch.optim.AdamW)
+
+
+def test_captions_longer_than_the_decoder_reads_are_refused(
+    architecture: dict[str, dict[str, Any]], tokenizer: BertTokenizer
+) -> None:
+    text = {**architecture["text"], "max_position_embeddings": 100}
+    blip = load_blip("random", {**architecture, "text": text})
+    with pytest.raises(UserError, match="max_position_embeddings = 100"):
+        PoseCaptioner(blip, tokenizer, CaptionFormat(SIZE), torch.optim.AdamW)
+
+
+def test_a_weight_that_the_plain_loss_would_ignore_is_refused(
+    make_captioner: MakeCaptioner,
+) -> None:
+    with pytest.raises(UserError, match=r"fixed_weight=0\.5 needs number_sigma > 0"):
+        make_captioner(fixed_weight=0.5)
+
+
+def test_soft_numbers_need_one_token_a_number(
+    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer
+) -> None:
+    with pytest.raises(UserError, match="only 32 of 0 to 63"):
+        PoseCaptioner(
+            blip, tokenizer, CaptionFormat(SIZE, 64), torch.optim.AdamW, number_sigma=1.0
+        )
+
+
+def test_mask_shares_by_progress() -> None:
+    mask = ReadbackMask(first=0.9, until=0.5, then=0.1)
+    assert [mask.share(progress) for progress in (0.0, 0.49, 0.5, 1.0)] == [0.9, 0.9, 0.1, 0.1]
+    assert replace(mask, until=0.0).share(0.0) == 0.1
+
+
+@pytest.mark.slow
+def test_full_size_blip_takes_a_training_step_and_a_validation_batch(
+    release_root: Path, bert_tokenizer: BertTokenizer, tmp_path: Path
+) -> None:
+    """224 M random weights at 384 px, batches of 1: 4.5 GB, 45 s of one core."""
+    model = OmegaConf.to_container(OmegaConf.load(CONF / "model" / "blip_base.yaml"))
+    blip = load_blip("random", model["architecture"])
+    assert sum(weight.numel() for weight in blip.parameters()) == pytest.approx(224e6, rel=0.01)
+    caption_format = CaptionFormat(384)
+    data = PoseDataModule(
+        bert_tokenizer, caption_format, str(release_root), batch_size=1, eval_batch_size=1
+    )
+    captioner = PoseCaptioner(
+        blip, bert_tokenizer, caption_format, partial(torch.optim.AdamW, lr=2e-5)
+    )
+    before = blip.vision_model.embeddings.patch_embedding.weight.detach().clone()
+    training = trainer(tmp_path, max_steps=1, limit_train_batches=1, limit_val_batches=1)
+    training.fit(captioner, data)
+    assert training.global_step == 1
+    assert (blip.vision_model.embeddings.patch_embedding.weight != before).any()
+    assert training.callback_metrics["train/loss"].isfinite()
+    assert training.callback_metrics["val/loss"].isfinite()
+    assert training.callback_metrics["val/parse_rate"] == 0

@@ -1,0 +1,298 @@
+"""The Python API: models rebuilt from files say what they said before, in the users' pixels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L  # noqa: N812  the field's own convention
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
+
+from blippose import predictor as predictor_module
+from blippose.blip import load_tokenizer
+from blippose.caption import CaptionFormat, Reason
+from blippose.decoding import InputFrame
+from blippose.errors import UserError
+from blippose.geometry import Crop
+from blippose.model import PoseCaptioner
+from blippose.pose import JOINTS
+from blippose.predictor import PosePredictor
+from blippose.vocabulary import write_tiny_tokenizer
+
+SIZE, NUM_BINS = 32, 64
+FRAME = InputFrame(SIZE, NUM_BINS, "letterbox", "full")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> BertTokenizer:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write_tiny_tokenizer(folder, NUM_BINS)
+    return load_tokenizer(str(folder))
+
+
+@pytest.fixture(scope="module")
+def blip(tokenizer: BertTokenizer) -> BlipForConditionalGeneration:
+    """A BLIP of a few thousand weights, drawn so large that it looks at the image."""
+    layers = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    vision = {"hidden_size": 16, "image_size": SIZE, "patch_size": 16, **layers}
+    text = {
+        "hidden_size": 16,
+        "encoder_hidden_size": 16,
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "sep_token_id": tokenizer.sep_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "max_position_embeddings": 256,
+        **layers,
+    }
+    torch.manual_seed(0)
+    blip = BlipForConditionalGeneration(BlipConfig(vision_config=vision, text_config=text))
+    for name, weight in blip.named_parameters():
+        if weight.dim() > 1:
+            nn.init.normal_(weight, std=1.0 if "vision" in name else 0.5)
+    return blip.eval()
+
+
+@pytest.fixture(scope="module")
+def captioner(blip: BlipForConditionalGeneration, tokenizer: BertTokenizer) -> PoseCaptioner:
+    return PoseCaptioner(
+        blip,
+        tokenizer,
+        CaptionFormat(SIZE, NUM_BINS),
+        partial(torch.optim.AdamW, lr=1e-3),
+        patch_weight=0.5,
+        resize="letterbox",
+    )
+
+
+@pytest.fixture(scope="module")
+def checkpoint(captioner: PoseCaptioner, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("run") / "best.ckpt"
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.strategy.connect(captioner)
+    trainer.save_checkpoint(path)
+    return path
+
+
+def images(*shapes: tuple[int, int]) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
+
+
+def test_a_checkpoint_gives_the_captions_of_the_module_that_it_was_saved_from(
+    captioner: PoseCaptioner, checkpoint: Path
+) -> None:
+    inputs = images(*[(SIZE, SIZE)] * 4)
+    pixels = torch.from_numpy(np.stack(inputs)).permute(0, 3, 1, 2)
+    expected = captioner.captions(pixels)
+    predictor = PosePredictor.from_checkpoint(checkpoint)
+    assert [prediction.caption for prediction in predictor(inputs)] == expected
+    assert len(set(expected)) > 1, "a model that does not look at the image proves nothing"
+    assert predictor.frame == captioner.frame
+
+
+def test_a_run_folder_gives_its_best_checkpoint(checkpoint: Path) -> None:
+    assert PosePredictor.from_run(checkpoint.parent).source == str(checkpoint)
+
+
+def test_a_pretrained_folder_gives_the_same_captions_as_the_checkpoint(
+    captioner: PoseCaptioner, checkpoint: Path, tmp_path: Path
+) -> None:
+    captioner.blip.save_pretrained(tmp_path)
+    captioner.tokenizer.save_pretrained(tmp_path)
+    record = {"frame": vars(FRAME), "synthetic": True}
+    (tmp_path / "blippose.json").write_text(json.dumps(record))
+    predictor = PosePredictor.from_pretrained(tmp_path)
+    inputs = images((20, 40), (SIZE, SIZE))
+    expected = PosePredictor.from_checkpoint(checkpoint)(inputs)
+    assert [p.caption for p in predictor(inputs)] == [p.caption for p in expected]
+    assert (predictor.frame, predictor.synthetic) == (FRAME, True)
+
+
+def test_a_pretrained_folder_without_a_frame_is_taken_as_the_study_had_it(
+    captioner: PoseCaptioner, tmp_path: Path
+) -> None:
+    captioner.blip.save_pretrained(tmp_path)
+    captioner.tokenizer.save_pretrained(tmp_path)
+    predictor = PosePredictor.from_pretrained(str(tmp_path))
+    assert predictor.frame == InputFrame(SIZE, None, "stretch", "full")
+    assert predictor.synthetic is None
+
+
+def frame_file(**changed: Any) -> str:
+    return json.dumps({"frame": {**vars(FRAME), **changed}})
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (frame_file(input_size=384), "384 px"),
+        (frame_file(resize="squash"), "squash"),
+        (frame_file(crop="face"), "face"),
+        (frame_file(num_bins=0), "one bin"),
+        (frame_file(unknown=1), "unknown"),
+        ('{"frame": {"input_size": 32}}', "num_bins"),
+        ("{", "expected"),
+        ("[]", "expected"),
+    ],
+)
+def test_a_frame_that_does_not_fit_the_model_is_refused(
+    captioner: PoseCaptioner, tmp_path: Path, record: str, reason: str
+) -> None:
+    captioner.blip.save_pretrained(tmp_path)
+    captioner.tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "blippose.json").write_text(record)
+    with pytest.raises(UserError, match=reason) as error:
+        PosePredictor.from_pretrained(tmp_path)
+    assert "blippose.json" in str(error.value)
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def foreign(path: Path) -> None:
+    torch.save({"state_dict": {"conv.weight": torch.zeros(3)}, "epoch": 3}, path)
+
+
+def bare_tensor(path: Path) -> None:
+    torch.save(torch.zeros(3), path)
+
+
+def unsafe(path: Path) -> None:
+    torch.save({"state_dict": {}, "blippose": Path("x")}, path)
+
+
+def without_a_weight(path: Path) -> None:
+    checkpoint = torch.load(path, weights_only=True)
+    key = next(key for key in checkpoint["state_dict"] if key.startswith("blip.vision"))
+    del checkpoint["state_dict"][key]
+    torch.save(checkpoint, path)
+
+
+def without_a_tokenizer(path: Path) -> None:
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["blippose"]["tokenizer"] = "{}"
+    torch.save(checkpoint, path)
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut_short,
+        emptied,
+        foreign,
+        bare_tensor,
+        unsafe,
+        without_a_weight,
+        without_a_tokenizer,
+        removed,
+    ],
+)
+def test_a_bad_checkpoint_is_one_line_that_names_the_file(
+    checkpoint: Path, tmp_path: Path, damage: Any
+) -> None:
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(checkpoint.read_bytes())
+    damage(path)
+    with pytest.raises(UserError) as error:
+        PosePredictor.from_checkpoint(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        PosePredictor.from_run(tmp_path / "missing")
+    with pytest.raises(UserError, match=r"holds no best\.ckpt"):
+        PosePredictor.from_run(tmp_path)
+
+
+def test_an_absent_device_is_refused(
+    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer
+) -> None:
+    for device in ("cuda:77", "toaster"):
+        with pytest.raises(UserError, match=f"device={device}"):
+            PosePredictor(blip, tokenizer, FRAME, "test", device)
+
+
+def write(captions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the model write `captions`; a model that learnt to say them would take minutes."""
+    queue = iter(captions)
+
+    def generate(
+        _blip: Any, _tokenizer: Any, pixel_values: torch.Tensor, _length: int
+    ) -> list[str]:
+        return [next(queue) for _ in pixel_values]
+
+    monkeypatch.setattr(predictor_module, "generate_free", generate)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+@pytest.mark.parametrize("shape", [(90, 160), (400, 30), (32, 32), (1, 1)])
+def test_captions_become_pixels_of_each_image(
+    blip: BlipForConditionalGeneration,
+    tokenizer: BertTokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+    shape: tuple[int, int],
+    resize: str,
+) -> None:
+    height, width = shape
+    xy_img = np.random.default_rng(1).uniform((0, 0), (width - 1, height - 1), (16, 2))
+    # Written by hand rather than by Crop, which the predictor uses.
+    side = np.array([width, height]) if resize == "stretch" else np.array([max(shape)] * 2)
+    corner = (np.array([width, height]) - side) / 2
+    xy_bin = np.floor((xy_img + 0.5 - corner) / side * NUM_BINS).astype(int)
+    caption = ", ".join(f"{name} ({x},{y})" for name, (x, y) in zip(JOINTS, xy_bin, strict=True))
+    write([caption], monkeypatch)
+    predictor = PosePredictor(blip, tokenizer, replace(FRAME, resize=resize), "test")
+    [prediction] = predictor(images(shape))
+    half_a_bin = side / NUM_BINS / 2 + 1e-9
+    assert (np.abs(prediction.pose.xy - xy_img) <= half_a_bin).all()
+    assert prediction.reasons == (None,) * 16
+    assert prediction.caption == caption
+
+
+def test_missing_joints_have_reasons_and_no_coordinates(
+    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(["right ankle ( 3, 4 ), right knee ( 999, 4 )"], monkeypatch)
+    [prediction] = PosePredictor(blip, tokenizer, FRAME, "test")(images((50, 50)))
+    assert prediction.pose.valid.tolist() == [True] + [False] * 15
+    assert prediction.reasons[1:3] == (Reason.OUT_OF_RANGE, Reason.ABSENT)
+
+
+def test_batches_change_neither_order_nor_captions(checkpoint: Path) -> None:
+    predictor = PosePredictor.from_checkpoint(checkpoint)
+    inputs = images((20, 40), (64, 32), (32, 32), (10, 10), (50, 20))
+    at_once = [prediction.caption for prediction in predictor(inputs)]
+    in_pairs = [prediction.caption for prediction in predictor(inputs, batch_size=2)]
+    assert at_once == in_pairs
+    assert predictor([]) == []
+
+
+def test_a_model_of_person_crops_sees_whole_images_with_their_aspect_ratio(
+    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer
+) -> None:
+    predictor = PosePredictor(blip, tokenizer, InputFrame(SIZE, None, "stretch", "person"), "test")
+    crop = Crop.of_person((20.0, 10.0), 0.1, SIZE)
+    [whole] = predictor(images((20, 40)))
+    [person] = predictor(images((20, 40)), [crop])
+    assert whole.crop.width == whole.crop.height == 40
+    assert person.crop == crop
