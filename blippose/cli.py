@@ -43,6 +43,14 @@ debug=true shows the traceback of a mistake."""
 _SWEPT = "hydra.job.config.override_dirname.exclude_keys"
 
 
+_ANSWERS = {
+    "-h": _HELP,
+    "--help": _HELP,
+    "help": _HELP,
+    "--version": f"blippose {__version__}",
+}
+
+
 @dataclass
 class _Outcome:
     """How the jobs of one call ended."""
@@ -59,22 +67,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status: 0, 1 a job failed, 2 the user's mistake, 130 Ctrl-C."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     command = arguments[0] if arguments else "--help"
-    if command in ("-h", "--help", "help"):
-        print(_HELP)
+    if command in _ANSWERS:
+        print(_ANSWERS[command])
         return 0
-    if command == "--version":
-        print(f"blippose {__version__}")
-        return 0
-    if command not in _COMMANDS:
-        from blippose.arguments import suggest  # noqa: PLC0415  beartype takes 0.1 s
-
-        commands = f"; commands are {', '.join(_COMMANDS)}"
-        return _refuse(f"{command}: no such command{suggest(command, _COMMANDS) or commands}")
     is_debug = any(re.fullmatch(r"\+*debug=true", item, re.IGNORECASE) for item in arguments)
     try:
         return _run(command, arguments[1:])
     except UserError as error:
         return _refuse(str(error), is_debug)
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         resumes = "; the same command goes on from the last epoch" if command == "train" else ""
         return _refuse(f"interrupted{resumes}", status=130)
@@ -90,9 +93,15 @@ def _refuse(message: str, is_debug: bool = False, status: int = 2) -> int:
 
 def _run(command: str, arguments: list[str]) -> int:
     """Compose the config of a command by Hydra, and run its job, or the jobs of a grid."""
+    if command not in _COMMANDS:
+        from blippose.arguments import suggest  # noqa: PLC0415  beartype takes 0.1 s
+
+        commands = f"; commands are {', '.join(_COMMANDS)}"
+        raise UserError(f"{command}: no such command{suggest(command, _COMMANDS) or commands}")
     import hydra  # noqa: PLC0415  0.3 s
     from omegaconf import OmegaConf  # noqa: PLC0415
 
+    arguments = [_quoted(argument) for argument in arguments]
     overrides, is_multirun = _parse_flags(command, arguments)
     OmegaConf.register_new_resolver("cell", _cell_name, replace=True)
     outcome = _Outcome()
@@ -130,6 +139,16 @@ def _parse_flags(command: str, arguments: list[str]) -> tuple[list[str], bool]:
     return flags.overrides, flags.multirun
 
 
+def _quoted(argument: str) -> str:
+    """Quotes round a path that exists, as Hydra's grammar reads runs/a/lr=1,x=2 otherwise."""
+    key, _, value = argument.partition("=")
+    is_plain = not re.search(r"[,=:()\[\]{}'\"\s]", value)
+    if is_plain or key.startswith("-") or not Path(value).expanduser().exists():
+        return argument
+    escaped = value.replace("'", r"\'")
+    return f"{key}='{escaped}'"
+
+
 @contextlib.contextmanager
 def _arguments_of(command: str, arguments: list[str]) -> Iterator[None]:
     """What hydra.main reads: sys.argv, and the wish to have errors raised rather than printed."""
@@ -160,6 +179,8 @@ def _explained(command: str) -> Iterator[None]:
         GlobalHydra.instance().clear()
         raise UserError(_explain(error, command)) from error
     except OSError as error:  # of the run folder: jobs keep theirs to themselves
+        if error.filename is None:
+            raise
         raise UserError(f"{error.filename}: cannot be written ({error.strerror})") from error
 
 
@@ -228,15 +249,14 @@ def _job(command: str, outcome: _Outcome, is_multirun: bool) -> Callable[[Any], 
     program = sys.argv[0]
 
     def job(config: Any) -> None:
-        # Lightning starts its other processes by this; the whole grid would start again.
+        # Lightning starts its other processes by this; -m would start the whole grid again.
         sys.argv = [program, command, *_overrides()]
         try:
             status = _COMMANDS[command](config)
         except UserError as error:
             status = _refuse(_of_cell(str(error), is_multirun), config.debug)
-        except BrokenPipeError:  # `| head` has read enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            status = 1
+        except BrokenPipeError:
+            raise
         except Exception as error:
             line = _unexpected(error)
             status = _refuse(_of_cell(line, is_multirun), config.debug, status=1)
@@ -254,9 +274,14 @@ def _unexpected(error: Exception) -> str:
 
 
 def _overrides() -> list[str]:
+    """What makes this one job again; Lightning adds the folder, which in a grid is the cell's."""
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
+    from omegaconf import read_write  # noqa: PLC0415
 
-    return list(HydraConfig.get().overrides.task)
+    hydra_config: Any = HydraConfig.get()
+    with read_write(hydra_config):
+        hydra_config.run.dir = hydra_config.runtime.output_dir
+    return list(hydra_config.overrides.task)
 
 
 def _of_cell(message: str, is_multirun: bool) -> str:
@@ -345,8 +370,8 @@ def _train(config: Any) -> int:
     from hydra.types import RunMode  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
-    from blippose.runs import Run  # noqa: PLC0415
-    from blippose.summary import print_summary  # noqa: PLC0415
+    from blippose.runs import Run, is_first_process  # noqa: PLC0415
+    from blippose.summary import print_next, print_summary  # noqa: PLC0415
 
     folder = _short(Path(HydraConfig.get().runtime.output_dir))
     is_multirun = HydraConfig.get().mode is RunMode.MULTIRUN
@@ -357,10 +382,14 @@ def _train(config: Any) -> int:
             print(f"{folder} is done; this is what came out:")
         else:
             _fit(config, plain, run, plain["name"] if is_multirun else None)
+        if not is_first_process():
+            return 0
     finally:
         with contextlib.suppress(OSError):  # Hydra made it before anything was checked
             folder.rmdir()
     print_summary(run, Console())
+    if not is_multirun:
+        print_next(run, Console())
     return 0
 
 
@@ -378,7 +407,7 @@ def _fit(config: Any, plain: dict[str, Any], run: Run, group: str | None) -> Non
     training.check(captioner, trainer, keys.ckpt_path, keys.init_from)
     start = run.resume_from
     with run.started():
-        OmegaConf.save(config, run.folder / "config.yaml", resolve=True)
+        run.write_config(OmegaConf.to_yaml(config, resolve=True))
         print(f"going on in {run.folder} from {start.name}" if start else f"into {run.folder}")
         training.fit(
             captioner,

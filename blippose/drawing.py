@@ -254,7 +254,7 @@ def _clipped(
     size: tuple[int, int],
     margin: Number,
 ) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]] | None:
-    """The part of a segment near the layer, or None. Pillow fails on far coordinates.
+    """The part of a segment near the layer, or None. Pillow loses limbs that end beyond 32 bits.
 
     Source: Liang and Barsky, "A New Concept and Method for Line Clipping", 1984.
     """

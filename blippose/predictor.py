@@ -9,10 +9,11 @@ The model speaks its own frame, the predictor the user's. Knows nothing of files
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -154,6 +155,22 @@ class PosePredictor:
                 "export the model again"
             )
         return PosePredictor(blip, tokenizer, frame, source, device, synthetic)
+
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write what `from_pretrained` reads: a Hugging Face folder with `blippose.json`.
+
+        Args:
+            folder: made where it is missing; its files of the same names are replaced.
+            dtype: of the written weights; float16 halves the size and moves a weight by at most
+                0.05 %.
+        """
+        folder = Path(folder).expanduser()
+        blip = copy.deepcopy(self.blip).to(dtype=dtype)
+        blip.generation_config.max_length = self._max_length
+        blip.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        record = {"frame": asdict(self.frame), "synthetic": self.synthetic}
+        (folder / FRAME_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
     def __call__(
         self,

@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 from blippose.errors import UserError
 
 RECORD, BEST, LAST = "run.json", "best.ckpt", "last.ckpt"
-_TRACEBACK, _LOCK = "traceback.txt", ".lock"
+_CONFIG, _TRACEBACK, _LOCK = "config.yaml", "traceback.txt", ".lock"
 
 # Keys that do not change what comes out. A name ending in a dot stands for all below it.
 _NOT_IDENTITY = (
@@ -172,6 +172,11 @@ class Run:
         self.record |= facts
         self._write()
 
+    def write_config(self, text: str) -> None:
+        """Write the config for readers, as YAML."""
+        if is_first_process():
+            (self.folder / _CONFIG).write_text(text)
+
     def finish(self, results: Mapping[str, Any], keep_last: bool) -> None:
         """Say that it is done, with what came out; then last.ckpt may go."""
         self.note(state=State.DONE, results=dict(results))
@@ -180,8 +185,9 @@ class Run:
 
     def _fail(self, error: BaseException) -> None:
         text = "".join(traceback.format_exception(error))
-        (self.folder / _TRACEBACK).write_text(text)
         self.note(state=State.FAILED, traceback=text)
+        if is_first_process():
+            (self.folder / _TRACEBACK).write_text(text)
 
     def _write(self) -> None:
         if not is_first_process():
@@ -203,7 +209,7 @@ def _has_checkpoint(folder: Path) -> bool:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         record = json.loads(path.read_text())
-        record["state"], record["config"], record["config_hash"]
+        record["state"], record["config"], record["config_hash"]  # or KeyError
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -5,9 +5,11 @@ Reads the record of a run alone, so that a finished run answers at once, without
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -30,32 +32,44 @@ _COLUMNS = {
 
 
 def print_summary(run: Run, console: Console) -> None:
-    """Print the table of a run that is done, where its files are, and the next commands."""
+    """Print the table of a run that is done, and where its files are."""
     results = run.record["results"]
     console.print(results_table(results))
     source = "synthetic people" if results["synthetic"] else "real images"
-    lines = [
+    _print_lines(
+        console,
         f"{results['num_val']:,} validation persons ({source}, split={results['split']}, "
-        f"{results['num_train']:,} to train on), best epoch {results['epoch'] + 1}",
+        f"{results['num_train']:,} to train on), epoch {results['epoch'] + 1} of the best MAE.",
         f"Distances in {results['frame']}; PCKh in image pixels.",
-        f"picture   {run.folder / results['picture']}",
-        f"run       {run.folder}",
+        f"picture  {run.folder / results['picture']}",
+        f"run      {run.folder}",
+    )
+
+
+def print_next(run: Run, console: Console) -> None:
+    """Print commands to try after a single run."""
+    _print_lines(
+        console,
         "",
         "next:",
         f"  blippose predict run={run.folder} images=FOLDER",
         "  blippose train name=gentle optimizer.lr=1e-4",
         "  blippose train -m name=grid optimizer.lr=1e-4,4e-4 data.batch_size=8,16",
-    ]
+    )
+
+
+def _print_lines(console: Console, *lines: str) -> None:
+    """Paths whole on their lines, to be copied; brackets in them are no markup."""
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def results_table(results: Mapping[str, Any]) -> Table:
     """Rows: the model both ways of reading, and the mean pose. Columns: what the study reports."""
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("validation", no_wrap=True)
     for title in _COLUMNS.values():
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     for key, title in _ROWS.items():
         cells = [_cell(name, results[key][name]) for name in _COLUMNS]
         table.add_row(title, *cells)
@@ -63,6 +77,6 @@ def results_table(results: Mapping[str, Any]) -> Table:
 
 
 def _cell(name: str, value: float | None) -> str:
-    if value is None:  # no joint parsed
+    if value is None or math.isnan(value):  # no joint parsed
         return "-"
     return f"{value:.2f}" if name in ("mae", "epe") else f"{value:.3f}"

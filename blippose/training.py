@@ -35,6 +35,7 @@ PICTURE = "samples.png"
 _EXPECTED_WARNINGS = (
     r".*does not have many workers.*",
     r".*The number of training batches .* is smaller than the logging interval.*",
+    r".*It is recommended to use .*sync_dist=True.*",  # PoseMetrics sums over processes itself
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*You're resuming from a checkpoint that ended before the epoch ended.*",
     r".*isinstance\(treespec, LeafSpec\).*",
@@ -141,9 +142,9 @@ def fit(
         _fit(lightning_trainer, captioner, data, start)
         if not best.metrics:
             raise UserError("no epoch was validated: trainer.check_val_every_n_epoch is too large")
-        load_weights(captioner, run.folder / runs.BEST)
-        results = evaluation.results(data, mean_pose, best.metrics, best.epoch)
         if lightning_trainer.is_global_zero:
+            load_weights(captioner, run.folder / runs.BEST)
+            results = evaluation.results(data, mean_pose, best.metrics, best.epoch)
             write_samples(run.folder / PICTURE, captioner, data)
             run.finish({**results, "picture": PICTURE}, keep_last)
 

@@ -117,8 +117,8 @@ def test_any_coordinates_can_be_drawn(xy: np.ndarray) -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_a_limb_that_leaves_the_image_keeps_its_direction() -> None:
-    # From (20, 50) along the diagonal upwards, to a joint a million pixels away.
-    pose = pose_of(right_knee=(20, 50), right_ankle=(20 + 1e6, 50 - 1e6))
+    # From (20, 50) along the diagonal upwards, to a joint beyond 32-bit integers.
+    pose = pose_of(right_knee=(20, 50), right_ankle=(20 + 1e12, 50 - 1e12))
     drawn = draw_poses(grey(), [pose], line_width=3)
     for step in (10, 25, 40):
         np.testing.assert_array_equal(drawn[50 - step, 20 + step], PREDICTED.right)

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from blippose import __version__
+from blippose.cli import _cell_name, main
+
+CSV = "logger=csv"
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def python(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+def test_help_lists_the_commands(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert all(f"blippose {command} " in printed for command in ("data", "train", "predict"))
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from blippose.cli import main; main(['--help']); "
+        "print(sorted({'torch', 'hydra', 'numpy', 'rich', 'beartype'} & sys.modules.keys()))"
+    )
+    assert python("-c", code).endswith("[]\n")
+
+
+def test_module_is_the_program() -> None:
+    assert python("-m", "blippose", "--version") == f"blippose {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["data", "train", "predict"])
+def test_each_command_explains_its_groups_and_keys(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert f"blippose {command}:" in printed
+    assert "debug: false" in printed
+
+
+def test_composed_config_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "optimizer=adam", "--cfg", "job"]) == 0
+    assert "torch.optim.Adam\n" in capsys.readouterr().out
+
+
+WRONG = {
+    "unknown command": (["trian"], "did you mean train"),
+    "unknown flag": (["train", "--fast"], "--fast"),
+    "unknown key": (["train", "trainer.max_epoch=3"], "did you mean trainer.max_epochs"),
+    "key without its group": (["train", "lr=3"], "did you mean optimizer.lr"),
+    "unknown group": (["train", "optimiser=adam"], "did you mean optimizer"),
+    "unknown option": (["train", "optimizer=sgd"], "choose one of adam, adamw"),
+    "open value": (["train", "data=mpii"], "add data.root=VALUE"),
+    "open value of predict": (["predict"], "add images=VALUE"),
+    "broken override": (["train", "data=["], "cannot be read as key=value"),
+    "no override": (["train", "data"], "cannot be read as key=value"),
+    "several values without -m": (["train", "optimizer.lr=1,2"], "needs -m"),
+    "text for a rate": (["train", CSV, "optimizer.lr=abc"], "expected float or Tensor, got str"),
+    "text for a count": (["train", CSV, "data.batch_size=two"], "expected int, got str"),
+    "half an epoch": (["train", CSV, "trainer.max_epochs=1.5"], "expected int or null"),
+    "truth for a count": (["train", CSV, "data.batch_size=true"], "expected int, got bool"),
+    "text for a top-level key": (["train", CSV, "seed=abc"], "seed=abc: expected int"),
+    "negative seed": (["train", CSV, "seed=-1"], "seed=-1"),
+    "empty batch": (["train", CSV, "data.batch_size=0"], "data.batch_size=0: expected 1 or more"),
+    "negative rate": (["train", CSV, "model.weights=random", "optimizer.lr=-1"], "optimizer: "),
+    "no epochs": (["train", CSV, "model.weights=random", "trainer.max_epochs=0"], "max_epochs=0"),
+    "absent checkpoint": (
+        ["train", CSV, "model.weights=random", "ckpt_path=nowhere.ckpt"],
+        "nowhere.ckpt: no such checkpoint",
+    ),
+    "frames that differ": (
+        ["train", CSV, "model.weights=random", "model.caption.input_size=64"],
+        "image_size = 96",
+    ),
+    "absent release": (
+        ["train", CSV, "model.weights=random", "data=mpii", "data.root=nowhere"],
+        "no such file",
+    ),
+    "folder that cannot be": (["train", CSV, "runs=/dev/null"], "cannot be written"),
+    "absent release for data": (["data", "data=mpii", "data.root=nowhere"], "no such file"),
+    "unknown format": (["data", "format=xml"], "format=xml: expected table or json"),
+    "unknown split": (
+        ["data", "data=mpii", "data.root=.", "data.split=half"],
+        "mpii_human_pose",
+    ),
+    "absent images": (["predict", "images=nowhere.jpg"], "nowhere.jpg"),
+    "two models": (["predict", "images=a.jpg", "run=a", "ckpt=b"], "give one of them"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), WRONG.values(), ids=WRONG.keys())
+def test_a_mistake_is_one_line_and_status_2(
+    arguments: list[str], said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("blippose: ")
+    assert said in lines[0]
+
+
+def test_a_mistake_leaves_no_run_folder(in_an_empty_folder: Path) -> None:
+    assert main(["train", CSV, "seed=abc"]) == 2
+    assert not list(in_an_empty_folder.glob("runs/*"))
+
+
+def test_debug_shows_the_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", CSV, "seed=abc", "debug=true"]) == 2
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_corrupt_annotations_are_named(
+    in_an_empty_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (in_an_empty_folder / "broken.mat").write_text("no Matlab")
+    assert main(["data", "data=mpii", "data.root=.", "data.annotations=broken.mat"]) == 2
+    assert "broken.mat" in capfd.readouterr().err
+
+
+def test_data_prints_json_alone(release_root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = [f"data.root={release_root}", "data.synthetic=null", "format=json"]
+    assert main(["data", *arguments, "manifest=split.json"]) == 0
+    counts = json.loads(capfd.readouterr().out)
+    assert counts["synthetic"] is True
+    chosen = next(split for split in counts["splits"] if split["kind"] == "video")
+    assert json.loads(Path("split.json").read_text())["hash"] == chosen["manifest_hash"]
+
+
+def test_data_writes_a_missing_release(capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ["data.root=drawn", "data.synthetic.num_persons=3"]
+    assert main(["data", *arguments]) == 0
+    assert "reading=visible" in capfd.readouterr().out
+    assert Path("drawn/images").is_dir()
+
+
+def test_an_existing_path_needs_no_quotes(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("a,b=(1)").mkdir()
+    assert main(["predict", "images=a,b=(1)"]) == 2
+    assert "holds no image" in capfd.readouterr().err
+
+
+def test_cell_names_are_short_sorted_and_one_for_one_value() -> None:
+    swept = ["optimizer.lr", "data.batch_size", "optimizer"]
+    overrides = ["name=grid", "optimizer.lr=2e-5", "optimizer=adamw", "data.batch_size=2"]
+    assert _cell_name(overrides, swept) == "batch_size=2,lr=2e-05,optimizer=adamw"
+    overrides[1] = "optimizer.lr=0.00002"
+    assert _cell_name(overrides, swept) == "batch_size=2,lr=2e-05,optimizer=adamw"
+
+
+def test_cell_names_keep_apart_keys_that_end_alike() -> None:
+    assert _cell_name(["data.seed=1", "seed=2"], ["data.seed", "seed"]) == "data.seed=1,seed=2"
+
+
+def test_cell_names_are_one_folder() -> None:
+    assert "/" not in _cell_name(["data.root=a/b"], ["data.root"])

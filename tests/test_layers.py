@@ -1,0 +1,119 @@
+"""The house: who may import whom (README, file tree), and what must do without torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import blippose
+
+PACKAGE = Path(blippose.__file__).parent
+
+# A module imports from layers below its own, and within its layer only what does not come back.
+LAYERS = (
+    {"errors", "pose"},
+    {"caption", "geometry", "mpii", "split", "audit", "metrics", "drawing", "images"},
+    {"synthetic", "blip", "decoding", "vocabulary", "loss", "schedules", "augmentation"},
+    {"data", "model"},
+    {
+        "runs",
+        "loggers",
+        "callbacks",
+        "evaluation",
+        "summary",
+        "arguments",
+        "training",
+        "predictor",
+        "prediction_files",
+    },
+    {"cli"},
+    {"__main__"},
+)
+WITHOUT_TORCH = (
+    "pose",
+    "caption",
+    "geometry",
+    "mpii",
+    "split",
+    "audit",
+    "drawing",
+    "images",
+    "synthetic",
+    "runs",
+    "summary",
+    "arguments",
+    "cli",
+)
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Each file with the name of the top-level module that it belongs to."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if name != "__init__":
+            yield name, path
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names that a file imports anywhere, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(path: Path) -> set[str]:
+    """Top-level modules of blippose that a file imports."""
+    known = {name for name, _ in modules()}
+    parts = (name.split(".") for name in imports(path))
+    return {part[1] for part in parts if part[0] == "blippose" and len(part) > 1} & known
+
+
+def layer(name: str) -> int:
+    return next(number for number, names in enumerate(LAYERS) if name in names)
+
+
+def test_every_module_has_its_layer() -> None:
+    assert {name for name, _ in modules()} <= set.union(*LAYERS)
+
+
+def test_imports_go_downwards() -> None:
+    upwards = [
+        (str(path.relative_to(PACKAGE)), other)
+        for name, path in modules()
+        for other in own_imports(path)
+        if layer(other) > layer(name)
+    ]
+    assert upwards == []
+
+
+def test_no_two_modules_import_each_other() -> None:
+    pairs = {(name, other) for name, path in modules() for other in own_imports(path)}
+    assert [pair for pair in pairs if pair[0] < pair[1] and pair[::-1] in pairs] == []
+
+
+@pytest.mark.parametrize("library", ["hydra", "omegaconf"])
+def test_only_the_command_line_sees_configs(library: str) -> None:
+    seen = {
+        name
+        for name, path in modules()
+        if any(imported.split(".")[0] == library for imported in imports(path))
+    }
+    assert seen == {"cli"}
+
+
+def test_no_torch_where_it_is_not_needed() -> None:
+    names = ", ".join(f"blippose.{name}" for name in WITHOUT_TORCH)
+    heavy = "{'torch', 'transformers', 'lightning', 'wandb', 'hydra'}"
+    code = f"import sys, {names}; print(sorted({heavy} & sys.modules.keys()))"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert printed.stdout.strip() == "[]"

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blippose.errors import UserError
+from blippose.runs import BEST, LAST, Run, RunFailedError, config_hash, difference
+
+CONFIG: dict[str, Any] = {
+    "name": "demo",
+    "data": {"batch_size": 2, "num_workers": 0},
+    "optimizer": {"lr": 1e-3},
+    "logger": {"project": "blippose"},
+}
+
+
+def changed(**values: Any) -> dict[str, Any]:
+    return {**CONFIG, **values}
+
+
+def started(folder: Path, *, failing: bool = False) -> Run:
+    """A run that was begun, with a checkpoint of its first epoch."""
+    run = Run.open(folder, CONFIG)
+    try:
+        with run.started():
+            (folder / LAST).write_text("weights")
+            (folder / BEST).write_text("weights")
+            if failing:
+                raise RuntimeError("out of luck")
+    except RunFailedError:
+        pass
+    return run
+
+
+def test_a_run_tells_its_state_and_versions(tmp_path: Path) -> None:
+    started(tmp_path / "a")
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert record["state"] == "running"
+    assert record["config"] == CONFIG
+    assert record["config_hash"] == config_hash(CONFIG)
+    assert {"torch", "blippose", "python", "platform", "commit"} <= record["versions"].keys()
+
+
+def test_cut_off_run_resumes_from_its_last_checkpoint(tmp_path: Path) -> None:
+    started(tmp_path)
+    assert Run.open(tmp_path, CONFIG).resume_from == tmp_path / LAST
+
+
+def test_failed_run_keeps_its_traceback_and_resumes(tmp_path: Path) -> None:
+    run = Run.open(tmp_path, CONFIG)
+    with pytest.raises(RunFailedError, match=r"out of luck; traceback in .*traceback\.txt"):
+        with run.started():
+            (tmp_path / LAST).write_text("weights")
+            raise RuntimeError("out of luck")
+    again = Run.open(tmp_path, CONFIG)
+    assert again.record["state"] == "failed"
+    assert "RuntimeError: out of luck" in (tmp_path / "traceback.txt").read_text()
+    assert again.resume_from == tmp_path / LAST
+
+
+def test_starting_again_clears_the_traceback(tmp_path: Path) -> None:
+    started(tmp_path, failing=True)
+    again = started(tmp_path)
+    assert again.record["traceback"] is None
+    assert not (tmp_path / "traceback.txt").exists()
+
+
+def test_done_run_returns_its_results_and_drops_the_last_checkpoint(tmp_path: Path) -> None:
+    started(tmp_path).finish({"mae": 1.5}, keep_last=False)
+    again = Run.open(tmp_path, CONFIG)
+    assert again.is_done
+    assert again.record["results"] == {"mae": 1.5}
+    assert not (tmp_path / LAST).exists()
+    assert (tmp_path / BEST).exists()
+
+
+def test_keep_last_keeps_it_and_a_done_run_does_not_resume(tmp_path: Path) -> None:
+    started(tmp_path).finish({}, keep_last=True)
+    assert (tmp_path / LAST).exists()
+    assert Run.open(tmp_path, CONFIG).resume_from is None
+
+
+def test_other_config_under_the_same_name_is_refused_with_the_difference(tmp_path: Path) -> None:
+    started(tmp_path)
+    with pytest.raises(UserError, match=r"another config \(optimizer.lr: 0.001 -> 0.002\)"):
+        Run.open(tmp_path, changed(optimizer={"lr": 2e-3}))
+
+
+def test_run_without_a_checkpoint_does_not_hold_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError), Run.open(tmp_path, CONFIG).started():
+        raise UserError("no such file")
+    assert Run.open(tmp_path, changed(optimizer={"lr": 2e-3})).resume_from is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        changed(logger=None),
+        changed(name="b"),
+        changed(debug=True),
+        changed(data={"batch_size": 2, "num_workers": 3}),
+    ],
+)
+def test_what_changes_no_result_is_not_identity(other: dict[str, Any]) -> None:
+    assert config_hash(other) == config_hash(CONFIG)
+    assert difference(CONFIG, other) == []
+
+
+def test_new_and_lost_keys_are_differences() -> None:
+    assert difference({"a": 1}, {"b": {"c": 2}}) == ["a: 1 -> (absent)", "b.c: (absent) -> 2"]
+
+
+def test_identity_survives_resuming_and_differs_between_runs(tmp_path: Path) -> None:
+    first = started(tmp_path / "a").identity
+    assert Run.open(tmp_path / "a", CONFIG).identity == first
+    assert Run.open(tmp_path / "b", CONFIG).identity != first
+    assert Run.open(tmp_path / "c", changed(seed=1)).identity != first
+
+
+def test_nan_is_null_in_the_record(tmp_path: Path) -> None:
+    started(tmp_path).finish({"mae": math.nan}, keep_last=False)
+    assert Run.read(tmp_path).record["results"] == {"mae": None}
+
+
+def test_corrupt_record_is_one_line_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(UserError, match=r"run\.json: cannot be read as a run"):
+        Run.open(tmp_path, CONFIG)
+
+
+def test_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        with Run.open(tmp_path / "file" / "a", CONFIG).started():
+            pass
+
+
+def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from blippose.runs import Run\n"
+        "with Run.open(Path(sys.argv[1]), {}).started(): print('in', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "in\n"
+        with pytest.raises(UserError, match="another process is training there"):
+            with Run.open(tmp_path, {}).started():
+                pass
+        other.communicate("\n")
+    with Run.open(tmp_path, {}).started():
+        pass
+
+
+def test_reading_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run there"):
+        Run.read(tmp_path)
