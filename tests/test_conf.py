@@ -97,7 +97,6 @@ def test_tiny_architecture_is_what_the_tokenizer_needs() -> None:
 def test_full_architecture_has_the_released_size(option: str, millions: int) -> None:
     with torch.device("meta"):
         blip = load_blip("random", composed("train", f"model={option}")["model"]["architecture"])
-    # Without the projections that captioning does not use: 223.97 and 446.8 million are usual.
     assert sum(w.numel() for w in blip.parameters()) / 1e6 == pytest.approx(millions, rel=0.06)
 
 
@@ -137,9 +136,7 @@ def test_every_value_has_its_comment(path: Path) -> None:
         return
     own = path.read_text().partition("\nhydra:")[0].partition("\ndefaults:")
     lines = own[0].splitlines() + own[2].partition("\n\n")[2].splitlines()
-    said_by_their_names = (
-        r"\s*(_target_|_partial_|num_hidden_layers|num_attention_heads|defaults):"
-    )
+    known = r"\s*(_target_|_partial_|num_hidden_layers|num_attention_heads|defaults):"
     values = [line for line in lines if re.match(r"\s*\w+: *[^ #]", line)]
-    silent = [x for x in values if "#" not in x and not re.match(said_by_their_names, x)]
+    silent = [x for x in values if "#" not in x and not re.match(known, x)]
     assert silent == []

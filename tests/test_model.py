@@ -427,7 +427,7 @@ def test_mask_shares_by_progress() -> None:
 def test_full_size_blip_takes_a_training_step_and_a_validation_batch(
     release_root: Path, bert_tokenizer: BertTokenizer, tmp_path: Path
 ) -> None:
-    """224 M random weights at 384 px, batches of 1: 4.5 GB, 45 s of one core."""
+    """224 M random weights at 384 px, batches of 1: 4.5 GB, about a minute of one core."""
     model = OmegaConf.to_container(OmegaConf.load(CONF / "model" / "blip_base.yaml"))
     blip = load_blip("random", model["architecture"])
     assert sum(weight.numel() for weight in blip.parameters()) == pytest.approx(224e6, rel=0.01)

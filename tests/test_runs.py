@@ -54,10 +54,10 @@ def test_cut_off_run_resumes_from_its_last_checkpoint(tmp_path: Path) -> None:
 
 def test_failed_run_keeps_its_traceback_and_resumes(tmp_path: Path) -> None:
     run = Run.open(tmp_path, CONFIG)
-    with pytest.raises(RunFailedError, match=r"out of luck; traceback in .*traceback\.txt"):
-        with run.started():
-            (tmp_path / LAST).write_text("weights")
-            raise RuntimeError("out of luck")
+    (tmp_path / LAST).write_text("weights")
+    said = r"out of luck; traceback in .*traceback\.txt"
+    with pytest.raises(RunFailedError, match=said), run.started():
+        raise RuntimeError("out of luck")
     again = Run.open(tmp_path, CONFIG)
     assert again.record["state"] == "failed"
     assert "RuntimeError: out of luck" in (tmp_path / "traceback.txt").read_text()
@@ -136,9 +136,9 @@ def test_corrupt_record_is_one_line_that_names_it(tmp_path: Path) -> None:
 
 def test_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
-        with Run.open(tmp_path / "file" / "a", CONFIG).started():
-            pass
+    run = Run.open(tmp_path / "file" / "a", CONFIG)
+    with pytest.raises(UserError, match="cannot be written"), run.started():
+        pass
 
 
 def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
@@ -154,9 +154,9 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "in\n"
-        with pytest.raises(UserError, match="another process is training there"):
-            with Run.open(tmp_path, {}).started():
-                pass
+        run = Run.open(tmp_path, {})
+        with pytest.raises(UserError, match="another process is training"), run.started():
+            pass
         other.communicate("\n")
     with Run.open(tmp_path, {}).started():
         pass

@@ -1,0 +1,219 @@
+"""One small model fitted for real: done, resumed, logged, and what is left in its folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback
+from PIL import Image
+
+from blippose import training
+from blippose.cli import main
+from blippose.data import PoseDataModule
+from blippose.errors import UserError
+from blippose.loggers import CSVLogger
+from blippose.metrics import PoseMetrics
+from blippose.model import PoseCaptioner
+from blippose.runs import Run, RunFailedError
+
+Make = Callable[..., Any]
+
+
+class StopAfter(Callback):
+    """Stands for a kill: raises as the epoch after `epoch` begins."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.current_epoch == self.epoch:
+            raise RuntimeError("killed")
+
+
+def trainer_of(num_epochs: int, *extra: Callback) -> Callable[..., Trainer]:
+    def make(callbacks: list[Callback], **settings: Any) -> Trainer:
+        return Trainer(
+            callbacks=[*callbacks, *extra],
+            max_epochs=num_epochs,
+            accelerator="cpu",
+            log_every_n_steps=1,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            **settings,
+        )
+
+    return make
+
+
+@pytest.fixture
+def fit(
+    make_data: Make, architecture: dict[str, Any], tokenizer: Any, caption_format: Any
+) -> Make:
+    """Fit a fresh model into a folder; the run."""
+
+    def start(folder: Path, num_epochs: int = 2, *extra: Callback, **settings: Any) -> Run:
+        from blippose.blip import load_blip  # noqa: PLC0415  one model a call
+
+        training.seed(0)
+        captioner = PoseCaptioner(
+            load_blip("random", architecture),
+            tokenizer,
+            caption_format,
+            optimizer=partial(torch.optim.AdamW, lr=1e-2),
+        )
+        data: PoseDataModule = make_data()
+        run = Run.open(folder, {"num_epochs": num_epochs})
+        with run.started():
+            training.fit(captioner, data, trainer_of(num_epochs, *extra), run, **settings)
+        return run
+
+    return start
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    loaded = torch.load(folder / "best.ckpt", weights_only=True)
+    return dict(loaded["state_dict"])
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_run_ends_with_results_picture_and_best_weights(fit: Make, tmp_path: Path) -> None:
+    fit(tmp_path)
+    record = json.loads((tmp_path / "run.json").read_text())
+    results = record["results"]
+    assert record["state"] == "done"
+    assert results["frame"] == "input pixels of 32 x 32"
+    assert results["synthetic"] is True
+    assert {"free_running", "teacher_forced", "mean_pose"} <= results.keys()
+    assert set(results["mean_pose"]) == set(PoseMetrics.NAMES)
+    assert 0 < results["mean_pose"]["mae"] < 16
+    assert Image.open(tmp_path / results["picture"]).width > 300
+    assert (tmp_path / "best.ckpt").is_file()
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_results_are_those_of_the_best_epoch_as_logged(fit: Make, tmp_path: Path) -> None:
+    results = fit(tmp_path, 3).record["results"]
+    logged = next(
+        row for row in rows(tmp_path) if row["val/loss"] and int(row["epoch"]) == results["epoch"]
+    )
+    assert float(logged["val/loss"]) == pytest.approx(results["val_loss"])
+    assert float(logged["val/mae_all"]) == pytest.approx(results["free_running"]["mae_all"])
+
+
+def test_stopped_run_goes_on_and_ends_as_one_that_never_stopped(fit: Make, tmp_path: Path) -> None:
+    fit(tmp_path / "whole", 3, keep_last=True)
+    with pytest.raises(RunFailedError, match="killed"):
+        fit(tmp_path / "cut", 3, StopAfter(1))
+    assert (tmp_path / "cut" / "last.ckpt").is_file()
+    fit(tmp_path / "cut", 3, keep_last=True)
+    steps = [row["step"] for row in rows(tmp_path / "cut") if row["train/loss"]]
+    assert steps == [row["step"] for row in rows(tmp_path / "whole") if row["train/loss"]]
+    last = [
+        torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("whole", "cut")
+    ]
+    assert all(torch.equal(last[0][key], last[1][key]) for key in last[0])
+
+
+def test_init_from_takes_the_weights_of_a_checkpoint(
+    fit: Make, make_captioner: Make, tmp_path: Path
+) -> None:
+    fit(tmp_path, 1)
+    captioner: PoseCaptioner = make_captioner()
+    training.load_weights(captioner, tmp_path / "best.ckpt")
+    assert all(
+        torch.equal(weight, captioner.state_dict()[key])
+        for key, weight in weights(tmp_path).items()
+    )
+
+
+def test_a_file_that_is_no_checkpoint_is_named(make_captioner: Make, tmp_path: Path) -> None:
+    (tmp_path / "text.ckpt").write_text("text")
+    with pytest.raises(UserError, match=r"text\.ckpt: not a checkpoint of this model"):
+        training.load_weights(make_captioner(), tmp_path / "text.ckpt")
+
+
+def test_checkpoint_says_its_frame_and_that_people_are_drawn(fit: Make, tmp_path: Path) -> None:
+    fit(tmp_path, 1)
+    said = torch.load(tmp_path / "best.ckpt", weights_only=True)["blippose"]
+    assert said["frame"]["input_size"] == 32
+    assert said["synthetic"] is True
+
+
+def test_csv_goes_on_where_a_resumed_run_does(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    first = CSVLogger(path)
+    for step in (0, 1, 2, 3):
+        first.log_metrics({"loss": 1.0}, step)
+    first.save()
+    again = CSVLogger(path)
+    again.log_metrics({"loss": 2.0, "late": 1.0}, 2)
+    again.save()
+    assert [(row["step"], row["loss"]) for row in rows(tmp_path)] == [
+        ("0", "1.0"),
+        ("1", "1.0"),
+        ("2", "2.0"),
+    ]
+
+
+def test_wandb_is_offline_without_a_key_and_finishes(
+    fit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import wandb  # noqa: PLC0415  only here
+
+    from blippose.loggers import wandb_logger  # noqa: PLC0415
+
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "NETRC", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = fit(tmp_path / "a", 1, logger=wandb_logger, group="grid")
+    assert "W&B is offline" in capsys.readouterr().out
+    assert run.record["wandb_id"] == run.identity
+    assert list((tmp_path / "a" / "wandb").glob(f"offline-run-*-{run.identity}"))
+    assert wandb.run is None
+
+
+TINY = [
+    "model.weights=random",
+    "model.caption.input_size=32",
+    "model.architecture.vision.image_size=32",
+    "model.architecture.vision.num_hidden_layers=1",
+    "model.architecture.text.num_hidden_layers=1",
+    "trainer.max_epochs=1",
+    "data.synthetic=null",
+    "logger=csv",
+]
+
+
+def test_command_trains_and_answers_at_once_when_it_is_done(
+    release_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["train", f"data.root={release_root}", "name=a", *TINY]
+    assert main(command) == 0
+    first = capfd.readouterr().out
+    assert "free-running" in first
+    assert "runs/a/samples.png" in first
+    monkeypatch.setattr(training, "fit", None)
+    assert main(command) == 0
+    again = capfd.readouterr().out
+    assert "runs/a is done" in again
+    assert "free-running" in again
+    assert main([*command, "optimizer.lr=1"]) == 2
+    assert "optimizer.lr: 0.0004 -> 1" in capfd.readouterr().err
