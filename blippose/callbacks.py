@@ -22,7 +22,8 @@ from blippose.drawing import contact_sheet, pose_tile
 from blippose.model import PoseCaptioner
 from blippose.pose import Pose
 
-MONITOR = "val/mae"
+# MAE with the mean pose in place of what did not parse: a model that falls silent must not win.
+MONITOR = "val/mae_all"
 _NUM_LOGGED = 6  # pictures an epoch in W&B
 
 
@@ -70,7 +71,7 @@ class EpochLine(Callback):
         """Print the epoch's loss and validation."""
         values = {key: float(value) for key, value in trainer.callback_metrics.items()}
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
-        titles = {"train/loss": "loss", MONITOR: "val MAE px", "val/epe": "EPE px"}
+        titles = {"train/loss": "loss", "val/mae": "val MAE px", "val/epe": "EPE px"}
         parts += [f"{title} {values[key]:.3f}" for key, title in titles.items() if key in values]
         shares = {"val/acc_1px": "@1 px", "val/acc_5px": "@5 px", "val/parse_rate": "parsed"}
         parts += [f"{title} {values[key]:.3f}" for key, title in shares.items() if key in values]

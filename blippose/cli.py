@@ -67,11 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status: 0, 1 a job failed, 2 the user's mistake, 130 Ctrl-C."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     command = arguments[0] if arguments else "--help"
-    if command in _ANSWERS:
-        print(_ANSWERS[command])
-        return 0
     is_debug = any(re.fullmatch(r"\+*debug=true", item, re.IGNORECASE) for item in arguments)
     try:
+        if command in _ANSWERS:
+            print(_ANSWERS[command], flush=True)
+            return 0
         return _run(command, arguments[1:])
     except UserError as error:
         return _refuse(str(error), is_debug)

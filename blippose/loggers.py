@@ -122,7 +122,8 @@ def wandb_logger(
         print(f"W&B is offline; send it later with: wandb sync {Path(run.dir).parent}")
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-    run.define_metric("val/mae", step_metric="trainer/global_step", summary="min")
+    for name in ("val/mae", "val/mae_all", "val/epe"):
+        run.define_metric(name, step_metric="trainer/global_step", summary="min")
     return WandbLogger(experiment=run, save_dir=str(folder))
 
 
