@@ -82,7 +82,7 @@ def audit(
     release: Release,
     reading: str = "visible",
     *,
-    kind: str = "random",
+    kind: str,
     fraction: float = 0.8,
     seed: int = 0,
     images: Path | None = None,

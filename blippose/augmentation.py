@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageEnhance
 
+from blippose.errors import UserError
 from blippose.geometry import PADDING_RGB
 from blippose.pose import MIRROR, Pose
 
@@ -26,13 +27,24 @@ class Augmentation:
         scale: largest change of size, as a factor: 1.3 draws from [1 / 1.3, 1.3].
         shift: largest shift either way, as a share of the input.
         color: largest relative change of brightness, contrast and saturation.
+
+    Raises:
+        UserError: a value out of its range.
     """
 
     flip: float = 0.5
-    rotate: float = 15.0
-    scale: float = 1.25
-    shift: float = 0.15
-    color: float = 0.2
+    rotate: float = 5.0
+    scale: float = 1.15
+    shift: float = 0.08
+    color: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.flip <= 1:
+            raise UserError(f"augmentation.flip={self.flip}: expected 0 to 1")
+        for name, least in (("rotate", 0), ("scale", 1), ("shift", 0), ("color", 0)):
+            value = getattr(self, name)
+            if not least <= value < np.inf:
+                raise UserError(f"augmentation.{name}={value}: expected {least} or more")
 
     def __call__(
         self, image: UInt8[np.ndarray, "size size 3"], pose: Pose, rng: np.random.Generator

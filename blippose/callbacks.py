@@ -1,4 +1,4 @@
-"""What happens beside training: the best epoch's metrics, a line an epoch, sample pictures."""
+"""What happens beside training: a line an epoch, bars, sample pictures."""
 
 from __future__ import annotations
 
@@ -25,34 +25,6 @@ from blippose.pose import Pose
 # MAE with the mean pose in place of what did not parse: a model that falls silent must not win.
 MONITOR = "val/mae_all"
 _NUM_LOGGED = 6  # pictures an epoch in W&B
-
-
-@final
-class BestEpoch(Callback):
-    """Keeps every metric of the epoch that `best.ckpt` is of; travels in `last.ckpt`."""
-
-    def __init__(self) -> None:
-        self.epoch = -1
-        self.metrics: dict[str, float] = {}
-
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Keep this epoch's metrics if it is the best so far, as ModelCheckpoint decides it."""
-        metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
-        if not self.metrics or _rank(metrics) < _rank(self.metrics):
-            self.epoch, self.metrics = trainer.current_epoch, metrics
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {"epoch": self.epoch, "metrics": self.metrics}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From a checkpoint."""
-        self.epoch, self.metrics = state_dict["epoch"], state_dict["metrics"]
-
-
-def _rank(metrics: dict[str, float]) -> float:
-    """NaN, of an epoch in which nothing parsed, is worst."""
-    return float(np.nan_to_num(metrics[MONITOR], nan=np.inf))
 
 
 @final

@@ -6,7 +6,6 @@ user's (`xy_img`, `crop`). Knows nothing of the model beyond its tokenizer.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -107,8 +106,7 @@ class PoseDataset(Dataset[Sample]):
         Raises:
             UserError: an image that cannot be decoded.
         """
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(synthetic.num_cores()) as pool:
             cut = pool.map(self._cut, self.persons)
             hidden = not get_console().is_terminal
             bar = track(cut, description, len(self.persons), transient=True, disable=hidden)
@@ -137,8 +135,10 @@ def _cut(
         with Image.open(path) as image:
             rectangle = _crop_of(person, image.width, image.height, size, resize, crop)
             return rectangle.cut(image), rectangle
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be decoded ({error}); copy the image again") from error
+    # Damaged files make Pillow's decoders raise almost anything (SyntaxError, struct.error).
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise UserError(f"{path}: cannot be decoded ({reason}); copy the image again") from error
 
 
 def _crop_of(

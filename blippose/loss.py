@@ -21,7 +21,8 @@ class SoftNumbers(torch.nn.Module):
     """Caption loss in which a wrong number costs less the nearer it is.
 
     The target of a number n is a Gaussian over the numbers round n instead of n alone; every
-    other token keeps its one-hot target. With sigma towards 0 it is `caption_loss`.
+    other token keeps its one-hot target. With sigma towards 0 and `fixed_weight` 1 it is
+    `caption_loss`.
 
     Args:
         values: the integer of each number token, by token id; each integer once.

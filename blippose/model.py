@@ -44,12 +44,20 @@ class ReadbackMask:
         then: share hidden afterwards. Half of the samples draw it uniformly between 0 and 1
             instead when `spread` is set.
         spread: see `then`.
+
+    Raises:
+        UserError: a share outside 0 to 1.
     """
 
     first: float = 1.0
     until: float = 0.5
     then: float = 0.3
     spread: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("first", "until", "then"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"readback_mask.{name}={getattr(self, name)}: expected 0 to 1")
 
     def share(self, progress: float) -> float:
         """The share to hide at `progress`, the share of training done."""
@@ -145,7 +153,7 @@ class PoseCaptioner(L.LightningModule):
         """The caption loss of a batch."""
         output = self.blip(
             pixel_values=self.pixel_values(batch["image"]),
-            input_ids=self._hide(batch["input_ids"]),
+            input_ids=self._hide(batch["input_ids"], batch_idx),
             attention_mask=batch["attention_mask"],
         )
         loss = self.caption_loss(output.logits, batch["labels"])
@@ -156,12 +164,14 @@ class PoseCaptioner(L.LightningModule):
         self.log("train/patch_loss", patch_loss, batch_size=len(batch["image"]))
         return loss + self.patch_weight * patch_loss
 
-    def _hide(self, input_ids: Int[Tensor, "batch length"]) -> Int[Tensor, "batch length"]:
+    def _hide(
+        self, input_ids: Int[Tensor, "batch length"], batch_idx: int
+    ) -> Int[Tensor, "batch length"]:
         """Coordinates that the decoder would read back, replaced by [MASK]."""
         if self.readback_mask is None:
             return input_ids
-        # The draw belongs to the step, not to what was drawn before: a resumed run repeats it.
-        key = (self.seed, self.global_step, self.global_rank, _MASK_STREAM)
+        # The draw belongs to the batch, not to what was drawn before: a resumed run repeats it.
+        key = (self.seed, self.current_epoch, batch_idx, self.global_rank, _MASK_STREAM)
         draw = np.random.default_rng(key)
         progress = self.global_step / max(1, int(self.trainer.estimated_stepping_batches))
         share = np.full(len(input_ids), self.readback_mask.share(progress))
@@ -255,8 +265,14 @@ class PoseCaptioner(L.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what is needed to load and to read the model without its run, plain data only."""
+        """Add what is needed to load and to read the model without its run, plain data only.
+
+        With it go the metrics logged last: those of the epoch whose weights these are.
+        """
+        logged = {} if self._trainer is None else self.trainer.callback_metrics
         checkpoint["blippose"] = {
+            "epoch": self.current_epoch,
+            "metrics": {key: float(value) for key, value in logged.items()},
             "frame": asdict(self.frame),
             "synthetic": self.synthetic,
             "blip_config": self.blip.config.to_json_string(use_diff=False),

@@ -20,7 +20,7 @@ from typing import Any, final
 import numpy as np
 import torch
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
@@ -161,11 +161,11 @@ class PosePredictor:
 
         Args:
             folder: made where it is missing; its files of the same names are replaced.
-            dtype: of the written weights; float16 halves the size and moves a weight by at most
-                0.05 %.
+            dtype: of the written weights; float16 halves the size, and rounds a weight to 11 bits.
         """
         folder = Path(folder).expanduser()
-        blip = copy.deepcopy(self.blip).to(dtype=dtype)
+        blip = copy.deepcopy(self.blip)
+        nn.Module.to(blip, dtype=dtype)
         blip.generation_config.max_length = self._max_length
         blip.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
@@ -270,6 +270,11 @@ def _frame_file(name: str) -> Path | None:
         return path if path.is_file() else None
     try:
         return Path(hf_hub_download(name, FRAME_FILE))
+    except LocalEntryNotFoundError as error:  # a kind of EntryNotFoundError
+        raise UserError(
+            f"{name}: the hub is out of reach, so the frame of its coordinates ({FRAME_FILE}) "
+            "is not known; download the folder and name that"
+        ) from error
     except EntryNotFoundError:
         return None
 

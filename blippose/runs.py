@@ -20,7 +20,7 @@ import platform
 import subprocess
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -44,6 +44,8 @@ _NOT_IDENTITY = (
     "data.num_workers",
     "trainer.enable_progress_bar",
 )
+# Set by Lightning, torchrun and Slurm; a lone process under Slurm has 0.
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 _PACKAGES = ("blippose", "torch", "lightning", "transformers", "torchmetrics", "numpy", "pillow")
 
 
@@ -125,6 +127,8 @@ class Run:
     def started(self) -> Iterator[None]:
         """Runs, and is recorded as failed if the block raises.
 
+        Of a UserError before the first checkpoint nothing is left.
+
         Raises:
             UserError: the folder cannot be written, or another process is training in it.
             RunFailedError: the block raised anything else that is an Exception.
@@ -133,10 +137,11 @@ class Run:
             self._start()
             try:
                 yield
+            except UserError:
+                self._give_up()
+                raise
             except Exception as error:
                 self._fail(error)
-                if isinstance(error, UserError):
-                    raise
                 raise RunFailedError(self.folder, error) from error
 
     @contextmanager
@@ -183,6 +188,15 @@ class Run:
         if not keep_last:
             (self.folder / LAST).unlink(missing_ok=True)
 
+    def _give_up(self) -> None:
+        if _has_checkpoint(self.folder):
+            self.note(state=State.FAILED)
+        elif is_first_process():
+            for name in (RECORD, _CONFIG, _LOCK):
+                (self.folder / name).unlink(missing_ok=True)
+            with suppress(OSError):  # of what others wrote nothing is removed
+                self.folder.rmdir()
+
     def _fail(self, error: BaseException) -> None:
         text = "".join(traceback.format_exception(error))
         self.note(state=State.FAILED, traceback=text)
@@ -199,7 +213,7 @@ class Run:
 
 def is_first_process() -> bool:
     """Whether this is the process that writes, where several train one model together."""
-    return all(int(os.environ.get(name, "0")) == 0 for name in ("LOCAL_RANK", "NODE_RANK"))
+    return all(int(os.environ.get(name) or 0) == 0 for name in _RANKS)
 
 
 def _has_checkpoint(folder: Path) -> bool:

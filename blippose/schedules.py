@@ -7,11 +7,19 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from blippose.errors import UserError
+
 
 def warmup_cosine(
     optimizer: Optimizer, total_steps: int, warmup: float = 0.1, final: float = 0.01
 ) -> LambdaLR:
-    """Rises linearly over the first `warmup` share of the steps, then falls to `final` x rate."""
+    """Rises linearly over the first `warmup` share of the steps, then falls to `final` x rate.
+
+    Raises:
+        UserError: `warmup` is outside 0 to 1.
+    """
+    if not 0 <= warmup <= 1:
+        raise UserError(f"scheduler.warmup={warmup}: expected 0 to 1")
     warmup_steps = max(1, int(warmup * total_steps))
 
     def factor(step: int) -> float:

@@ -34,7 +34,7 @@ class Split:
 
 
 def split_persons(
-    persons: Sequence[Person], kind: str = "random", fraction: float = 0.8, seed: int = 0
+    persons: Sequence[Person], kind: str, fraction: float = 0.8, seed: int = 0
 ) -> Split:
     """The split of `persons` by the name of its kind.
 
@@ -114,14 +114,36 @@ def manifest(
 
 
 def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
-    """Writes `manifest` as JSON, whole or not at all: readers never see half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes `manifest` as JSON, whole or not at all: readers never see half a file.
+
+    Raises:
+        UserError: it cannot be written there.
+    """
+    check_manifest_path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         partial.replace(path)
+    except OSError as error:
+        raise UserError(f"manifest={path}: cannot be written ({error.strerror})") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_manifest_path(path: Path) -> None:
+    """Makes the folder of a manifest that is to be written, before the work that comes first.
+
+    Raises:
+        UserError: the folder cannot be made or written to, or `path` is itself a folder.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"manifest={path}: cannot be written ({error.strerror})") from error
+    if path.is_dir():
+        raise UserError(f"manifest={path}: is a folder; expected a file such as split.json")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"manifest={path}: its folder cannot be written to")
 
 
 def check_fraction(fraction: float) -> None:

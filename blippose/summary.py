@@ -39,7 +39,8 @@ def print_summary(run: Run, console: Console) -> None:
     _print_lines(
         console,
         f"{results['num_val']:,} validation persons ({source}, split={results['split']}, "
-        f"{results['num_train']:,} to train on), epoch {results['epoch'] + 1} of the best MAE.",
+        f"{results['num_train']:,} to train on), epoch {results['epoch'] + 1}: the least MAE "
+        "with the mean pose in place of missing joints.",
         f"Distances in {results['frame']}; PCKh in image pixels.",
         f"picture  {run.folder / results['picture']}",
         f"run      {run.folder}",

@@ -59,7 +59,7 @@ def test_predict_writes_original_pixels_for_every_image(folder: Path) -> None:
     words = [f"run={folder}/runs/demo", f"images=[{listed}]", f"out={out}"]
     assert main(["predict", *words]) == 0
     predictions = json.loads((out / "predictions.json").read_text())
-    assert predictions["synthetic"] is True
+    assert predictions["model"]["synthetic"] is True
     assert [entry["file"] for entry in predictions["images"]] == [str(image) for image in images]
     for image, entry in zip(images, predictions["images"], strict=True):
         with Image.open(image) as original, Image.open(out / f"{image.stem}.png") as overlay:

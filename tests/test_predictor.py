@@ -296,3 +296,15 @@ def test_a_model_of_person_crops_sees_whole_images_with_their_aspect_ratio(
     [person] = predictor(images((20, 40)), [crop])
     assert whole.crop.width == whole.crop.height == 40
     assert person.crop == crop
+
+
+def test_a_saved_folder_is_read_back_with_its_frame_and_captions(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    predictor = PosePredictor.from_checkpoint(checkpoint)
+    predictor.save_pretrained(tmp_path / "saved")
+    loaded = PosePredictor.from_pretrained(tmp_path / "saved")
+    assert loaded.frame == predictor.frame
+    pictures = images((40, 60), (33, 20))
+    said = [prediction.caption for prediction in predictor(pictures)]
+    assert [prediction.caption for prediction in loaded(pictures)] == said

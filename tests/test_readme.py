@@ -33,7 +33,7 @@ def test_make_targets_exist(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", _commands("blippose"))
-def test_blippose_commands_compose(
+def test_blippose_commands_have_keys_that_exist(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = shlex.split(command.replace("FOLDER", str(tmp_path)))[1:]

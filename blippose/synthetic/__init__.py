@@ -1,6 +1,11 @@
 """A synthetic data set in MPII Human Pose's own format: drawn people, images and a .mat file."""
 
-from blippose.synthetic.release import GENERATOR_VERSION, is_complete, write_release
+from blippose.synthetic.release import (
+    GENERATOR_VERSION,
+    is_complete,
+    num_cores,
+    write_release,
+)
 from blippose.synthetic.scene import Frame, Person, render_frame
 
 __all__ = [
@@ -8,6 +13,7 @@ __all__ = [
     "Frame",
     "Person",
     "is_complete",
+    "num_cores",
     "render_frame",
     "write_release",
 ]

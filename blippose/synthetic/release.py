@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from PIL import Image
 from rich.progress import track
 from scipy.io import savemat
@@ -60,31 +61,56 @@ def write_release(
         progress: whether a bar is shown on the terminal.
 
     Raises:
-        UserError: `root` holds something that blippose did not write, or `num_persons` < 1.
+        UserError: `root` holds something that blippose did not write, or cannot be written, or
+            `num_persons` < 1.
     """
     if num_persons < 1:
         raise UserError(f"num_persons is {num_persons}; a release needs at least one person")
     root = Path(root)
     if is_complete(root, num_persons, seed):
         return root
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{root}.lock"):  # two who draw at once would each empty the folder
+            if not is_complete(root, num_persons, seed):
+                _write(root, num_persons, seed, num_workers, progress)
+    except OSError as error:
+        raise UserError(f"{root}: cannot be written ({error.strerror or error})") from error
+    return root
+
+
+def _write(
+    root: Path, num_persons: int, seed: int, num_workers: int | None, progress: bool
+) -> None:
     _claim(root)
     rows = plan_rows(num_persons, seed)
     drawn = list(_draw_all(rows, root / "images", seed, num_workers, progress))
     _write_mat(root / MAT_NAME, rows, drawn)
     _write_mark(root, num_persons, seed)
-    return root
 
 
 def is_complete(root: Path, num_persons: int, seed: int) -> bool:
-    """Whether `root` holds a finished release of these arguments by this generator."""
+    """Whether `root` holds a finished release of these arguments by this generator.
+
+    Its images are looked for by name, not opened.
+    """
     try:
         mark = json.loads((Path(root) / _MARK).read_text())
+        names = set(os.listdir(Path(root) / "images"))  # noqa: PTH208  names are all it takes
     except (OSError, ValueError):
         return False
     wanted = _identity(num_persons, seed)
-    if not (Path(root) / MAT_NAME).is_file():
+    if not isinstance(mark, dict) or {key: mark.get(key) for key in wanted} != wanted:
         return False
-    return isinstance(mark, dict) and {key: mark.get(key) for key in wanted} == wanted
+    planned = {row.name for row in plan_rows(num_persons, seed)}
+    return (Path(root) / MAT_NAME).is_file() and planned <= names
+
+
+def num_cores() -> int:
+    """Cores that this process may use; macOS and Windows only tell how many there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _identity(num_persons: int, seed: int) -> dict[str, Any]:
@@ -128,7 +154,7 @@ def _draw_all(
     rows: list[Row], images: Path, seed: int, num_workers: int | None, progress: bool
 ) -> Iterator[_Drawn]:
     draw = partial(_draw_row, images=images, seed=seed)
-    workers = num_workers or _num_cores()
+    workers = num_workers or num_cores()
     bar = partial(
         track, description="Drawing synthetic MPII", total=len(rows), disable=not progress
     )
@@ -143,13 +169,6 @@ def _draw_all(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _num_cores() -> int:
-    """Cores that this process may use; macOS and Windows only tell how many there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _ignore_interrupt() -> None:
