@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -102,12 +103,16 @@ def _run(command: str, arguments: list[str]) -> int:
     from omegaconf import OmegaConf  # noqa: PLC0415
 
     arguments = [_quoted(argument) for argument in arguments]
-    overrides, is_multirun = _parse_flags(command, arguments)
+    overrides, is_multirun, runs_jobs = _parse_flags(command, arguments)
     OmegaConf.register_new_resolver("cell", _cell_name, replace=True)
     outcome = _Outcome()
     job = _job(command, outcome, is_multirun)
-    swept = [f"{_SWEPT}=[{','.join(_swept_keys(overrides))}]"] if is_multirun else []
-    with _arguments_of(command, [*arguments, *swept]), _explained(command):
+    if is_multirun:
+        swept = _swept_keys(overrides)
+        if runs_jobs:
+            _check_swept(swept)
+        arguments = [*arguments, f"{_SWEPT}=[{','.join(swept)}]"]
+    with _arguments_of(command, arguments), _explained(command):
         hydra.main(version_base="1.3", config_path=str(_conf()), config_name=command)(job)()
     if is_multirun and outcome.status:
         failed = sum(map(bool, outcome.statuses))
@@ -121,8 +126,8 @@ def _conf() -> Path:
     return inside if inside.is_dir() else Path(__file__).parents[1] / "conf"
 
 
-def _parse_flags(command: str, arguments: list[str]) -> tuple[list[str], bool]:
-    """Hydra's overrides, and whether -m asks for a grid.
+def _parse_flags(command: str, arguments: list[str]) -> tuple[list[str], bool, bool]:
+    """Hydra's overrides, whether -m asks for a grid, and whether jobs run: not for --help.
 
     Raises:
         UserError: a flag that Hydra does not know.
@@ -136,7 +141,8 @@ def _parse_flags(command: str, arguments: list[str]) -> tuple[list[str], bool]:
     except SystemExit as error:
         line = complaint.getvalue().strip().rpartition("error: ")[2]
         raise UserError(f"{line}; `blippose {command} --help` lists the flags") from error
-    return flags.overrides, flags.multirun
+    runs_jobs = not (flags.help or flags.hydra_help or flags.cfg or flags.info)
+    return flags.overrides, flags.multirun, runs_jobs
 
 
 def _quoted(argument: str) -> str:
@@ -227,6 +233,15 @@ def _swept_keys(overrides: list[str]) -> list[str]:
     except OverrideParseException as error:
         raise UserError(_explain(error, "train")) from error
     return [item.key_or_group for item in parsed if item.is_sweep_override()]
+
+
+def _check_swept(swept: Sequence[str]) -> None:
+    """Refuses a grid whose cells would not each have their own folder in that of the grid."""
+    if not swept:
+        raise UserError("-m: no key has several values; such as optimizer.lr=1e-4,4e-4")
+    for key in ("name", "runs"):
+        if key in swept:
+            raise UserError(f"{key}: names the folder of the whole grid; give it one value")
 
 
 def _cell_name(overrides: Sequence[str], swept: Sequence[str]) -> str:
@@ -334,7 +349,7 @@ class _DataKeys:
 class _ReleaseKeys:
     """Keys of the data group that `blippose data` reads: no model, no batches."""
 
-    root: str
+    root: str | None  # None beside annotations alone
     annotations: str | None
     synthetic: dict[str, Any] | None
     reading: str
@@ -402,9 +417,11 @@ def _fit(config: Any, plain: dict[str, Any], run: Run, group: str | None) -> Non
 
     _check_targets(plain)
     training.seed(keys.seed)
-    captioner, data = _parts(config, plain)
+    parts = {key: _instantiate(config, key) for key in ("optimizer", "scheduler")}
+    captioner_of = partial(_instantiate(config, "captioner"), **parts)
     trainer = _instantiate(config, "trainer")
-    training.check(captioner, trainer, keys.ckpt_path, keys.init_from)
+    training.check(**parts, trainer=trainer, ckpt_path=keys.ckpt_path, init_from=keys.init_from)
+    captioner, data = _captioner_and_data(config, plain["model"], captioner_of)
     start = run.resume_from
     with run.started():
         run.write_config(OmegaConf.to_yaml(config, resolve=True))
@@ -412,7 +429,7 @@ def _fit(config: Any, plain: dict[str, Any], run: Run, group: str | None) -> Non
         training.fit(
             captioner,
             data,
-            trainer,
+            _instantiate(config, "trainer"),
             run,
             logger=_instantiate(config, "logger"),
             group=group,
@@ -422,22 +439,20 @@ def _fit(config: Any, plain: dict[str, Any], run: Run, group: str | None) -> Non
         )
 
 
-def _parts(config: Any, plain: dict[str, Any]) -> tuple[Any, Any]:
-    """The captioner and its data."""
+def _captioner_and_data(
+    config: Any, model: dict[str, Any], captioner_of: Callable[..., Any]
+) -> tuple[Any, Any]:
     from blippose.blip import load_blip, load_tokenizer  # noqa: PLC0415
 
-    model = plain["model"]
-    caption_format = _instantiate(config, "model.caption")
-    tokenizer = load_tokenizer(model["tokenizer"])
-    data = _instantiate(config, "data")(tokenizer=tokenizer, caption_format=caption_format)
-    captioner = _instantiate(config, "captioner")(
-        blip=load_blip(model["weights"], model["architecture"]),
-        tokenizer=tokenizer,
-        caption_format=caption_format,
-        optimizer=_instantiate(config, "optimizer"),
-        scheduler=_instantiate(config, "scheduler"),
-    )
-    return captioner, data
+    fit_together = {
+        "caption_format": _instantiate(config, "model.caption"),
+        "tokenizer": load_tokenizer(model["tokenizer"]),
+    }
+    data = _instantiate(config, "data")(**fit_together)
+    data.prepare_data()
+    data.setup()  # before the weights, which may be a gigabyte to fetch
+    blip = load_blip(model["weights"], model["architecture"])
+    return captioner_of(blip=blip, **fit_together), data
 
 
 def _instantiate(config: Any, key: str) -> Any:
@@ -482,18 +497,22 @@ def _short(path: Path) -> Path:
 
 
 def _data(config: Any) -> int:
+    from omegaconf import OmegaConf  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
     from blippose import audit, mpii, split  # noqa: PLC0415
     from blippose.audit import print_audit  # noqa: PLC0415
 
+    if OmegaConf.is_missing(config.data, "root") and config.data.annotations is not None:
+        config.data.root = None  # the counts need no images
     plain = _plain(config)
     keys, source = _checked(_DataKeys, plain), _checked(_ReleaseKeys, plain["data"], "data")
-    root = Path(source.root).expanduser()
-    path = Path(source.annotations).expanduser() if source.annotations else root / mpii.ANNOTATIONS
+    if keys.manifest is not None:
+        split.check_manifest_path(Path(keys.manifest))
+    path, images = _release_paths(source)
     with contextlib.redirect_stdout(sys.stderr):  # bars; stdout is for the counts alone
         if source.synthetic is not None and source.annotations is None:
-            _write_synthetic(root, source.synthetic)
+            _write_synthetic(path.parent, source.synthetic)
         release = mpii.read_release(path)
     counts = audit.audit(
         release,
@@ -501,7 +520,7 @@ def _data(config: Any) -> int:
         kind=source.split,
         fraction=source.train_fraction,
         seed=source.split_seed,
-        images=root / "images",
+        images=images,
     )
     if keys.format == "json":
         print(json.dumps(counts, indent=1))
@@ -516,6 +535,21 @@ def _data(config: Any) -> int:
         split.write_manifest(Path(keys.manifest), record)
         print(f"wrote {keys.manifest}", file=sys.stderr)
     return 0
+
+
+def _release_paths(source: _ReleaseKeys) -> tuple[Path, Path | None]:
+    """The .mat, and the folder of its images where one is meant."""
+    from blippose.mpii import ANNOTATIONS  # noqa: PLC0415
+
+    root = None if source.root is None else Path(source.root).expanduser()
+    if source.annotations is None:
+        if root is None:
+            raise UserError("data.root=null: expected a folder, or data.annotations=FILE")
+        return root / ANNOTATIONS, root / "images"
+    path = Path(source.annotations).expanduser()
+    if root is None or source.synthetic is not None:  # drawn images are not those of the file
+        return path, None
+    return path, root / "images"
 
 
 def _write_synthetic(root: Path, settings: Mapping[str, Any]) -> None:

@@ -13,16 +13,21 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.trainer.states import TrainerStatus
+from torch import Tensor
+from torch.optim import Optimizer
 
 from blippose import evaluation, runs
-from blippose.callbacks import MONITOR, Bars, BestEpoch, EpochLine, SamplePictures, write_samples
+from blippose.callbacks import MONITOR, Bars, EpochLine, SamplePictures, write_samples
 from blippose.data import PoseDataModule
 from blippose.errors import UserError
 from blippose.loggers import METRICS, CSVLogger
@@ -64,29 +69,54 @@ def quieten() -> None:
 
 
 def check(
-    captioner: PoseCaptioner,
+    optimizer: Callable[..., Optimizer],
+    scheduler: Callable[..., Any] | None,
     trainer: Callable[..., Trainer],
     ckpt_path: str | None = None,
     init_from: str | None = None,
 ) -> None:
-    """Try what can be tried before a run begins.
+    """Try what can be tried before data and weights are read.
+
+    `trainer` is used up by it: a strategy in it can serve one Trainer alone.
 
     Raises:
         UserError: the Trainer, the optimizer or its schedule refuse an argument, or a checkpoint
-            is not there.
+            is not there or has no epoch left.
     """
     for path in filter(None, (ckpt_path, init_from)):
         _checkpoint(Path(path))
-    weight = torch.nn.Parameter(torch.zeros(1))
     with _refused("optimizer"):
-        optimizer = captioner.optimizer(iter([weight]))
-    if captioner.scheduler is not None:
+        tried_optimizer = optimizer(iter([torch.nn.Parameter(torch.zeros(1))]))
+    if scheduler is not None:
         with _refused("scheduler"):
-            captioner.scheduler(optimizer, 10)
+            scheduler(tried_optimizer, 10)
     with _refused("trainer"):
         tried = trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
     if tried.max_epochs == 0:
         raise UserError("trainer.max_epochs=0: expected 1 or more, or -1 for no end")
+    if isinstance(tried.accelerator, MPSAccelerator):
+        raise UserError(
+            "trainer.accelerator: MPS lacks the float64 that metrics are summed in; set cpu"
+        )
+    if ckpt_path is not None:
+        _check_goes_on(Path(ckpt_path), tried.max_epochs)
+
+
+def _check_goes_on(path: Path, max_epochs: int | None) -> None:
+    loaded = _load(path)
+    try:
+        num_epochs = loaded["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"ckpt_path={path}: not a checkpoint of a training") from error
+    if "optimizer_states" not in loaded:
+        raise UserError(
+            f"ckpt_path={path}: holds weights alone; start from them with init_from={path}"
+        )
+    if max_epochs is not None and 0 <= max_epochs <= num_epochs:
+        raise UserError(
+            f"ckpt_path={path}: has {num_epochs} epochs behind it and trainer.max_epochs="
+            f"{max_epochs} leaves none; set more"
+        )
 
 
 @contextmanager
@@ -113,7 +143,7 @@ def fit(
 
     Args:
         captioner: the model, with its weights.
-        data: what it learns from and is judged by.
+        data: what it learns from and is judged by, set up.
         trainer: from callbacks and loggers to a Trainer.
         run: a folder that has been started.
         logger: what logs beside metrics.csv.
@@ -123,30 +153,38 @@ def fit(
         keep_last: leave last.ckpt.
 
     Raises:
-        UserError: data, checkpoint or Trainer arguments that cannot be used.
+        UserError: a checkpoint or Trainer arguments that cannot be used.
         KeyboardInterrupt: the user stopped it; the run can be resumed.
     """
-    data.prepare_data()
-    data.setup()
     mean_pose = evaluation.mean_pose(data)
     captioner.set_mean_pose(mean_pose)
     captioner.synthetic = data.manifest["synthetic"]
     if init_from is not None:
         load_weights(captioner, Path(init_from))
     start = run.resume_from or (_checkpoint(Path(ckpt_path)) if ckpt_path else None)
-    best = BestEpoch()
     with _loggers(run, logger, group) as loggers:
-        lightning_trainer = _trainer(
-            trainer, run.folder, loggers, [best, *_pictures(data, loggers)]
-        )
+        lightning_trainer = _trainer(trainer, run.folder, loggers, _pictures(data, loggers))
         _fit(lightning_trainer, captioner, data, start)
-        if not best.metrics:
-            raise UserError("no epoch was validated: trainer.check_val_every_n_epoch is too large")
-        if lightning_trainer.is_global_zero:
-            load_weights(captioner, run.folder / runs.BEST)
-            results = evaluation.results(data, mean_pose, best.metrics, best.epoch)
-            write_samples(run.folder / PICTURE, captioner, data)
-            run.finish({**results, "picture": PICTURE}, keep_last)
+        if not lightning_trainer.is_global_zero:
+            return
+        results = _results(captioner, data, mean_pose, run.folder)
+    run.finish(results, keep_last)  # once the loggers are closed: until then it can be resumed
+
+
+def _results(
+    captioner: PoseCaptioner,
+    data: PoseDataModule,
+    mean_pose: Float[Tensor, "16 2"],
+    folder: Path,
+) -> dict[str, Any]:
+    """What best.ckpt says of its epoch, and its picture."""
+    path = folder / runs.BEST
+    if not path.is_file():
+        raise UserError("no epoch was validated: trainer.check_val_every_n_epoch is too large")
+    best = load_weights(captioner, path)["blippose"]
+    write_samples(folder / PICTURE, captioner, data)
+    results = evaluation.results(data, mean_pose, best["metrics"], best["epoch"])
+    return {**results, "picture": PICTURE}
 
 
 def _trainer(
@@ -229,21 +267,29 @@ def _loggers(
         wandb_logger.experiment.finish(exit_code=code)
 
 
-def load_weights(captioner: PoseCaptioner, path: Path) -> None:
-    """The weights of a checkpoint, nothing else of it.
+def load_weights(captioner: PoseCaptioner, path: Path) -> dict[str, Any]:
+    """The checkpoint, of which `captioner` takes the weights and nothing else.
 
     Raises:
         UserError: no checkpoint, or one of another architecture.
     """
+    loaded = _load(path)
     try:
-        loaded = torch.load(_checkpoint(path), map_location="cpu", weights_only=True)
         missing = captioner.load_state_dict(loaded["state_dict"], strict=False).missing_keys
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"{path}: not a checkpoint of this model ({_line(error)})") from error
+    if any(key.startswith("blip.") for key in missing):
+        raise UserError(f"{path}: not a checkpoint of this model ({missing[0]} is missing)")
+    return dict(loaded)
+
+
+def _load(path: Path) -> Any:
+    try:
+        return torch.load(_checkpoint(path), map_location="cpu", weights_only=True)
     except UserError:
         raise
     except Exception as error:  # damaged files raise nearly anything
         raise UserError(f"{path}: not a checkpoint of this model ({_line(error)})") from error
-    if any(key.startswith("blip.") for key in missing):
-        raise UserError(f"{path}: not a checkpoint of this model ({missing[0]} is missing)")
 
 
 def _checkpoint(path: Path) -> Path:

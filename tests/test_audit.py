@@ -58,12 +58,12 @@ def printed(result: Audit, width: int = 100) -> str:
 
 
 def test_audit_is_plain_json(release: Release) -> None:
-    result = audit(release)
+    result = audit(release, kind="video")
     assert json.loads(json.dumps(result)) == result
 
 
 def test_all_readings_stand_side_by_side(release: Release) -> None:
-    counts = {each["name"]: each["persons"] for each in audit(release)["readings"]}
+    counts = {each["name"]: each["persons"] for each in audit(release, kind="video")["readings"]}
     assert counts == {
         **dict.fromkeys(READINGS, NUM_VISIBLE),
         "annotated": NUM_VISIBLE + NUM_HIDDEN,
@@ -72,19 +72,19 @@ def test_all_readings_stand_side_by_side(release: Release) -> None:
 
 
 def test_leak_is_counted_for_both_kinds_of_split(release: Release) -> None:
-    random, video = audit(release, seed=0)["splits"]
+    random, video = audit(release, kind="video", seed=0)["splits"]
     assert (random["train"], random["val"]) == (video["train"], video["val"]) == (16, 4)
     assert video["shared_videos"] == 0
     assert random["shared_videos"]
 
 
 def test_both_splits_have_their_own_manifest(release: Release) -> None:
-    hashes = {split["manifest_hash"] for split in audit(release)["splits"]}
+    hashes = {split["manifest_hash"] for split in audit(release, kind="video")["splits"]}
     assert len(hashes - {None}) == 2
 
 
 def test_reading_that_keeps_nobody_still_gets_its_audit(release: Release) -> None:
-    result = audit(release, "strict")
+    result = audit(release, "strict", kind="video")
     assert result["steps"][-1]["persons"] == 0
     assert all("0 persons" in (split["problem"] or "") for split in result["splits"])
     assert "split=random: a split of 0 persons" in printed(result)
@@ -92,7 +92,7 @@ def test_reading_that_keeps_nobody_still_gets_its_audit(release: Release) -> Non
 
 def test_audit_without_images_says_so(release: Release, tmp_path: Path) -> None:
     for images in (None, tmp_path / "nowhere"):
-        result = audit(release, images=images)
+        result = audit(release, kind="video", images=images)
         assert result["images"]["at_hand"] is None
         text = "images: not at hand, counted from the annotations alone"
         assert text in printed(result)
@@ -101,17 +101,17 @@ def test_audit_without_images_says_so(release: Release, tmp_path: Path) -> None:
 def test_images_at_hand_are_counted(release: Release, tmp_path: Path) -> None:
     for name in ("000.jpg", "007.jpg", "unrelated.jpg"):
         (tmp_path / name).touch()
-    counts = audit(release, images=tmp_path)["images"]
+    counts = audit(release, kind="video", images=tmp_path)["images"]
     assert (counts["needed"], counts["at_hand"]) == (NUM_VISIBLE, 2)
 
 
 def test_wrong_choices_are_refused(release: Release) -> None:
     with pytest.raises(UserError, match="reading=all"):
-        audit(release, "all")
+        audit(release, "all", kind="video")
     with pytest.raises(UserError, match="split=movie"):
         audit(release, kind="movie")
     with pytest.raises(UserError, match=r"fraction=80\.0"):
-        audit(release, fraction=80.0)
+        audit(release, kind="video", fraction=80.0)
 
 
 def test_tables_show_what_the_data_says(release: Release) -> None:
@@ -131,6 +131,6 @@ def test_tables_show_what_the_data_says(release: Release) -> None:
 
 
 def test_paths_and_hashes_stay_whole_on_a_narrow_terminal(release: Release) -> None:
-    result = audit(release)
+    result = audit(release, kind="video")
     text = printed(result, width=40)
     assert f"sha256 {result['sha256']}\n" in text

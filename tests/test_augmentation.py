@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from blippose.augmentation import Augmentation, flip
+from blippose.errors import UserError
 from blippose.pose import JOINTS, MIRROR, NUM_JOINTS, Pose
 
 SIZE = 128
@@ -114,6 +115,24 @@ def test_a_sample_without_joints_is_varied_too() -> None:
     image, moved = STRONG(noise(), nobody, np.random.default_rng(0))
     assert not moved.valid.any()
     assert (image != noise()).any()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"flip": 1.5},
+        {"flip": -0.1},
+        {"rotate": -1.0},
+        {"scale": 0.0},
+        {"scale": 0.9},
+        {"scale": float("nan")},
+        {"shift": -0.1},
+        {"color": -0.1},
+    ],
+)
+def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=rf"augmentation\.{next(iter(wrong))}=.*expected"):
+        Augmentation(**wrong)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -11,6 +11,7 @@ from blippose import __version__
 from blippose.cli import _cell_name, main
 
 CSV = "logger=csv"
+FEW = "data.synthetic.num_persons=3"
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +54,13 @@ def test_each_command_explains_its_groups_and_keys(
     assert "debug: false" in printed
 
 
+def test_a_grid_without_values_still_explains_itself(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["train", "-m", "--help"]) == 0
+    assert "blippose train:" in capsys.readouterr().out
+
+
 def test_composed_config_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "optimizer=adam", "--cfg", "job"]) == 0
     assert "torch.optim.Adam\n" in capsys.readouterr().out
@@ -84,13 +92,26 @@ WRONG = {
         "nowhere.ckpt: no such checkpoint",
     ),
     "frames that differ": (
-        ["train", CSV, "model.weights=random", "model.caption.input_size=64"],
+        ["train", CSV, "model.weights=random", "model.caption.input_size=64", FEW],
         "image_size = 96",
     ),
     "absent release": (
         ["train", CSV, "model.weights=random", "data=mpii", "data.root=nowhere"],
         "no such file",
     ),
+    "view out of range": (
+        ["train", CSV, "data.augmentation.scale=0.5"],
+        "augmentation.scale=0.5: expected 1 or more",
+    ),
+    "warmup out of range": (["train", CSV, "scheduler.warmup=1.5"], "warmup=1.5: expected 0 to 1"),
+    "share out of range": (
+        ["train", CSV, "captioner.readback_mask.then=-0.5"],
+        "readback_mask.then=-0.5: expected 0 to 1",
+    ),
+    "grid of nothing": (["train", "-m", CSV], "-m: no key has several values"),
+    "grid of names": (["train", "-m", CSV, "name=a,b"], "name: names the folder"),
+    "root that cannot be": (["data", "data.root=/dev/null/a", FEW], "cannot be written"),
+    "manifest that cannot be": (["data", "manifest=/dev/null/a"], "cannot be written"),
     "folder that cannot be": (["train", CSV, "runs=/dev/null"], "cannot be written"),
     "absent release for data": (["data", "data=mpii", "data.root=nowhere"], "no such file"),
     "unknown format": (["data", "format=xml"], "format=xml: expected table or json"),
@@ -139,6 +160,24 @@ def test_data_prints_json_alone(release_root: Path, capfd: pytest.CaptureFixture
     assert counts["synthetic"] is True
     chosen = next(split for split in counts["splits"] if split["kind"] == "video")
     assert json.loads(Path("split.json").read_text())["hash"] == chosen["manifest_hash"]
+
+
+@pytest.mark.parametrize("group", ["mpii", "synthetic"])
+def test_data_counts_annotations_alone(
+    group: str, release_root: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("data/synthetic/images").mkdir(parents=True)
+    annotations = release_root / "mpii_human_pose_v1_u12_1.mat"
+    assert main(["data", f"data={group}", f"data.annotations={annotations}"]) == 0
+    assert "images: not at hand" in capfd.readouterr().out
+
+
+def test_data_are_checked_before_weights_are_loaded(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("blippose.blip.load_blip", None)
+    assert main(["train", CSV, "data=mpii", "data.root=nowhere"]) == 2
+    assert "no such file" in capfd.readouterr().err
 
 
 def test_data_writes_a_missing_release(capfd: pytest.CaptureFixture[str]) -> None:

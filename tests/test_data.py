@@ -13,6 +13,7 @@ import torch
 from conftest import NUM_PERSONS, SIZE
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from transformers import BertTokenizer
 
 from blippose import mpii
@@ -283,6 +284,19 @@ def test_an_image_that_breaks_after_the_check_is_named(
         persons, range(NUM_PERSONS), path.parent, SIZE, Resize.STRETCH, crop="full"
     )
     with pytest.raises(UserError, match=rf"{path.name}: cannot be decoded"):
+        dataset.decode("reading")
+
+
+def test_whatever_a_decoder_raises_names_the_image(
+    make_data: MakeData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = make_data().train_set
+
+    def fail(path: Path) -> None:
+        raise SyntaxError("broken PNG")
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(UserError, match=r"jpg: cannot be decoded \(broken PNG\)"):
         dataset.decode("reading")
 
 

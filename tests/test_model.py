@@ -46,8 +46,8 @@ class TrainerAt:
     global_rank = 0
     estimated_stepping_batches = 100
 
-    def __init__(self, global_step: int) -> None:
-        self.global_step = global_step
+    def __init__(self, global_step: int, current_epoch: int) -> None:
+        self.global_step, self.current_epoch = global_step, current_epoch
 
 
 def trainer(root: Path, **settings: Any) -> L.Trainer:
@@ -77,10 +77,12 @@ def batch(make_data: MakeData) -> PoseBatch:
     return batch
 
 
-def hide(captioner: PoseCaptioner, ids: torch.Tensor, step: int = 0) -> torch.Tensor:
-    at = TrainerAt(step)  # Lightning keeps a weak reference
+def hide(
+    captioner: PoseCaptioner, ids: torch.Tensor, step: int = 0, batch_idx: int = 0, epoch: int = 0
+) -> torch.Tensor:
+    at = TrainerAt(step, epoch)  # Lightning keeps a weak reference
     captioner.trainer = at
-    return captioner._hide(ids)
+    return captioner._hide(ids, batch_idx)
 
 
 def is_number(ids: torch.Tensor, tokenizer: BertTokenizer) -> torch.Tensor:
@@ -112,7 +114,7 @@ def test_share_one_hides_all_numbers_and_nothing_else(
 def test_share_zero_hides_nothing(make_captioner: MakeCaptioner, batch: PoseBatch) -> None:
     ids = batch["input_ids"]
     assert torch.equal(hide(make_captioner(readback_mask=ReadbackMask(first=0.0)), ids), ids)
-    assert torch.equal(make_captioner()._hide(ids), ids)
+    assert torch.equal(make_captioner()._hide(ids, 0), ids)
 
 
 @settings(max_examples=20)  # each builds a model
@@ -159,14 +161,28 @@ def test_spread_draws_half_of_the_samples_between_none_and_all(
     assert shares.max() > 0.9
 
 
-def test_what_is_hidden_belongs_to_the_step(
+def test_what_is_hidden_belongs_to_epoch_and_batch(
     make_captioner: MakeCaptioner, batch: PoseBatch
 ) -> None:
     captioner = make_captioner(readback_mask=ReadbackMask(first=0.5))
     ids = batch["input_ids"]
-    first = hide(captioner, ids, step=3)
-    assert (hide(captioner, ids, step=4) != first).any()
-    assert torch.equal(hide(captioner, ids, step=3), first)
+    first = hide(captioner, ids, step=3, batch_idx=3)
+    # Accumulated batches belong to one step of the optimizer.
+    assert (hide(captioner, ids, step=3, batch_idx=4) != first).any()
+    assert (hide(captioner, ids, step=3, batch_idx=3, epoch=1) != first).any()
+    assert torch.equal(hide(captioner, ids, step=3, batch_idx=3), first)
+
+
+@pytest.mark.parametrize("shares", [{"first": 1.1}, {"until": -0.1}, {"then": float("nan")}])
+def test_shares_outside_0_to_1_are_refused(shares: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=rf"readback_mask\.{next(iter(shares))}=.*expected 0 to 1"):
+        ReadbackMask(**shares)
+
+
+def test_checkpoint_can_be_made_without_a_trainer(make_captioner: MakeCaptioner) -> None:
+    checkpoint: dict[str, Any] = {}
+    make_captioner().on_save_checkpoint(checkpoint)
+    assert checkpoint["blippose"]["metrics"] == {}
 
 
 def test_hiding_leaves_the_batch_alone(make_captioner: MakeCaptioner, batch: PoseBatch) -> None:

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from blippose.errors import UserError
-from blippose.runs import BEST, LAST, Run, RunFailedError, config_hash, difference
+from blippose.runs import (
+    BEST,
+    LAST,
+    Run,
+    RunFailedError,
+    config_hash,
+    difference,
+    is_first_process,
+)
 
 CONFIG: dict[str, Any] = {
     "name": "demo",
@@ -93,8 +101,8 @@ def test_other_config_under_the_same_name_is_refused_with_the_difference(tmp_pat
 
 
 def test_run_without_a_checkpoint_does_not_hold_its_folder(tmp_path: Path) -> None:
-    with pytest.raises(UserError), Run.open(tmp_path, CONFIG).started():
-        raise UserError("no such file")
+    with pytest.raises(RunFailedError), Run.open(tmp_path, CONFIG).started():
+        raise RuntimeError("out of luck")
     assert Run.open(tmp_path, changed(optimizer={"lr": 2e-3})).resume_from is None
 
 
@@ -165,3 +173,27 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
 def test_reading_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run there"):
         Run.read(tmp_path)
+
+
+def test_users_mistake_before_training_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError), Run.open(tmp_path / "a", CONFIG).started():
+        raise UserError("no such file")
+    assert not (tmp_path / "a").exists()
+
+
+def test_users_mistake_in_training_can_be_resumed_and_leaves_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / LAST).write_text("weights")
+    with pytest.raises(UserError), Run.open(tmp_path, CONFIG).started():
+        raise UserError("no such file")
+    again = Run.open(tmp_path, CONFIG)
+    assert again.record["state"] == "failed"
+    assert again.resume_from == tmp_path / LAST
+    assert not (tmp_path / "traceback.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"])
+def test_one_process_of_several_writes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "0")
+    assert is_first_process()
+    monkeypatch.setenv(name, "1")
+    assert not is_first_process()

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blippose.errors import UserError
 from blippose.schedules import warmup_cosine
 
 
@@ -42,3 +43,9 @@ def test_every_step_has_a_rate_above_zero_and_at_most_one(
 
 def test_no_warmup_starts_at_the_full_rate() -> None:
     assert rates(10, warmup=0.0)[0] == 1.0
+
+
+@pytest.mark.parametrize("warmup", [-0.1, 1.1])
+def test_warmup_outside_0_to_1_is_refused(warmup: float) -> None:
+    with pytest.raises(UserError, match=r"warmup=.*expected 0 to 1"):
+        rates(10, warmup)

@@ -221,3 +221,13 @@ def test_failed_write_keeps_the_old_manifest(record: dict[str, Any], tmp_path: P
         write_manifest(path, {"train": object()})
     assert json.loads(path.read_text()) == record
     assert [file.name for file in tmp_path.iterdir()] == ["split.json"]
+
+
+def test_manifest_that_cannot_be_written_is_one_line(
+    record: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"manifest=.*split\.json: cannot be written"):
+        write_manifest(tmp_path / "file" / "split.json", record)
+    with pytest.raises(UserError, match="is a folder"):
+        write_manifest(tmp_path, record)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 from scipy.io import loadmat
 
@@ -28,6 +31,7 @@ from blippose.synthetic.figure import (
 from blippose.synthetic.outfit import sample_outfit
 from blippose.synthetic.plan import KEPT, KEPT_BESIDE_BARE, QUIRKS, Row, plan_rows
 from blippose.synthetic.poses import ACTIVITIES, sample_angles
+from blippose.synthetic.release import _write
 from blippose.synthetic.scene import draw_mesh
 
 NUM_PERSONS = 12
@@ -111,12 +115,38 @@ def test_complete_release_is_left_alone(root: Path) -> None:
 def test_release_of_other_arguments_is_not_complete(
     root: Path, tmp_path: Path, change: dict[str, int]
 ) -> None:
-    mark = json.loads((root / "release.json").read_text())
-    (tmp_path / MAT).touch()
-    (tmp_path / "release.json").write_text(json.dumps(mark))
-    assert is_complete(tmp_path, NUM_PERSONS, 3)
-    (tmp_path / "release.json").write_text(json.dumps(mark | change))
-    assert not is_complete(tmp_path, NUM_PERSONS, 3)
+    copy = Path(shutil.copytree(root, tmp_path / "copy"))
+    mark = json.loads((copy / "release.json").read_text())
+    assert is_complete(copy, NUM_PERSONS, 3)
+    (copy / "release.json").write_text(json.dumps(mark | change))
+    assert not is_complete(copy, NUM_PERSONS, 3)
+
+
+def test_release_that_lost_an_image_is_drawn_again(root: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(root, tmp_path / "copy"))
+    next((copy / "images").iterdir()).unlink()
+    assert not is_complete(copy, NUM_PERSONS, 3)
+    write_release(copy, NUM_PERSONS, seed=3, num_workers=1, progress=False)
+    assert _files(copy) == _files(root)
+
+
+def test_who_comes_second_waits_and_leaves_what_the_first_wrote(tmp_path: Path) -> None:
+    folder = tmp_path / "release"
+    second = Thread(target=write_release, args=(folder, 1, 3, 1, False))
+    with FileLock(f"{folder}.lock"):  # as one who is drawing has it
+        second.start()
+        second.join(0.5)
+        assert not folder.exists()
+        _write(folder, 1, 3, 1, progress=False)
+        drawn = (folder / MAT).stat().st_mtime_ns
+    second.join()
+    assert (folder / MAT).stat().st_mtime_ns == drawn
+
+
+def test_root_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="release: cannot be written"):
+        write_release(tmp_path / "file" / "release", 1, progress=False)
 
 
 def test_foreign_folder_is_refused_untouched(tmp_path: Path) -> None:

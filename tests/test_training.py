@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,17 +14,21 @@ from typing import Any
 import pytest
 import torch
 from lightning import Trainer
+from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers.logger import DummyLogger
 from PIL import Image
 
 from blippose import training
+from blippose.augmentation import Augmentation
 from blippose.cli import main
 from blippose.data import PoseDataModule
 from blippose.errors import UserError
 from blippose.loggers import CSVLogger
 from blippose.metrics import PoseMetrics
-from blippose.model import PoseCaptioner
+from blippose.model import PoseCaptioner, ReadbackMask
 from blippose.runs import Run, RunFailedError
+from blippose.schedules import warmup_cosine
 
 Make = Callable[..., Any]
 
@@ -36,6 +42,17 @@ class StopAfter(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.current_epoch == self.epoch:
             raise RuntimeError("killed")
+
+
+class LostServer(DummyLogger):
+    """Stands for a W&B run that cannot be closed."""
+
+    @property
+    def experiment(self) -> Any:
+        return self
+
+    def finish(self, exit_code: int) -> None:
+        raise ConnectionError("the server is gone")
 
 
 def trainer_of(num_epochs: int, *extra: Callback) -> Callable[..., Trainer]:
@@ -58,7 +75,7 @@ def trainer_of(num_epochs: int, *extra: Callback) -> Callable[..., Trainer]:
 def fit(
     make_data: Make, architecture: dict[str, Any], tokenizer: Any, caption_format: Any
 ) -> Make:
-    """Fit a fresh model into a folder; the run."""
+    """Fit a fresh model into a folder, with all that is drawn or scheduled; the run."""
 
     def start(folder: Path, num_epochs: int = 2, *extra: Callback, **settings: Any) -> Run:
         from blippose.blip import load_blip  # noqa: PLC0415  one model a call
@@ -69,8 +86,10 @@ def fit(
             tokenizer,
             caption_format,
             optimizer=partial(torch.optim.AdamW, lr=1e-2),
+            scheduler=warmup_cosine,
+            readback_mask=ReadbackMask(first=0.5, then=0.5, spread=True),
         )
-        data: PoseDataModule = make_data()
+        data: PoseDataModule = make_data(augmentation=Augmentation())
         run = Run.open(folder, {"num_epochs": num_epochs})
         with run.started():
             training.fit(captioner, data, trainer_of(num_epochs, *extra), run, **settings)
@@ -126,6 +145,51 @@ def test_stopped_run_goes_on_and_ends_as_one_that_never_stopped(fit: Make, tmp_p
         for name in ("whole", "cut")
     ]
     assert all(torch.equal(last[0][key], last[1][key]) for key in last[0])
+
+
+def test_results_are_those_of_best_ckpt_though_its_folder_was_moved(
+    fit: Make, tmp_path: Path
+) -> None:
+    with pytest.raises(RunFailedError, match="killed"):
+        fit(tmp_path / "cut", 2, StopAfter(1))
+    (tmp_path / "cut").rename(tmp_path / "moved")  # Lightning forgets the best of another folder
+    results = fit(tmp_path / "moved").record["results"]
+    best = torch.load(tmp_path / "moved" / "best.ckpt", weights_only=True)
+    assert results["epoch"] == best["epoch"]
+    assert results["val_loss"] == best["blippose"]["metrics"]["val/loss"]
+
+
+def test_run_whose_logger_cannot_be_closed_is_not_done_and_ends_when_resumed(
+    fit: Make, tmp_path: Path
+) -> None:
+    with pytest.raises(RunFailedError, match="the server is gone"):
+        fit(tmp_path, 1, logger=lambda **_: LostServer())
+    assert (tmp_path / "last.ckpt").is_file()
+    assert fit(tmp_path, 1).is_done
+
+
+def test_checkpoint_that_cannot_go_on_is_refused(fit: Make, tmp_path: Path) -> None:
+    fit(tmp_path, 1, keep_last=True)
+
+    def check(name: str, num_epochs: int) -> None:
+        trainer = partial(Trainer, accelerator="cpu", max_epochs=num_epochs)
+        training.check(torch.optim.AdamW, None, trainer, ckpt_path=str(tmp_path / name))
+
+    check("last.ckpt", 2)
+    with pytest.raises(UserError, match=r"has 1 epochs behind it and trainer\.max_epochs=1"):
+        check("last.ckpt", 1)
+    with pytest.raises(UserError, match="holds weights alone"):
+        check("best.ckpt", 2)
+
+
+def test_mps_is_refused() -> None:
+    class OnMPS:
+        """All that is asked of a Trainer; a real one needs the hardware."""
+
+        accelerator, max_epochs = MPSAccelerator(), 1
+
+    with pytest.raises(UserError, match="MPS lacks the float64"):
+        training.check(torch.optim.AdamW, None, lambda **_: OnMPS())
 
 
 def test_init_from_takes_the_weights_of_a_checkpoint(
@@ -217,3 +281,20 @@ def test_command_trains_and_answers_at_once_when_it_is_done(
     assert "free-running" in again
     assert main([*command, "optimizer.lr=1"]) == 2
     assert "optimizer.lr: 0.0004 -> 1" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_with_uneven_validation_say_what_one_says(
+    release_root: Path, tmp_path: Path
+) -> None:
+    """With a rate of 0 both validate the same weights; batches of 1 give them 3 and 2."""
+    results = []
+    for num in (1, 2):
+        words = [f"data.root={release_root}", f"runs={tmp_path}", f"name=of{num}", *TINY]
+        words += ["model.weights=tiny", "optimizer.lr=0", "data.eval_batch_size=1"]
+        words += ["trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={num}"]
+        command = [sys.executable, "-m", "blippose", "train", *words, "trainer.precision=32-true"]
+        subprocess.run(command, check=True, timeout=300, capture_output=True)
+        results.append(Run.read(tmp_path / f"of{num}").record["results"])
+    assert results[0]["free_running"] == pytest.approx(results[1]["free_running"], nan_ok=True)
+    assert results[0]["val_loss"] == pytest.approx(results[1]["val_loss"], rel=1e-4)
