@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.blip import load_blip, load_tokenizer
@@ -24,6 +25,9 @@ SHARED = Path(__file__).parents[2] / "shared"  # real material that does not shi
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)
+    # A slow machine is no failed test.
+    settings.register_profile("blippose", deadline=None)
+    settings.load_profile("blippose")
 
 
 @pytest.fixture(scope="session")
