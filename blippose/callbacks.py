@@ -76,10 +76,10 @@ class SamplePictures(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw and send them."""
         positions = spread(len(self.data.val_set), _NUM_LOGGED)
-        tiles, labels = compare(pl_module, self.data, positions)
+        sheet = contact_sheet(*compare(pl_module, self.data, positions), columns=3)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_image("val/samples", tiles, caption=labels)
+                logger.log_image("val/samples", [sheet])
 
 
 def spread(num: int, wanted: int) -> list[int]:
