@@ -12,7 +12,6 @@ from typing import Any, cast
 import torch
 from safetensors import SafetensorError
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
-from transformers.utils import logging as transformers_logging
 
 from blippose.errors import UserError
 
