@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from safetensors import SafetensorError
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
+from transformers.utils import logging as transformers_logging
 
 from blippose.errors import UserError
 
@@ -36,6 +37,7 @@ def load_blip(
         if architecture is None:
             raise UserError("random weights need model.architecture: its vision and text settings")
         return _random_blip(architecture)
+    transformers_logging.disable_progress_bar()  # of the milliseconds that 115 tensors take
     try:
         loaded: Any = BlipForConditionalGeneration.from_pretrained(
             _folder(weights), dtype=torch.float32, output_loading_info=True
