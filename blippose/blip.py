@@ -37,7 +37,7 @@ def load_blip(
         if architecture is None:
             raise UserError("random weights need model.architecture: its vision and text settings")
         return _random_blip(architecture)
-    transformers_logging.disable_progress_bar()  # of the milliseconds that 115 tensors take
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not annotated
     try:
         loaded: Any = BlipForConditionalGeneration.from_pretrained(
             _folder(weights), dtype=torch.float32, output_loading_info=True
