@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  torch's own convention
+from torchmetrics import MeanMetric
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.blip import number_ids, number_values
@@ -116,6 +117,8 @@ class PoseCaptioner(L.LightningModule):
         width = blip.vision_model.config.hidden_size
         self.patch_head = nn.Linear(width, NUM_JOINTS) if patch_weight else None
         self.val_metrics, self.val_tf_metrics = PoseMetrics(), PoseMetrics()
+        # Sums and counts: Lightning's own mean was wrong with uneven processes.
+        self.val_loss = MeanMetric()
         self.normalization = ClipNormalization()
         self.register_buffer("numbers", self._number_table(), persistent=False)  # (V,)
         self.train()  # `from_pretrained` leaves evaluation mode, and Lightning would train in it
@@ -212,7 +215,7 @@ class PoseCaptioner(L.LightningModule):
             attention_mask=batch["attention_mask"],
         )
         loss = caption_loss(output.logits, batch["labels"])
-        self.log("val/loss", loss, batch_size=len(batch["image"]), sync_dist=True)
+        self.val_loss.update(loss, len(batch["image"]))
         self._measure(self.val_metrics, self.captions(batch["image"]), batch)
         self._measure(self.val_tf_metrics, self._teacher_forced(output.logits, batch), batch)
 
@@ -248,6 +251,8 @@ class PoseCaptioner(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log every metric of both ways of reading."""
+        self.log("val/loss", self.val_loss.compute())
+        self.val_loss.reset()
         for name, metrics in (("val", self.val_metrics), ("val_tf", self.val_tf_metrics)):
             values = {f"{name}/{key}": value.float() for key, value in metrics.compute().items()}
             self.log_dict(values, sync_dist=False)
