@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ SHARED = Path(__file__).parents[2] / "shared"  # real material that does not shi
 def pytest_configure() -> None:
     torch.set_num_threads(1)
     # A slow machine is no failed test.
-    settings.register_profile("blippose", deadline=None)
+    settings.register_profile("blippose", deadline=None, derandomize="CI" in os.environ)
     settings.load_profile("blippose")
 
 
