@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
-from blippose.errors import UserError
+from blippose.errors import UserError, first_line
 
 TINY = Path(__file__).parent / "blip_tiny"
 
@@ -45,7 +45,7 @@ def load_blip(
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(
             f"cannot load BLIP weights from {weights!r}: expected a Hugging Face folder or a hub "
-            f"name within reach ({_first_line(error)}); set model.weights=FOLDER"
+            f"name within reach ({first_line(error)}); set model.weights=FOLDER"
         ) from error
     blip, report = loaded
     if missing := sorted(report["missing_keys"]):
@@ -72,7 +72,7 @@ def load_tokenizer(name: str) -> BertTokenizer:
     except (OSError, ValueError) as error:
         raise UserError(
             f"cannot load a tokenizer from {name!r}: expected a folder with tokenizer.json or a "
-            f"hub name within reach ({_first_line(error)}); set model.tokenizer=FOLDER"
+            f"hub name within reach ({first_line(error)}); set model.tokenizer=FOLDER"
         ) from error
     tokenizer.add_special_tokens({"bos_token": "[DEC]"})
     tokenizer.add_special_tokens({"additional_special_tokens": ["[ENC]"]})
@@ -115,7 +115,7 @@ def _random_blip(
     try:
         return BlipForConditionalGeneration(config)
     except ValueError as error:
-        raise UserError(f"model.architecture: {_first_line(error)}") from error
+        raise UserError(f"model.architecture: {first_line(error)}") from error
 
 
 def _check_architecture(
@@ -131,7 +131,3 @@ def _check_architecture(
                 f"BLIP weights {weights!r} have {part} {key} = {found}, expected "
                 f"{value}: use the model= group that fits them, or mend their config.json"
             )
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

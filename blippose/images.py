@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from blippose.errors import UserError
+from blippose.errors import UserError, first_line
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"})
 
@@ -62,10 +62,10 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     except UnidentifiedImageError as error:
         raise UserError("is not an image, or of an unknown format") from error
     except Image.DecompressionBombError as error:
-        raise UserError(f"is too large: {_first_line(error)}") from error
+        raise UserError(f"is too large: {first_line(error)}") from error
     # Damaged files make Pillow's decoders raise almost anything (SyntaxError, struct.error).
     except Exception as error:
-        raise UserError(f"cannot be read: {_first_line(error)}") from error
+        raise UserError(f"cannot be read: {first_line(error)}") from error
 
 
 def _named(name: str) -> Iterator[Path]:
@@ -117,7 +117,3 @@ def _eight_bits(grey: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
         full = 65535.0 if values.max() <= 65535 else float(np.iinfo(grey.dtype).max)
     scaled = np.clip(np.rint(values * (255 / full)), 0, 255).astype(np.uint8)
     return np.repeat(scaled[..., None], 3, axis=-1)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

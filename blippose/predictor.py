@@ -29,7 +29,7 @@ from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 from blippose.blip import TINY, load_blip, load_tokenizer
 from blippose.caption import CaptionFormat, Reason
 from blippose.decoding import ClipNormalization, InputFrame, caption_length, generate_free
-from blippose.errors import UserError
+from blippose.errors import UserError, first_line
 from blippose.geometry import Crop, Resize
 from blippose.pose import Pose
 
@@ -108,7 +108,7 @@ class PosePredictor:
         # What another program put there can fail in any of these steps, in any way.
         except Exception as error:
             raise UserError(
-                f"{path}: not a checkpoint of blippose ({_first_line(error)}); name one that "
+                f"{path}: not a checkpoint of blippose ({first_line(error)}); name one that "
                 "`blippose train` wrote, such as RUN/best.ckpt"
             ) from error
         return PosePredictor(blip, tokenizer, frame, str(path), device, record.get("synthetic"))
@@ -223,7 +223,7 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(
-            f"device={name}: not available here ({_first_line(error)}); use device=cpu"
+            f"device={name}: not available here ({first_line(error)}); use device=cpu"
         ) from error
     return device
 
@@ -237,7 +237,7 @@ def _load_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:
         raise UserError(
             f"{path}: cannot be read as a checkpoint; it is damaged or cut short "
-            f"({_first_line(error)}): copy it again, or train again"
+            f"({first_line(error)}): copy it again, or train again"
         ) from error
     if not isinstance(checkpoint, dict) or not {"blippose", "state_dict"} <= checkpoint.keys():
         raise UserError(
@@ -286,7 +286,7 @@ def _read_frame(path: Path) -> tuple[InputFrame, bool | None]:
         return _frame(record["frame"]), record.get("synthetic")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path}: cannot be read ({_first_line(error)}); expected "
+            f"{path}: cannot be read ({first_line(error)}); expected "
             '{"frame": {"input_size": 384, "num_bins": null, "resize": "stretch", "crop": "full"}}'
         ) from error
 
@@ -298,7 +298,3 @@ def _frame(record: Mapping[str, Any]) -> InputFrame:
         raise ValueError(f"crop {frame.crop!r} is neither full nor person")
     CaptionFormat(frame.input_size, frame.num_bins)
     return frame
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -29,7 +29,7 @@ from torch.optim import Optimizer
 from blippose import evaluation, runs
 from blippose.callbacks import MONITOR, Bars, EpochLine, SamplePictures, write_samples
 from blippose.data import PoseDataModule
-from blippose.errors import UserError
+from blippose.errors import UserError, first_line
 from blippose.loggers import METRICS, CSVLogger
 from blippose.model import PoseCaptioner
 from blippose.runs import Run
@@ -124,7 +124,7 @@ def _refused(key: str) -> Iterator[None]:
     try:
         yield
     except (MisconfigurationException, TypeError, ValueError) as error:
-        raise UserError(f"{key}: {_line(error)}") from error
+        raise UserError(f"{key}: {first_line(error)}") from error
 
 
 def fit(
@@ -277,7 +277,7 @@ def load_weights(captioner: PoseCaptioner, path: Path) -> dict[str, Any]:
     try:
         missing = captioner.load_state_dict(loaded["state_dict"], strict=False).missing_keys
     except (KeyError, TypeError, RuntimeError) as error:
-        raise UserError(f"{path}: not a checkpoint of this model ({_line(error)})") from error
+        raise UserError(f"{path}: not a checkpoint of this model ({first_line(error)})") from error
     if any(key.startswith("blip.") for key in missing):
         raise UserError(f"{path}: not a checkpoint of this model ({missing[0]} is missing)")
     return dict(loaded)
@@ -289,14 +289,10 @@ def _load(path: Path) -> Any:
     except UserError:
         raise
     except Exception as error:  # damaged files raise nearly anything
-        raise UserError(f"{path}: not a checkpoint of this model ({_line(error)})") from error
+        raise UserError(f"{path}: not a checkpoint of this model ({first_line(error)})") from error
 
 
 def _checkpoint(path: Path) -> Path:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; expected a file such as runs/demo/best.ckpt")
     return path
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
