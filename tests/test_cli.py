@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from blippose import __version__
-from blippose.cli import _cell_name, main
+from blippose.cli import main
+from blippose.cli.grammar import cell_name
 
 CSV = "logger=csv"
 FEW = "data.synthetic.num_persons=3"
@@ -193,17 +194,17 @@ def test_an_existing_path_needs_no_quotes(capfd: pytest.CaptureFixture[str]) -> 
     assert "holds no image" in capfd.readouterr().err
 
 
-def test_cell_names_are_short_sorted_and_one_for_one_value() -> None:
+def testcell_names_are_short_sorted_and_one_for_one_value() -> None:
     swept = ["optimizer.lr", "data.batch_size", "optimizer"]
     overrides = ["name=grid", "optimizer.lr=2e-5", "optimizer=adamw", "data.batch_size=2"]
-    assert _cell_name(overrides, swept) == "batch_size=2,lr=2e-05,optimizer=adamw"
+    assert cell_name(overrides, swept) == "batch_size=2,lr=2e-05,optimizer=adamw"
     overrides[1] = "optimizer.lr=0.00002"
-    assert _cell_name(overrides, swept) == "batch_size=2,lr=2e-05,optimizer=adamw"
+    assert cell_name(overrides, swept) == "batch_size=2,lr=2e-05,optimizer=adamw"
 
 
-def test_cell_names_keep_apart_keys_that_end_alike() -> None:
-    assert _cell_name(["data.seed=1", "seed=2"], ["data.seed", "seed"]) == "data.seed=1,seed=2"
+def testcell_names_keep_apart_keys_that_end_alike() -> None:
+    assert cell_name(["data.seed=1", "seed=2"], ["data.seed", "seed"]) == "data.seed=1,seed=2"
 
 
-def test_cell_names_are_one_folder() -> None:
-    assert "/" not in _cell_name(["data.root=a/b"], ["data.root"])
+def testcell_names_are_one_folder() -> None:
+    assert "/" not in cell_name(["data.root=a/b"], ["data.root"])

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from blippose.arguments import fits
 from blippose.blip import load_blip
-from blippose.cli import _check_targets
+from blippose.cli.config import check_targets
 from blippose.runs import flatten
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -52,7 +52,7 @@ def test_primary_composes(primary: str) -> None:
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_option_composes_with_values_that_fit(group: str, option: str) -> None:
     config = composed("train", f"{group}={option}", *FILLED)
-    _check_targets(config)
+    check_targets(config)
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

@@ -1,0 +1,77 @@
+"""A composed config: plain containers, typed keys, and what `_target_` makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from blippose.errors import UserError
+
+_Keys = TypeVar("_Keys")
+
+
+def plain_config(config: Any) -> dict[str, Any]:
+    """The config as plain containers, interpolations resolved.
+
+    Raises:
+        UserError: a key that the user must give is still open.
+    """
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        wanted = " ".join(f"{key}=VALUE" for key in missing)
+        raise UserError(f"{', '.join(missing)}: not given; add {wanted}")
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    return plain
+
+
+def checked(keys: Callable[..., _Keys], values: Mapping[str, Any], prefix: str = "") -> _Keys:
+    """The keys that a command reads, with the types that it needs."""
+    from blippose.arguments import check_arguments  # noqa: PLC0415
+
+    own = {key: values[key] for key in keys.__annotations__}
+    check_arguments(keys, own, prefix)
+    return keys(**own)
+
+
+def instantiate_key(config: Any, key: str) -> Any:
+    """What `_target_` at `key` makes of its keys; None for null.
+
+    Raises:
+        UserError: the target refuses a value.
+    """
+    from hydra.errors import InstantiationException  # noqa: PLC0415
+    from hydra.utils import instantiate  # noqa: PLC0415
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
+    node = OmegaConf.select(config, key)
+    try:
+        return None if node is None else instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        raise UserError(f"{key}: {cause}") from error
+
+
+def check_targets(node: Mapping[str, Any], prefix: str = "") -> None:
+    """Hold every `_target_`'s keys against its type hints, from the leaves up."""
+    from hydra.utils import get_object  # noqa: PLC0415
+
+    from blippose.arguments import check_arguments  # noqa: PLC0415
+
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            check_targets(value, f"{prefix}.{key}" if prefix else key)
+    if "_target_" in node:
+        own = {k: v for k, v in node.items() if not k.startswith("_") and not _is_target(v)}
+        check_arguments(get_object(node["_target_"]), own, prefix)
+
+
+def _is_target(value: Any) -> bool:
+    return isinstance(value, Mapping) and "_target_" in value
+
+
+def short(path: Path) -> Path:
+    """The path from here, where it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

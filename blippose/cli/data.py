@@ -1,0 +1,103 @@
+"""`blippose data`: what the filter keeps step by step, the split, the leak audit."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from blippose.cli.config import checked, plain_config
+from blippose.errors import UserError
+
+
+@dataclass(frozen=True)
+class _DataKeys:
+    """Top-level keys of data.yaml."""
+
+    format: Literal["table", "json"]
+    manifest: str | None
+    seed: int
+    debug: bool
+
+
+@dataclass(frozen=True)
+class _ReleaseKeys:
+    """Keys of the data group that `blippose data` reads: no model, no batches."""
+
+    root: str | None  # None beside annotations alone
+    annotations: str | None
+    synthetic: dict[str, Any] | None
+    reading: str
+    split: str
+    train_fraction: float
+    split_seed: int
+
+
+def run(config: Any) -> int:
+    """Print the counts; the exit status."""
+    from omegaconf import OmegaConf  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+
+    from blippose import audit, mpii, split  # noqa: PLC0415
+    from blippose.audit import print_audit  # noqa: PLC0415
+
+    if OmegaConf.is_missing(config.data, "root") and config.data.annotations is not None:
+        config.data.root = None  # the counts need no images
+    plain = plain_config(config)
+    keys, source = checked(_DataKeys, plain), checked(_ReleaseKeys, plain["data"], "data")
+    if keys.manifest is not None:
+        split.check_manifest_path(Path(keys.manifest))
+    path, images = _release_paths(source)
+    with contextlib.redirect_stdout(sys.stderr):  # bars; stdout is for the counts alone
+        if source.synthetic is not None and source.annotations is None:
+            _write_synthetic(path.parent, source.synthetic)
+        release = mpii.read_release(path)
+    counts = audit.audit(
+        release,
+        source.reading,
+        kind=source.split,
+        fraction=source.train_fraction,
+        seed=source.split_seed,
+        images=images,
+    )
+    if keys.format == "json":
+        print(json.dumps(counts, indent=1))
+    else:
+        print_audit(counts, Console())
+    if keys.manifest is not None:
+        persons = mpii.select(release, source.reading)
+        halves = split.split_persons(
+            persons, source.split, source.train_fraction, source.split_seed
+        )
+        record = split.manifest(persons, halves, release, source.reading)
+        split.write_manifest(Path(keys.manifest), record)
+        print(f"wrote {keys.manifest}", file=sys.stderr)
+    return 0
+
+
+def _release_paths(source: _ReleaseKeys) -> tuple[Path, Path | None]:
+    """The .mat, and the folder of its images where one is meant."""
+    from blippose.mpii import ANNOTATIONS  # noqa: PLC0415
+
+    root = None if source.root is None else Path(source.root).expanduser()
+    if source.annotations is None:
+        if root is None:
+            raise UserError("data.root=null: expected a folder, or data.annotations=FILE")
+        return root / ANNOTATIONS, root / "images"
+    path = Path(source.annotations).expanduser()
+    if root is None or source.synthetic is not None:  # drawn images are not those of the file
+        return path, None
+    return path, root / "images"
+
+
+def _write_synthetic(root: Path, settings: Mapping[str, Any]) -> None:
+    from blippose.arguments import check_arguments  # noqa: PLC0415
+    from blippose.synthetic import write_release  # noqa: PLC0415
+
+    own = {key: value for key, value in settings.items() if not key.startswith("_")}
+    check_arguments(write_release, own, "data.synthetic")
+    write_release(root, **own)

@@ -1,0 +1,153 @@
+"""What stands between the user's words and Hydra: flags, quotes, grids, and errors in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from blippose.errors import UserError
+
+
+def conf() -> Path:
+    """conf/ inside the installed package, or at the repository's top."""
+    inside = Path(__file__).parents[1] / "conf"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def parse_flags(command: str, arguments: list[str]) -> tuple[list[str], bool, bool]:
+    """Hydra's overrides, whether -m asks for a grid, and whether jobs run: not for --help.
+
+    Raises:
+        UserError: a flag that Hydra does not know.
+    """
+    from hydra._internal.utils import get_args_parser  # noqa: PLC0415  it has no public name
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            flags = get_args_parser().parse_args(arguments)
+    except SystemExit as error:
+        line = complaint.getvalue().strip().rpartition("error: ")[2]
+        raise UserError(f"{line}; `blippose {command} --help` lists the flags") from error
+    runs_jobs = not (flags.help or flags.hydra_help or flags.cfg or flags.info)
+    return flags.overrides, flags.multirun, runs_jobs
+
+
+def quoted(argument: str) -> str:
+    """Quotes round a path that exists, as Hydra's grammar reads runs/a/lr=1,x=2 otherwise."""
+    key, _, value = argument.partition("=")
+    is_plain = not re.search(r"[,=:()\[\]{}'\"\s]", value)
+    if is_plain or key.startswith("-") or not Path(value).expanduser().exists():
+        return argument
+    escaped = value.replace("'", r"\'")
+    return f"{key}='{escaped}'"
+
+
+@contextlib.contextmanager
+def arguments_of(command: str, arguments: list[str]) -> Iterator[None]:
+    """What hydra.main reads: sys.argv, and the wish to have errors raised rather than printed."""
+    argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [f"blippose {command}", *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        if full_error is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+
+
+@contextlib.contextmanager
+def explained(command: str) -> Iterator[None]:
+    """Hydra's errors as the user's mistakes, in one line."""
+    from hydra.core.global_hydra import GlobalHydra  # noqa: PLC0415
+    from hydra.errors import HydraException  # noqa: PLC0415
+    from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
+
+    try:
+        yield
+    except SystemExit as error:  # --help and --cfg end so
+        if error.code:
+            raise
+    except (HydraException, OmegaConfBaseException) as error:
+        GlobalHydra.instance().clear()
+        raise UserError(_explain(error, command)) from error
+    except OSError as error:  # of the run folder: jobs keep theirs to themselves
+        if error.filename is None:
+            raise
+        raise UserError(f"{error.filename}: cannot be written ({error.strerror})") from error
+
+
+def _explain(error: Exception, command: str) -> str:
+    from hydra.errors import MissingConfigException, OverrideParseException  # noqa: PLC0415
+
+    text = str(error)
+    first = text.strip().splitlines()[0]
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read as key=value ({first})"
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={option}: no such choice; choose one of {', '.join(error.options)}"
+    if "Ambiguous value" in first:
+        return f"{first}: several values are a grid, which needs -m; a list is key=[a,b]"
+    unknown = re.search(r"Could not override '([^']+)'", text)
+    if unknown:
+        from blippose.arguments import suggest  # noqa: PLC0415
+
+        key = unknown[1].partition("@")[0]
+        return f"{key}: no such key{suggest(key, _known_keys(command))}"
+    return f"{first} (`blippose {command} --help` shows the keys)"
+
+
+def _known_keys(command: str) -> list[str]:
+    """Dotted keys of the command's default config, and its groups."""
+    from hydra import compose, initialize_config_dir  # noqa: PLC0415
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
+    from blippose.runs import flatten  # noqa: PLC0415
+
+    with initialize_config_dir(str(conf()), version_base="1.3"):
+        config: Any = OmegaConf.to_container(compose(command), resolve=False)
+    return [key for key, _ in flatten(config)] + [path.name for path in conf().iterdir()]
+
+
+def swept_keys(overrides: list[str]) -> list[str]:
+    """Keys that are given several values."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: PLC0415
+    from hydra.errors import OverrideParseException  # noqa: PLC0415
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except OverrideParseException as error:
+        raise UserError(_explain(error, "train")) from error
+    return [item.key_or_group for item in parsed if item.is_sweep_override()]
+
+
+def check_swept(swept: Sequence[str]) -> None:
+    """Refuses a grid whose cells would not each have their own folder in that of the grid."""
+    if not swept:
+        raise UserError("-m: no key has several values; such as optimizer.lr=1e-4,4e-4")
+    for key in ("name", "runs"):
+        if key in swept:
+            raise UserError(f"{key}: names the folder of the whole grid; give it one value")
+
+
+def cell_name(overrides: Sequence[str], swept: Sequence[str]) -> str:
+    """A folder name for one cell of a grid: "batch_size=2,lr=2e-05", sorted."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: PLC0415
+
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    values = {item.key_or_group: item.value() for item in parsed if item.key_or_group in swept}
+    ends = [key.rpartition(".")[2] for key in values]
+    names = {
+        key if ends.count(end) > 1 else end: value
+        for (key, value), end in zip(values.items(), ends, strict=True)
+    }
+    cell = ",".join(f"{name}={value}" for name, value in sorted(names.items()))
+    return re.sub(r"[^\w.,=+-]", "_", cell)
