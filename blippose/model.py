@@ -23,7 +23,7 @@ from transformers import BertTokenizer, BlipForConditionalGeneration
 from blippose.blip import number_ids, number_values
 from blippose.caption import CaptionFormat, ParsedCaption
 from blippose.data import PoseBatch
-from blippose.decoding import ClipNormalization, InputFrame, caption_length, generate_free
+from blippose.decoding import ClipNormalization, InputFrame, TokenGrammar, free_tokens
 from blippose.errors import UserError
 from blippose.loss import IGNORED, SoftNumbers, caption_loss
 from blippose.metrics import PoseMetrics
@@ -111,8 +111,8 @@ class PoseCaptioner(L.LightningModule):
             caption_format.input_size, caption_format.num_bins, str(resize), str(crop)
         )
         self.synthetic: bool | None = None  # whether its people are drawn; kept in checkpoints
-        self.caption_length = caption_length(tokenizer, caption_format)
-        _check_fit(blip, tokenizer, self.frame.input_size, self.caption_length)
+        self.grammar = TokenGrammar.of(tokenizer, caption_format)
+        _check_fit(blip, tokenizer, self.frame.input_size, self.grammar.longest)
         self.caption_loss = self._caption_loss(number_sigma, fixed_weight)
         width = blip.vision_model.config.hidden_size
         self.patch_head = nn.Linear(width, NUM_JOINTS) if patch_weight else None
@@ -200,8 +200,20 @@ class PoseCaptioner(L.LightningModule):
     @torch.no_grad()
     def captions(self, image: UInt8[Tensor, "batch 3 size size"]) -> list[str]:
         """Free-running captions of inputs."""
-        pixel_values = self.pixel_values(image)
-        return generate_free(self.blip, self.tokenizer, pixel_values, self.caption_length)
+        return self.read_out(self.look(image))
+
+    def look(
+        self, image: UInt8[Tensor, "batch 3 size size"]
+    ) -> Float[Tensor, "batch patch width"]:
+        """What the vision tower says of inputs."""
+        states: Tensor = self.blip.vision_model(pixel_values=self.pixel_values(image))[0]
+        return states
+
+    def read_out(self, states: Float[Tensor, "batch patch width"]) -> list[str]:
+        """Free-running captions of what the vision tower says."""
+        tokens = free_tokens(self.blip, self.grammar, states, self.grammar.longest)
+        captions: list[str] = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return captions
 
     def parse(self, captions: list[str]) -> list[ParsedCaption]:
         """The poses that captions say, in the input frame."""
@@ -209,14 +221,15 @@ class PoseCaptioner(L.LightningModule):
 
     def validation_step(self, batch: PoseBatch, batch_idx: int) -> None:
         """Captions read by the model itself (`val/`), and beside the true ones (`val_tf/`)."""
-        output = self.blip(
-            pixel_values=self.pixel_values(batch["image"]),
+        states = self.look(batch["image"])
+        output = self.blip.text_decoder(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
+            encoder_hidden_states=states,
         )
         loss = caption_loss(output.logits, batch["labels"])
         self.val_loss.update(loss, len(batch["image"]))
-        self._measure(self.val_metrics, self.captions(batch["image"]), batch)
+        self._measure(self.val_metrics, self.read_out(states), batch)
         self._measure(self.val_tf_metrics, self._teacher_forced(output.logits, batch), batch)
 
     def _teacher_forced(

@@ -28,7 +28,7 @@ from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 
 from blippose.blip import TINY, load_blip, load_tokenizer
 from blippose.caption import CaptionFormat, Reason
-from blippose.decoding import ClipNormalization, InputFrame, caption_length, generate_free
+from blippose.decoding import ClipNormalization, InputFrame, TokenGrammar, free_tokens
 from blippose.errors import UserError, first_line
 from blippose.geometry import Crop, Resize
 from blippose.pose import Pose
@@ -85,7 +85,7 @@ class PosePredictor:
         self.tokenizer, self.frame, self.source = tokenizer, frame, source
         self.synthetic = synthetic
         self.caption_format = CaptionFormat(frame.input_size, frame.num_bins)
-        self._max_length = caption_length(tokenizer, self.caption_format)
+        self._grammar = TokenGrammar.of(tokenizer, self.caption_format)
         self._normalization = ClipNormalization().to(self.device)
 
     @staticmethod
@@ -166,7 +166,7 @@ class PosePredictor:
         folder = Path(folder).expanduser()
         blip = copy.deepcopy(self.blip)
         nn.Module.to(blip, dtype=dtype)
-        blip.generation_config.max_length = self._max_length
+        blip.generation_config.max_length = self._grammar.longest
         blip.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         record = {"frame": asdict(self.frame), "synthetic": self.synthetic}
@@ -203,13 +203,17 @@ class PosePredictor:
         resize = Resize.LETTERBOX if is_person else Resize(self.frame.resize)
         return Crop.of_image(image.shape[1], image.shape[0], self.frame.input_size, resize)
 
+    @torch.no_grad()
     def _captions(
         self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], crops: Sequence[Crop]
     ) -> list[str]:
         cut = [crop.cut(Image.fromarray(image)) for image, crop in zip(images, crops, strict=True)]
         pixels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).to(self.device)  # (B,3,S,S)
         pixel_values: Float[Tensor, "batch 3 size size"] = self._normalization(pixels)
-        return generate_free(self.blip, self.tokenizer, pixel_values, self._max_length)
+        states = self.blip.vision_model(pixel_values=pixel_values)[0]  # (B, patches, width)
+        tokens = free_tokens(self.blip, self._grammar, states, self._grammar.longest)
+        captions: list[str] = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return captions
 
     def _prediction(self, caption: str, crop: Crop) -> Prediction:
         parsed = self.caption_format.decode(caption)

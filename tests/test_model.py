@@ -341,7 +341,7 @@ def test_a_captioner_that_says_the_target_has_no_error(
     data, captioner = make_data(eval_batch_size=100), make_captioner()
     (batch,) = data.val_dataloader()
     truth = [captioner.caption_format.encode(xy) for xy in batch["xy_input"].double().numpy()]
-    monkeypatch.setattr(captioner, "captions", lambda image: truth)
+    monkeypatch.setattr(captioner, "read_out", lambda states: truth)
     (logged,) = trainer(tmp_path).validate(captioner, data, verbose=False)
     assert logged["val/parse_rate"] == 1
     assert logged["val/mae"] <= 0.5

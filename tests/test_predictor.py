@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,6 @@ import torch
 from torch import nn
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 
-from blippose import predictor as predictor_module
 from blippose.blip import load_tokenizer
 from blippose.caption import CaptionFormat, Reason
 from blippose.decoding import InputFrame
@@ -236,12 +236,10 @@ def write(captions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the model write `captions`; a model that learnt to say them would take minutes."""
     queue = iter(captions)
 
-    def generate(
-        _blip: Any, _tokenizer: Any, pixel_values: torch.Tensor, _length: int
-    ) -> list[str]:
-        return [next(queue) for _ in pixel_values]
+    def _captions(_: PosePredictor, images: Sequence[Any], _crops: Any) -> list[str]:
+        return [next(queue) for _ in images]
 
-    monkeypatch.setattr(predictor_module, "generate_free", generate)
+    monkeypatch.setattr(PosePredictor, "_captions", _captions)
 
 
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])

@@ -1,0 +1,121 @@
+"""BLIP's text decoder with a cache whose rows may stand at different places.
+
+Hugging Face's own modules, but for the attention in between: keys and values lie in one buffer
+for the whole caption, any number of tokens is read in one pass, and each row has its own place.
+Knows nothing of captions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  torch's own convention
+from transformers import BlipForConditionalGeneration
+
+
+@final
+class CachedDecoder:
+    """The text decoder of `blip` for one batch of images.
+
+    Args:
+        blip: in evaluation mode.
+        image: what the vision tower says of each image.
+        max_length: tokens that a row may take.
+    """
+
+    def __init__(
+        self,
+        blip: BlipForConditionalGeneration,
+        image: Float[Tensor, "batch patch width"],
+        max_length: int,
+    ) -> None:
+        decoder: Any = blip.text_decoder
+        self._embeddings, self._layers = decoder.bert.embeddings, decoder.bert.encoder.layer
+        self._head = decoder.cls.predictions
+        self._max_length = max_length
+        looks = (layer.crossattention.self for layer in self._layers)
+        self._image = [_keys_and_values(attention, image) for attention in looks]
+        self._past: list[tuple[Tensor, Tensor] | None] = [None] * len(self._layers)
+        self._num_rows = len(image)
+
+    def read(
+        self,
+        tokens: Int[Tensor, "row length"],
+        start: Int[Tensor, "row"],
+        rows: Int[Tensor, "row"] | None = None,
+    ) -> Float[Tensor, "row length width"]:
+        """What the decoder thinks after each of `tokens`.
+
+        Args:
+            tokens: to be read on.
+            start: place of the first of them in each row; what stood there or later is forgotten.
+            rows: which of the batch; None for all.
+        """
+        places = start[:, None] + torch.arange(tokens.shape[1], device=tokens.device)  # (R, S)
+        hidden: Tensor = self._embeddings(input_ids=tokens, position_ids=places)
+        num_read = int(places.max()) + 1
+        read = torch.arange(num_read, device=tokens.device) <= places[..., None]  # (R, S, T)
+        mask = None if bool(read.all()) else read[:, None]
+        for number, layer in enumerate(self._layers):
+            hidden = self._self_attention(number, hidden, places, rows, mask)
+            key, value = (part if rows is None else part[rows] for part in self._image[number])
+            hidden = _attend(layer.crossattention, hidden, key, value, None)
+            hidden = layer.output(layer.intermediate(hidden), hidden)
+        return hidden
+
+    def _self_attention(
+        self,
+        number: int,
+        hidden: Float[Tensor, "row length width"],
+        places: Int[Tensor, "row length"],
+        rows: Int[Tensor, "row"] | None,
+        mask: Tensor | None,
+    ) -> Float[Tensor, "row length width"]:
+        attention = self._layers[number].attention
+        num_read = int(places.max()) + 1
+        past = self._past[number]
+        new = _keys_and_values(attention.self, hidden)  # each (R, H, S, D)
+        if past is None:
+            shape = (self._num_rows, new[0].shape[1], self._max_length, new[0].shape[3])
+            past = self._past[number] = (new[0].new_zeros(shape), new[1].new_zeros(shape))
+        chosen = torch.arange(self._num_rows, device=places.device) if rows is None else rows
+        for kept, part in zip(past, new, strict=True):
+            kept[chosen[:, None], :, places] = part.transpose(1, 2).to(kept.dtype)
+        key, value = (
+            kept[:, :, :num_read] if rows is None else kept[rows, :, :num_read] for kept in past
+        )
+        return _attend(attention, hidden, key, value, mask)
+
+    def logits(
+        self, hidden: Float[Tensor, "*any width"], tokens: Int[Tensor, "token"] | None = None
+    ) -> Float[Tensor, "*any token"]:
+        """The score of each next token, or of `tokens` alone, which is cheaper."""
+        head = self._head.decoder
+        weight, bias = head.weight, head.bias
+        if tokens is not None:
+            weight, bias = weight[tokens], bias[tokens]
+        return F.linear(self._head.transform(hidden), weight, bias)
+
+
+def _keys_and_values(attention: Any, states: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, heads, length, depth) each."""
+    return _heads(attention, attention.key(states)), _heads(attention, attention.value(states))
+
+
+def _heads(attention: Any, states: Tensor) -> Tensor:
+    depth = attention.attention_head_size
+    return states.view(*states.shape[:-1], -1, depth).transpose(1, 2)
+
+
+def _attend(
+    attention: Any, hidden: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> Tensor:
+    query = _heads(attention.self, attention.self.query(hidden))
+    context = F.scaled_dot_product_attention(
+        query, key.to(query.dtype), value.to(query.dtype), attn_mask=mask
+    )
+    output: Tensor = attention.output(context.transpose(1, 2).flatten(2), hidden)
+    return output

@@ -1,0 +1,125 @@
+"""The caption grammar in word pieces: what is fixed, and where there is a choice.
+
+    [DEC] right ankle (  120  ,  310  ) , right knee (  118  , ...  201 , 160  ) [SEP]
+
+Sixteen joints are 32 numbers with fixed tokens between them. A number may take several pieces
+("342" is 34 ##2 in BERT's vocabulary), so the choices form a tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import numpy as np
+from jaxtyping import Bool, Int
+from transformers import BertTokenizer
+
+from blippose.caption import CaptionFormat
+from blippose.pose import NUM_JOINTS
+
+NUM_NUMBERS = 2 * NUM_JOINTS
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class TokenGrammar:
+    """The captions of sixteen joints as tokens.
+
+    Args:
+        fixed: tokens before the first number, from [DEC] on, between the numbers, and after the
+            last, to [SEP]: `NUM_NUMBERS` + 1 runs.
+        numbers: pieces of each number that may be written, by its value.
+        sep: id of [SEP].
+        pad: id of [PAD].
+    """
+
+    fixed: tuple[tuple[int, ...], ...]
+    numbers: tuple[tuple[int, ...], ...]
+    sep: int
+    pad: int
+
+    @staticmethod
+    def of(tokenizer: BertTokenizer, caption_format: CaptionFormat) -> TokenGrammar:
+        """The grammar of a format's captions as a tokenizer writes them."""
+        numbers = tuple(
+            tuple(tokenizer(str(number), add_special_tokens=False).input_ids)
+            for number in range(caption_format.bins)
+        )
+        xy_input = caption_format.dequantize(np.zeros((NUM_JOINTS, 2), dtype=np.int64))
+        tokens = tokenizer(caption_format.encode(xy_input)).input_ids
+        tokens[0] = tokenizer.bos_token_id  # `generate` starts from [DEC], not [CLS]
+        runs = _split(tokens, numbers[0])
+        return TokenGrammar(runs, numbers, tokenizer.sep_token_id, tokenizer.pad_token_id)
+
+    @cached_property
+    def choices(self) -> Int[np.ndarray, "choice"]:
+        """Ids of the tokens between which there is a choice: numbers' pieces and their ends."""
+        ends = {run[0] for run in self.fixed[1:]}
+        pieces = {piece for number in self.numbers for piece in number}
+        return np.array(sorted(pieces | ends))
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest caption, with [DEC] and [SEP]."""
+        return sum(map(len, self.fixed)) + NUM_NUMBERS * max(map(len, self.numbers))
+
+
+def caption_length(tokenizer: BertTokenizer, caption_format: CaptionFormat) -> int:
+    """Tokens of the longest caption of sixteen joints, with [DEC] and [SEP]."""
+    return TokenGrammar.of(tokenizer, caption_format).longest
+
+
+def _split(tokens: Sequence[int], number: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """The runs round every occurrence of `number`.
+
+    >>> _split([9, 5, 1, 5, 1, 2], [5])
+    ((9,), (1,), (1, 2))
+    """
+    runs: list[tuple[int, ...]] = [()]
+    place = 0
+    while place < len(tokens):
+        if list(tokens[place : place + len(number)]) == list(number):
+            runs.append(())
+            place += len(number)
+        else:
+            runs[-1] += (tokens[place],)
+            place += 1
+    return tuple(runs)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class NumberTree:
+    """The numbers' pieces as a tree, by tables: node 0 is the root, before the first piece.
+
+    Args:
+        next_node: the node that a token leads to from a node, or -1 where it leads nowhere.
+        may_end: whether the pieces so far are a number; always so of a node without successors.
+    """
+
+    next_node: Int[np.ndarray, "node vocabulary"]
+    may_end: Bool[np.ndarray, "node"]
+
+    @staticmethod
+    def of(numbers: Sequence[tuple[int, ...]], vocabulary_size: int) -> NumberTree:
+        """The tree of these numbers.
+
+        >>> tree = NumberTree.of([(3,), (4,), (3, 7)], 8)
+        >>> tree.next_node[0]  # 3 leads to node 1, 4 to node 2
+        array([-1, -1, -1,  1,  2, -1, -1, -1])
+        >>> tree.next_node[1], tree.may_end  # after 3 a 7 may come, or the end
+        (array([-1, -1, -1, -1, -1, -1, -1,  3]), array([False,  True,  True,  True]))
+        """
+        nodes: dict[tuple[int, ...], int] = {(): 0}
+        for pieces in numbers:
+            for length in range(1, len(pieces) + 1):
+                nodes.setdefault(pieces[:length], len(nodes))
+        next_node = np.full((len(nodes), vocabulary_size), -1)
+        for path, node in nodes.items():
+            if path:
+                next_node[nodes[path[:-1]], path[-1]] = node
+        written = set(numbers)
+        return NumberTree(next_node, np.array([path in written for path in nodes]))
