@@ -216,6 +216,13 @@ def test_rows_of_several_persons(release: Any, rows: list[Row], kind: str, num_r
     assert [rect.shape for rect in _rects(release, rows, kind)] == [(1, num_rects)]
 
 
+def test_the_nearer_of_two_persons_is_the_annotated_one(release: Any, rows: list[Row]) -> None:
+    (rects,) = _rects(release, rows, KEPT_BESIDE_BARE)
+    bare, annotated = sorted(rects[0], key=lambda rect: rect["annopoints"].size)
+    assert bare["annopoints"].size == 0 < annotated["annopoints"].size
+    assert bare["scale"] <= annotated["scale"]
+
+
 @pytest.mark.parametrize(("kind", "flag"), [("char flag 0", "0"), ("uint8 flag 0", 0)])
 def test_rows_with_a_flag_of_zero(
     release: Any, rows: list[Row], kind: str, flag: str | int
@@ -282,7 +289,7 @@ def test_annotation_is_the_projected_joint_to_half_a_pixel(root: Path, rows: lis
     videos = {row.name: row for row in rows}
     for person in mpii.select(mpii.read_release(root / MAT)):
         row = videos[person.image_name]
-        drawn = render_frame(3, row.video, row.frame, row.num_people).people[0]
+        drawn = render_frame(3, row.video, row.frame, row.num_people).people[-1]
         np.testing.assert_allclose(person.pose.xy, drawn.xy_img, atol=0.51)
 
 

@@ -97,7 +97,8 @@ def _rect(person: Person, kind: str, index: int, rng: np.random.Generator) -> di
     points = _points(person.xy_img, rng)
     rect = _head(points)
     rect["annopoints"] = structs([{"point": _point_structs(points, kind, index, rng)}])
-    if kind == "empty annopoints" or (index == 1 and "without annopoints" in kind):
+    # The bare one stands behind: what MPII annotates is the person whom the picture is about.
+    if kind == "empty annopoints" or (index == 0 and "without annopoints" in kind):
         rect["annopoints"] = EMPTY
     rect |= _size_and_place(person)
     if kind.startswith("empty scale"):
