@@ -22,7 +22,7 @@ from blippose.mpii import (
     reading_counts,
     select,
 )
-from blippose.split import KINDS, check_fraction, manifest, shared_video_count, split_persons
+from blippose.split import KINDS, check_fractions, manifest, shared_video_count, split_persons
 
 
 class StepCount(TypedDict):
@@ -47,7 +47,9 @@ class SplitCount(TypedDict):
     kind: str
     train: int | None  # None where no split is possible, for the reason in `problem`
     val: int | None
+    test: int | None  # 0 where no test side is asked for
     shared_videos: int | None
+    test_shared_videos: int | None
     manifest_hash: str | None
     problem: str | None
 
@@ -71,6 +73,7 @@ class Audit(TypedDict):
     kind: str  # of split, the chosen one
     seed: int
     fraction: float
+    test_fraction: float
     steps: list[StepCount]
     readings: list[ReadingCount]
     splits: list[SplitCount]
@@ -84,6 +87,7 @@ def audit(
     *,
     kind: str,
     fraction: float = 0.8,
+    test_fraction: float = 0.0,
     seed: int = 0,
     images: Path | None = None,
 ) -> Audit:
@@ -96,7 +100,7 @@ def audit(
     """
     if kind not in KINDS:
         raise UserError(f"split={kind}: no such split; choose one of {', '.join(KINDS)}")
-    check_fraction(fraction)
+    check_fractions(fraction, test_fraction)
     persons = select(release, reading)
     return Audit(
         annotations=str(release.path),
@@ -106,10 +110,11 @@ def audit(
         kind=kind,
         seed=seed,
         fraction=fraction,
+        test_fraction=test_fraction,
         steps=_step_counts(release, reading),
         readings=_reading_counts(release),
         splits=[
-            _split_count(release, reading, persons, kind=each, fraction=fraction, seed=seed)
+            _split_count(release, reading, persons, each, (fraction, test_fraction), seed)
             for each in KINDS
         ],
         persons_without_video=sum(person.video is None for person in persons),
@@ -155,28 +160,33 @@ def _split_count(
     release: Release,
     reading: str,
     persons: Sequence[Person],
-    *,
     kind: str,
-    fraction: float,
+    fractions: tuple[float, float],  # of train and test
     seed: int,
 ) -> SplitCount:
+    fraction, test_fraction = fractions
     try:
-        split = split_persons(persons, kind, fraction, seed)
+        split = split_persons(persons, kind, fraction, seed, test_fraction)
     except UserError as error:  # the reading may keep nobody: the audit is there to show that
         problem = str(error)
         return SplitCount(
             kind=kind,
             train=None,
             val=None,
+            test=None,
             shared_videos=None,
+            test_shared_videos=None,
             manifest_hash=None,
             problem=problem,
         )
+    videos = [person.video for person in persons]
     return SplitCount(
         kind=kind,
         train=len(split.train),
         val=len(split.val),
-        shared_videos=shared_video_count(split, [person.video for person in persons]),
+        test=len(split.test),
+        shared_videos=shared_video_count(split, videos),
+        test_shared_videos=shared_video_count(split, videos, split.test),
         manifest_hash=manifest(persons, split, release, reading)["hash"],
         problem=None,
     )
@@ -222,21 +232,35 @@ def _reading_table(audit: Audit) -> Table:
 
 
 def _split_table(audit: Audit) -> Table:
-    title = f"splits at fraction={audit['fraction']}, seed={audit['seed']} (> chosen)"
+    has_test = audit["test_fraction"] > 0
+    fractions = f"fraction={audit['fraction']}"
+    if has_test:
+        fractions += f", test_fraction={audit['test_fraction']}"
+    title = f"splits at {fractions}, seed={audit['seed']} (> chosen)"
     table = Table(title=title, title_justify="left")
     table.add_column("split")
-    for column in ("train", "val", "val with a frame of its video in train"):
+    sides = ("val", "test") if has_test else ("val",)
+    leaks = [f"{side} with a frame of its video in train" for side in sides]
+    for column in ("train", *sides, *leaks):
         table.add_column(column, justify="right")
     for split in audit["splits"]:
-        table.add_row(_marked(split["kind"], audit["kind"]), *_split_cells(split))
+        table.add_row(_marked(split["kind"], audit["kind"]), *_split_cells(split, has_test))
     return table
 
 
-def _split_cells(split: SplitCount) -> tuple[str, str, str]:
-    train, val, shared = split["train"], split["val"], split["shared_videos"]
-    if train is None or val is None or shared is None:
-        return "-", "-", "-"
-    return f"{train:,}", f"{val:,}", f"{shared:,} ({shared / val:.0%})"
+def _split_cells(split: SplitCount, has_test: bool) -> list[str]:
+    sizes = [split["train"], split["val"], split["test"]][: 3 if has_test else 2]
+    shared = [split["shared_videos"], split["test_shared_videos"]][: 2 if has_test else 1]
+    leaks = zip(shared, sizes[1:], strict=True)
+    return [*map(_count, sizes), *(_share(count, size) for count, size in leaks)]
+
+
+def _count(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
+
+
+def _share(count: int | None, size: int | None) -> str:
+    return f"{count:,} ({count / size:.0%})" if count is not None and size else "-"
 
 
 def _marked(name: str, chosen: str) -> str:

@@ -1,7 +1,8 @@
-"""Training and validation: which persons learn and which judge, and the record of it.
+"""Training, validation and test: which persons learn and which judge, and the record of it.
 
 Two kinds: `random` draws persons, as the study did; `video` keeps all frames of one YouTube video
-on one side. Knows nothing of images or of how a person was read.
+on one side. A test side is carved out of validation, so that training stays the same with it and
+without. Knows nothing of images or of how a person was read.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from blippose.errors import UserError
 from blippose.mpii import Person, Release
@@ -31,49 +33,68 @@ class Split:
     kind: str
     seed: int
     fraction: float  # of the persons that train should get
+    test: tuple[int, ...] = ()
+    test_fraction: float = 0.0  # of the persons that test should get; 0 makes no test side
 
 
 def split_persons(
-    persons: Sequence[Person], kind: str, fraction: float = 0.8, seed: int = 0
+    persons: Sequence[Person],
+    kind: str,
+    fraction: float = 0.8,
+    seed: int = 0,
+    test_fraction: float = 0.0,
 ) -> Split:
     """The split of `persons` by the name of its kind.
 
     Raises:
-        UserError: an unknown kind, a fraction outside (0, 1), or one side would be empty.
+        UserError: an unknown kind, fractions that leave nothing for validation, or one side
+            would be empty.
     """
     if kind == "random":
-        return split_random(len(persons), fraction, seed)
+        return split_random(len(persons), fraction, seed, test_fraction)
     if kind == "video":
-        return split_video([person.video for person in persons], fraction, seed)
+        return split_video([person.video for person in persons], fraction, seed, test_fraction)
     raise UserError(f"split={kind}: no such split; choose one of {', '.join(KINDS)}")
 
 
-def split_random(num_persons: int, fraction: float = 0.8, seed: int = 0) -> Split:
-    """`int(fraction * num_persons)` persons for training, drawn one by one.
+def split_random(
+    num_persons: int, fraction: float = 0.8, seed: int = 0, test_fraction: float = 0.0
+) -> Split:
+    """`int(fraction * num_persons)` persons for training, drawn one by one, then those for test.
 
     >>> split = split_random(1463, fraction=0.8, seed=0)
     >>> len(split.train), len(split.val)
     (1170, 293)
+    >>> split = split_random(1463, fraction=0.8, seed=0, test_fraction=0.1)
+    >>> len(split.train), len(split.val), len(split.test)
+    (1170, 147, 146)
 
     Raises:
-        UserError: a fraction outside (0, 1), or one side would be empty.
+        UserError: fractions that leave nothing for validation, or one side would be empty.
     """
-    num_train = _num_train(num_persons, fraction)
-    order = np.random.default_rng(seed).permutation(num_persons)
-    return _split(order[:num_train].tolist(), num_persons, "random", fraction, seed)
+    num_train, num_test = _sizes(num_persons, fraction, test_fraction)
+    order = np.random.default_rng(seed).permutation(num_persons).tolist()
+    test = order[num_train : num_train + num_test]
+    split = Split((), (), "random", seed, fraction, test_fraction=test_fraction)
+    return _filled(split, order[:num_train], test, num_persons)
 
 
-def split_video(videos: Sequence[int | None], fraction: float = 0.8, seed: int = 0) -> Split:
+def split_video(
+    videos: Sequence[int | None],
+    fraction: float = 0.8,
+    seed: int = 0,
+    test_fraction: float = 0.0,
+) -> Split:
     """Whole videos for training, whose sizes sum as near to the random split's as they can.
 
     Of two sums equally near, the smaller. `videos` has one id a person; None is a video of its
     own. Videos come in an order drawn from `seed`, and each is taken unless what is left could
-    then no longer be filled exactly.
+    then no longer be filled exactly. What is left is parted between test and validation alike.
 
     Raises:
-        UserError: a fraction outside (0, 1), or fewer than two videos.
+        UserError: fractions that leave nothing for validation, or fewer videos than sides.
     """
-    num_train = _num_train(len(videos), fraction)
+    num_train, num_test = _sizes(len(videos), fraction, test_fraction)
     groups = _groups(videos)
     if len(groups) < 2:
         raise UserError(
@@ -81,14 +102,40 @@ def split_video(videos: Sequence[int | None], fraction: float = 0.8, seed: int =
             "be empty; expected two videos or more (split=random takes any)"
         )
     order = np.random.default_rng(seed).permutation(len(groups))
-    train = _fill([groups[i] for i in order.tolist()], num_train)
-    return _split(train, len(videos), "video", fraction, seed)
+    drawn = [groups[i] for i in order.tolist()]
+    train = set(_fill(drawn, num_train))
+    left = [group for group in drawn if group[0] not in train]
+    if num_test and len(left) < 2:
+        raise UserError(
+            f"split=video: one video alone ({len(left[0])} persons) is left for validation and "
+            "test; choose a smaller train_fraction, or test_fraction=0"
+        )
+    test = _fill(left, num_test) if num_test else []
+    split = Split((), (), "video", seed, fraction, test_fraction=test_fraction)
+    return _filled(split, train, test, len(videos))
 
 
-def shared_video_count(split: Split, videos: Sequence[int | None]) -> int:
-    """How many validation persons have a frame of the same video in training; unknown: none."""
-    train = {videos[i] for i in split.train} - {None}
-    return sum(videos[i] in train for i in split.val)
+def shares_video(
+    persons: Iterable[int | None], train: Iterable[int | None]
+) -> Bool[np.ndarray, "persons"]:
+    """Which videos of `persons` are among those of `train`, one a person; unknown: none.
+
+    >>> shares_video([7, 8, None], [7, 7, None])
+    array([ True, False, False])
+    """
+    known = set(train) - {None}
+    return np.array([video in known for video in persons], dtype=bool)
+
+
+def shared_video_count(
+    split: Split, videos: Sequence[int | None], side: Sequence[int] | None = None
+) -> int:
+    """How many persons of `side` have a frame of the same video in training; unknown: none.
+
+    `side` is validation where it is not given.
+    """
+    judged = split.val if side is None else side
+    return int(shares_video([videos[i] for i in judged], [videos[i] for i in split.train]).sum())
 
 
 def manifest(
@@ -97,7 +144,8 @@ def manifest(
     """The split as plain JSON data, without paths, and the `hash` of all the rest.
 
     The hash is the sha256 of the rest as JSON with sorted keys and without spaces, in ASCII: the
-    same on every platform, and another as soon as one person changes sides.
+    same on every platform, and another as soon as one person changes sides. `test` and its
+    fraction are in it where there is a test side.
     """
     record: dict[str, Any] = {
         "kind": split.kind,
@@ -109,6 +157,9 @@ def manifest(
         "train": _entries(persons[i] for i in split.train),
         "val": _entries(persons[i] for i in split.val),
     }
+    if split.test:
+        record["test_fraction"] = split.test_fraction
+        record["test"] = _entries(persons[i] for i in split.test)
     canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))
     return {**record, "hash": hashlib.sha256(canonical.encode("ascii")).hexdigest()}
 
@@ -146,31 +197,47 @@ def check_manifest_path(path: Path) -> None:
         raise UserError(f"manifest={path}: its folder cannot be written to")
 
 
-def check_fraction(fraction: float) -> None:
-    """Refuses a share of training persons outside (0, 1).
+def check_fractions(fraction: float, test_fraction: float = 0.0) -> None:
+    """Refuses shares of training and test persons that leave nothing for validation.
 
     Raises:
-        UserError: it is outside.
+        UserError: they do, or one is outside its range.
     """
     if not 0 < fraction < 1:
         raise UserError(f"fraction={fraction}: expected more than 0 and less than 1, such as 0.8")
+    if not 0 <= test_fraction < 1:
+        raise UserError(
+            f"test_fraction={test_fraction}: expected 0 or more and less than 1, such as 0.1"
+        )
+    if fraction + test_fraction >= 1:
+        raise UserError(
+            f"test_fraction={test_fraction} beside fraction={fraction} leaves nothing for "
+            "validation; expected less than 1 together"
+        )
 
 
-def _num_train(num_persons: int, fraction: float) -> int:
-    check_fraction(fraction)
-    num_train = int(fraction * num_persons)
+def _sizes(num_persons: int, fraction: float, test_fraction: float) -> tuple[int, int]:
+    """How many persons train and test should get."""
+    check_fractions(fraction, test_fraction)
+    num_train, num_test = int(fraction * num_persons), int(test_fraction * num_persons)
     if num_train in (0, num_persons):
         raise UserError(
             f"a split of {num_persons} persons at fraction={fraction} leaves one side empty; "
             "choose another fraction, or a reading that keeps more persons"
         )
-    return num_train
+    if test_fraction and num_test in (0, num_persons - num_train):
+        raise UserError(
+            f"a split of {num_persons} persons at fraction={fraction}, test_fraction="
+            f"{test_fraction} leaves test or validation empty; choose other fractions"
+        )
+    return num_train, num_test
 
 
-def _split(train: Iterable[int], num_persons: int, kind: str, fraction: float, seed: int) -> Split:
-    chosen = set(train)
-    val = tuple(i for i in range(num_persons) if i not in chosen)
-    return Split(tuple(sorted(chosen)), val, kind, seed, fraction)
+def _filled(split: Split, train: Iterable[int], test: Iterable[int], num_persons: int) -> Split:
+    """`split` with its sides; validation is whoever is on neither."""
+    sides = tuple(sorted(train)), tuple(sorted(test))
+    val = tuple(sorted(set(range(num_persons)).difference(*sides)))
+    return replace(split, train=sides[0], val=val, test=sides[1])
 
 
 def _groups(videos: Sequence[int | None]) -> list[list[int]]:

@@ -78,6 +78,28 @@ def test_leak_is_counted_for_both_kinds_of_split(release: Release) -> None:
     assert random["shared_videos"]
 
 
+def test_leak_of_the_test_side_is_counted_where_there_is_one(release: Release) -> None:
+    result = audit(release, kind="video", fraction=0.6, test_fraction=0.2)
+    random, video = result["splits"]
+    assert [(s["train"], s["val"], s["test"]) for s in (random, video)] == [(12, 4, 4)] * 2
+    assert video["test_shared_videos"] == 0
+    assert random["test_shared_videos"]
+    text = " ".join(printed(result, width=140).split())
+    assert "splits at fraction=0.6, test_fraction=0.2, seed=0 (> chosen)" in text
+    assert "test with a frame of its video in train" in text
+
+
+def test_without_a_test_side_nothing_is_said_of_one(release: Release) -> None:
+    result = audit(release, kind="video")
+    assert [split["test"] for split in result["splits"]] == [0, 0]
+    assert "test" not in printed(result, width=140)
+
+
+def test_fractions_without_validation_are_refused(release: Release) -> None:
+    with pytest.raises(UserError, match=r"test_fraction=0\.2 .*leaves nothing for validation"):
+        audit(release, kind="video", test_fraction=0.2)
+
+
 def test_both_splits_have_their_own_manifest(release: Release) -> None:
     hashes = {split["manifest_hash"] for split in audit(release, kind="video")["splits"]}
     assert len(hashes - {None}) == 2

@@ -231,3 +231,83 @@ def test_manifest_that_cannot_be_written_is_one_line(
         write_manifest(tmp_path / "file" / "split.json", record)
     with pytest.raises(UserError, match="is a folder"):
         write_manifest(tmp_path, record)
+
+
+@given(num_persons=st.integers(3, 300), fraction=fractions, test=st.floats(0, 0.95), seed=seeds)
+def test_test_side_is_carved_out_of_validation(
+    num_persons: int, fraction: float, test: float, seed: int
+) -> None:
+    num_train, num_test = int(fraction * num_persons), int(test * num_persons)
+    assume(fraction + test < 1 and num_train > 0)
+    assume(test == 0 or 0 < num_test < num_persons - num_train)
+    two, three = (split_random(num_persons, fraction, seed, share) for share in (0.0, test))
+    assert three.train == two.train
+    assert sorted(three.val + three.test) == list(two.val)
+    assert len(three.test) == num_test
+
+
+@given(videos=st.lists(st.none() | st.integers(0, 20), min_size=12, max_size=40), seed=seeds)
+def test_three_way_video_split_shares_no_video(videos: list[int | None], seed: int) -> None:
+    try:
+        split = split_video(videos, 0.5, seed, test_fraction=0.25)
+    except UserError as error:
+        assert "one video" in str(error)  # noqa: PT017  only some draws have it
+        return
+    assert split.train == split_video(videos, 0.5, seed).train
+    sides = split.train, split.val, split.test
+    assert sorted(i for side in sides for i in side) == list(range(len(videos)))
+    assert all(sides)
+    known = [{videos[i] for i in side} - {None} for side in sides]
+    assert len(set.union(*known)) == sum(map(len, known))
+    assert shared_video_count(split, videos, split.test) == 0
+
+
+def test_study_split_with_a_test_side_keeps_its_training_set() -> None:
+    split = split_random(1463, 0.8, seed=1, test_fraction=0.1)
+    assert (len(split.train), len(split.val), len(split.test)) == (1170, 147, 146)
+    assert split.train == split_random(1463, 0.8, seed=1).train
+
+
+def test_shared_videos_are_counted_for_test_alone() -> None:
+    split = Split((0, 1), (2,), "random", seed=0, fraction=0.4, test=(3, 4), test_fraction=0.4)
+    videos = [7, 8, 7, 9, 8]
+    assert shared_video_count(split, videos) == shared_video_count(split, videos, split.test) == 1
+
+
+def test_one_video_left_cannot_be_validation_and_test() -> None:
+    videos = [0] * 4 + [1] * 4
+    with pytest.raises(UserError, match=r"one video alone \(4 persons\) is left"):
+        split_video(videos, 0.5, test_fraction=0.25)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "test_fraction", "message"),
+    [
+        (0.8, 0.2, "leaves nothing for validation"),
+        (0.8, 0.7, "leaves nothing for validation"),
+        (0.8, -0.1, "test_fraction=-0.1: expected 0 or more"),
+        (0.8, float("nan"), "test_fraction=nan: expected 0 or more"),
+        (0.5, 0.05, "leaves test or validation empty"),
+    ],
+)
+def test_fractions_that_leave_a_side_empty_are_refused(
+    fraction: float, test_fraction: float, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        split_random(10, fraction, test_fraction=test_fraction)
+
+
+def test_manifest_of_a_two_way_split_is_as_ever(record: dict[str, Any]) -> None:
+    """Written down before there was a test side: a change here orphans every stored hash."""
+    assert "test" not in record
+    assert "test_fraction" not in record
+    assert record["hash"] == "d820070342956fefca6da99eec22b0fa484122fca6804426d91395ef9e6d991c"
+
+
+def test_manifest_names_all_three_sides() -> None:
+    persons = [person(i) for i in range(10)]
+    split = split_random(10, 0.6, seed=0, test_fraction=0.2)
+    record = manifest(persons, split, release(), "visible")
+    assert [len(record[side]) for side in ("train", "val", "test")] == [6, 2, 2]
+    assert record["test_fraction"] == 0.2
+    assert record["hash"] != manifest(persons, split_random(10, 0.6), release(), "visible")["hash"]

@@ -34,6 +34,7 @@ class _ReleaseKeys:
     reading: str
     split: str
     train_fraction: float
+    test_fraction: float
     split_seed: int
 
 
@@ -61,6 +62,7 @@ def run(config: Any) -> int:
         source.reading,
         kind=source.split,
         fraction=source.train_fraction,
+        test_fraction=source.test_fraction,
         seed=source.split_seed,
         images=images,
     )
@@ -70,10 +72,10 @@ def run(config: Any) -> int:
         print_audit(counts, Console())
     if keys.manifest is not None:
         persons = mpii.select(release, source.reading)
-        halves = split.split_persons(
-            persons, source.split, source.train_fraction, source.split_seed
+        sides = split.split_persons(
+            persons, source.split, source.train_fraction, source.split_seed, source.test_fraction
         )
-        record = split.manifest(persons, halves, release, source.reading)
+        record = split.manifest(persons, sides, release, source.reading)
         split.write_manifest(Path(keys.manifest), record)
         print(f"wrote {keys.manifest}", file=sys.stderr)
     return 0

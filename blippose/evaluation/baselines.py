@@ -1,14 +1,19 @@
-"""What a model's numbers are held against: the mean pose, on the same validation persons."""
+"""What a model's numbers are held against: answers that need no model, for the same persons.
+
+All of them speak the input frame, as a caption does.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from blippose.data import PoseDataModule
+from blippose.evaluation.targets import Answers, Targets
 from blippose.metrics import PoseMetrics
 from blippose.model import to_img
 
@@ -66,3 +71,58 @@ def results(
 
 def _under(prefix: str, metrics: dict[str, float]) -> dict[str, float]:
     return {name: metrics[prefix + name] for name in PoseMetrics.NAMES}
+
+
+def mean_pose_answers(train: Targets, num: int) -> Answers:
+    """The mean training pose of each of `num` persons: what a blind model ends at."""
+    return _constant("mean pose of training", _mean(train), num)
+
+
+def median_pose_answers(train: Targets, num: int) -> Answers:
+    """The median of each coordinate: of all constant answers the least MAE in training."""
+    return _constant("median pose of training", np.nanmedian(_poses(train), axis=0), num)
+
+
+def random_pose_answers(train: Targets, num: int, seed: int) -> Answers:
+    """A training pose drawn for each person: right in its proportions, and of someone else."""
+    drawn = np.random.default_rng(seed).integers(len(train), size=num)
+    return _copied("random training pose", train, drawn)
+
+
+def nearest_pose_answers(
+    train: Targets,
+    train_features: Float[np.ndarray, "train features"],
+    features: Float[np.ndarray, "persons features"],
+) -> Answers:
+    """The pose of the training image with the nearest features by cosine: copying at its best.
+
+    Features are centred on training's mean first: without it nearly all of a vision tower's
+    cosines are above 0.9. Of equals, the first.
+    """
+    center = train_features.mean(axis=0)
+    similarity = _unit(features - center) @ _unit(train_features - center).T
+    return _copied("nearest neighbour by image features", train, similarity.argmax(axis=1))
+
+
+def _constant(name: str, pose: Float[np.ndarray, "16 2"], num: int) -> Answers:
+    return Answers(name, "baseline", np.tile(pose, (num, 1, 1)))
+
+
+def _copied(name: str, train: Targets, chosen: Int[np.ndarray, "persons"]) -> Answers:
+    """Joints that were not annotated there come from the mean pose: a blank would cost a miss."""
+    poses = _poses(train)[chosen]
+    return Answers(name, "baseline", np.where(np.isnan(poses), _mean(train), poses))
+
+
+def _poses(train: Targets) -> Float[np.ndarray, "persons 16 2"]:
+    return np.where(train.valid[..., None], train.xy_input, np.nan)
+
+
+def _mean(train: Targets) -> Float[np.ndarray, "16 2"]:
+    mean: Float[np.ndarray, "16 2"] = np.nanmean(_poses(train), axis=0)
+    return mean
+
+
+def _unit(features: Float[np.ndarray, "any features"]) -> Float[np.ndarray, "any features"]:
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(features / np.where(length > 0, length, 1.0))

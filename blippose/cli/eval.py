@@ -1,0 +1,245 @@
+"""`blippose eval`: the trust report of a run, of a checkpoint, of several runs, of a file."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blippose.cli.config import check_targets, checked, instantiate_key, plain_config, short
+from blippose.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from blippose.evaluation.subject import Subject
+
+# What may be said of a run's data: where they are. Anything else would make another split.
+_PLACES = ("data.root", "data.annotations")
+_OF_THE_MODEL = ("data.resize", "data.crop")
+
+
+@dataclass(frozen=True)
+class _EvalKeys:
+    """Top-level keys of eval.yaml."""
+
+    run: str | list[str] | None
+    ckpt: str | None
+    preds: str | None
+    gt: str | None
+    subset: str
+    out: str | None
+    samples: int
+    seed: int
+    batch_size: int
+    device: str
+    weighted: bool
+    strict: bool
+    tenth: float | int  # beartype, which checks in the tests, takes no int for a float
+    debug: bool
+
+
+def run(config: Any) -> int:
+    """Judge what is named, print the report and write its files; the exit status."""
+    given = _given_data_keys()
+    _check_data_keys(config, given)  # before an open data.root= is asked for
+    plain = plain_config(config)
+    keys = checked(_EvalKeys, plain)
+    _check_named(keys)
+    _check_numbers(keys)
+    if keys.preds is not None and keys.gt is not None:
+        return _score_file(keys, Path(keys.preds).expanduser(), Path(keys.gt).expanduser())
+    if keys.ckpt is not None:
+        return _judge_checkpoint(config, plain, keys, Path(keys.ckpt).expanduser())
+    places = {key.removeprefix("data."): plain["data"][key.removeprefix("data.")] for key in given}
+    folders = _folders(keys.run or [])
+    if len(folders) == 1:
+        _judge_run(keys, folders[0], places, _out(keys, folders[0]), is_alone=True)
+        return 0
+    return _judge_runs(keys, folders, places)
+
+
+def _given_data_keys() -> list[str]:
+    """Keys of the data group, and the group itself, that stand on the command line."""
+    from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
+
+    keys = [item.partition("=")[0].lstrip("+~") for item in HydraConfig.get().overrides.task]
+    return [key for key in keys if key == "data" or key.startswith("data.")]
+
+
+def _check_named(keys: _EvalKeys) -> None:
+    """Exactly one thing is to be judged."""
+    named = [key for key in ("run", "ckpt", "preds") if getattr(keys, key) is not None]
+    if len(named) > 1:
+        raise UserError(f"{' and '.join(named)}: each names what to judge; give one of them")
+    if keys.gt is not None and keys.preds is None:
+        raise UserError(f"gt={keys.gt}: the truth of which predictions? add preds=FILE.mat")
+    if keys.preds is not None and keys.gt is None:
+        raise UserError(f"preds={keys.preds}: held against what? add gt=FILE.mat")
+    if not named:
+        raise UserError(
+            "nothing to judge: give run=FOLDER, ckpt=FILE data.root=FOLDER, or "
+            "preds=FILE.mat gt=FILE.mat"
+        )
+
+
+def _check_numbers(keys: _EvalKeys) -> None:
+    subsets = ("val", "test", "auto")
+    if keys.subset not in subsets:
+        raise UserError(f"subset={keys.subset}: expected one of {', '.join(subsets)}")
+    for key, least in (("samples", 1), ("batch_size", 1), ("seed", 0)):
+        if getattr(keys, key) < least:
+            raise UserError(f"{key}={getattr(keys, key)}: expected {least} or more")
+    if not 0 < keys.tenth <= 1:
+        raise UserError(f"tenth={keys.tenth}: expected more than 0 and up to 1, such as 0.11")
+
+
+def _check_data_keys(keys: Any, given: Sequence[str]) -> None:
+    """A run is judged on its own data, a model in its own frame, a file on its own truth."""
+    if keys.run is not None and set(given) - set(_PLACES):
+        wrong = next(key for key in given if key not in _PLACES)
+        raise UserError(
+            f"{wrong}: a run is judged on its own data, of which only the place may be said "
+            f"({', '.join(_PLACES)}); other data take ckpt=RUN/best.ckpt"
+        )
+    if keys.ckpt is not None and set(given) & set(_OF_THE_MODEL):
+        wrong = next(key for key in given if key in _OF_THE_MODEL)
+        raise UserError(f"{wrong}: the checkpoint says how images fill its input; leave it out")
+    if keys.preds is not None and given:
+        raise UserError(f"{given[0]}: has no meaning beside preds=; leave it out")
+
+
+def _folders(named: str | list[str]) -> list[Path]:
+    """Run folders that are named one by one or by a glob, in order."""
+    if isinstance(named, list):
+        folders = [path for each in named for path in _folders(each)]
+        if not folders:
+            raise UserError("run=[]: expected a run folder or more")
+        return list(dict.fromkeys(folders))
+    path = Path(named).expanduser()
+    if path.exists() or not glob.has_magic(named):
+        return [path]
+    # glob.glob: Path.glob takes no absolute pattern.
+    found = sorted(Path(each) for each in glob.glob(str(path)) if Path(each).is_dir())  # noqa: PTH207
+    if not found:
+        raise UserError(f"run={named}: no folder matches")
+    return found
+
+
+def _out(keys: _EvalKeys, default: Path) -> Path:
+    return default if keys.out is None else Path(keys.out).expanduser()
+
+
+def _judge_checkpoint(config: Any, plain: dict[str, Any], keys: _EvalKeys, path: Path) -> int:
+    check_targets({"data": plain["data"]})
+    synthetic = instantiate_key(config, "data.synthetic")
+    print("loading ...", flush=True)
+    from blippose.evaluation.subject import Subject  # noqa: PLC0415  seconds, as training
+
+    subject = Subject.of_checkpoint(path, {**plain["data"], "synthetic": synthetic}, keys.device)
+    _judge(keys, subject, _out(keys, path.with_name(f"{path.stem}_eval")), is_alone=True)
+    return 0
+
+
+def _judge_run(
+    keys: _EvalKeys, folder: Path, places: dict[str, Any], out: Path, *, is_alone: bool
+) -> dict[str, Any]:
+    print(f"loading {folder} ...", flush=True)
+    from blippose.evaluation.subject import Subject  # noqa: PLC0415  seconds, as training
+
+    return _judge(keys, Subject.of_run(folder, places, keys.device), out, is_alone=is_alone)
+
+
+def _judge(keys: _EvalKeys, subject: Subject, out: Path, *, is_alone: bool) -> dict[str, Any]:
+    """The report, written into `out`, and printed where it is the only one."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from blippose.evaluation.evidence import Settings, gather  # noqa: PLC0415
+    from blippose.evaluation.report_files import write_files  # noqa: PLC0415
+    from blippose.evaluation.trust_report import trust_report  # noqa: PLC0415
+    from blippose.runs import is_first_process  # noqa: PLC0415
+
+    started = time.monotonic()
+    settings = Settings(keys.subset, keys.seed, keys.batch_size, sys.stderr.isatty())
+    evidence, was_stored = gather(subject, out, settings)
+    report = trust_report(evidence, keys.samples, keys.seed)
+    if not is_first_process():
+        return report
+    paths = write_files(out, report, evidence, subject.images)
+    seconds = time.monotonic() - started
+    if is_alone:
+        _print(report, paths, was_stored, seconds, Console())
+    else:
+        print(f"  {out}: {'stored predictions, ' if was_stored else ''}{seconds:.0f} s")
+    return report
+
+
+def _print(
+    report: dict[str, Any], paths: list[Path], was_stored: bool, seconds: float, console: Console
+) -> None:
+    from blippose.evaluation.evidence import PREDICTIONS  # noqa: PLC0415
+    from blippose.evaluation.terminal import print_lines, print_report  # noqa: PLC0415
+
+    print_report(report, console)
+    folder = paths[0].parent
+    names = " ".join(path.name for path in paths)
+    again = "used again, as nothing has changed" if was_stored else "kept for the next time"
+    print_lines(
+        console,
+        "",
+        f"in {short(folder)}: {names}",
+        f"what the model said is {again}: {short(folder) / PREDICTIONS} ({seconds:.0f} s in all)",
+    )
+
+
+def _judge_runs(keys: _EvalKeys, folders: list[Path], places: dict[str, Any]) -> int:
+    """Each run's own report, then mean and deviation in their common parent."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from blippose.evaluation.across_runs import across_runs, markdown_of_runs  # noqa: PLC0415
+    from blippose.evaluation.report_files import (  # noqa: PLC0415
+        JSON_FILE,
+        MARKDOWN_FILE,
+        json_text,
+        write_texts,
+    )
+    from blippose.evaluation.subject import finished_run  # noqa: PLC0415
+    from blippose.evaluation.terminal import print_lines, print_runs  # noqa: PLC0415
+    from blippose.runs import is_first_process  # noqa: PLC0415
+
+    for folder in folders:  # before the first is judged: a run that fails is not left out
+        finished_run(folder)
+    reports = [_judge_run(keys, each, places, each, is_alone=False) for each in folders]
+    if not is_first_process():
+        return 0
+    summary = across_runs(reports)
+    out = _out(keys, Path(os.path.commonpath([folder.parent for folder in folders])))
+    write_texts(out, {JSON_FILE: json_text(summary), MARKDOWN_FILE: markdown_of_runs(summary)})
+    console = Console()
+    print_runs(summary, console)
+    print_lines(console, "", f"in {short(out)}: {JSON_FILE} {MARKDOWN_FILE}")
+    return 0
+
+
+def _score_file(keys: _EvalKeys, preds: Path, gt: Path) -> int:
+    """What the usual evaluation gives for a file of predictions."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from blippose.evaluation.protocol import Variant, score_file  # noqa: PLC0415
+    from blippose.evaluation.terminal import print_lines, print_protocol  # noqa: PLC0415
+
+    scores = score_file(preds, gt, Variant(keys.weighted, keys.strict, float(keys.tenth)))
+    console = Console()
+    print_protocol(scores, console)
+    if keys.out is not None:
+        from blippose.evaluation.report_files import JSON_FILE, json_text, write_texts  # noqa: PLC0415
+
+        out = Path(keys.out).expanduser()
+        write_texts(out, {JSON_FILE: json_text({"preds": str(preds), "gt": str(gt), **scores})})
+        print_lines(console, f"in {short(out)}: {JSON_FILE}")
+    return 0

@@ -1,0 +1,94 @@
+"""Several runs of one recipe: the mean of their reports and how far they scatter."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from blippose.evaluation.markdown import bullets, cautions, rows_tables
+from blippose.evaluation.quantities import is_number
+
+_SAME = {  # what must be equal for a mean to mean something: key of `about`, how to say it
+    "subset": "subsets",
+    "manifest": "splits, so on other images",
+    "frame": "input frames, so in other pixels",
+}
+
+
+def across_runs(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean and sample standard deviation (n - 1) of every figure that all reports have.
+
+    Rows come in the first report's order, their metrics as `summary` returns them.
+    A figure that one run lacks has no mean: a run that failed at it must not be left out.
+    """
+    first = reports[0]
+    by_name = [{row["name"]: row for row in report["rows"]} for report in reports]
+    rows = [
+        {"name": row["name"], "kind": row["kind"], "metrics": _over(row["name"], by_name)}
+        for row in first["rows"]
+        if all(row["name"] in rows for rows in by_name)
+    ]
+    about = {key: first["about"][key] for key in (*_SAME, "split", "synthetic", "num_images")}
+    names = [report["about"]["run"] for report in reports]
+    warnings = [*_differences(reports), *_shared_warnings(reports)]
+    return {"about": {**about, "runs": names}, "rows": rows, "warnings": warnings}
+
+
+def _over(name: str, by_name: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    metrics = [rows[name]["metrics"] for rows in by_name]
+    shared = [key for key in metrics[0] if all(key in each for each in metrics)]
+    return {key: summary([each[key]["value"] for each in metrics]) for key in shared}
+
+
+def summary(values: Sequence[float | None]) -> dict[str, Any]:
+    """Mean and deviation of one figure over runs.
+
+    >>> summary([1.0, 2.0, 3.0])
+    {'value': 2.0, 'deviation': 1.0, 'values': [1.0, 2.0, 3.0]}
+    """
+    known = [value for value in values if value is not None and is_number(value)]
+    if len(known) < len(values):
+        return {"value": None, "deviation": None, "values": list(values)}
+    deviation = statistics.stdev(known) if len(known) > 1 else None
+    return {"value": statistics.fmean(known), "deviation": deviation, "values": list(values)}
+
+
+def _differences(reports: Sequence[Mapping[str, Any]]) -> list[str]:
+    first = reports[0]["about"]
+    return [
+        f"The runs were judged on different {what}: their mean says nothing of one recipe."
+        for key, what in _SAME.items()
+        if any(report["about"][key] != first[key] for report in reports)
+    ]
+
+
+def _shared_warnings(reports: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Those that stand in every report alike; the others have their figures in them."""
+    sentences: list[str] = reports[0]["warnings"]
+    shared = [text for text in sentences if all(text in each["warnings"] for each in reports)]
+    own = sum(len(set(report["warnings"]) - set(shared)) for report in reports)
+    more = [f"{own} more cautions stand in the runs' own eval.md."] if own else []
+    return [*shared, *more]
+
+
+def about_runs(summary: Mapping[str, Any]) -> list[str]:
+    """Where the numbers come from."""
+    about = summary["about"]
+    people = "synthetic people" if about["synthetic"] else "real images"
+    return [
+        f"{len(about['runs'])} runs, {about['num_images']:,} {about['subset']} images ({people}, "
+        f"split={about['split']}): mean, and below it the standard deviation across runs",
+        *about["runs"],
+    ]
+
+
+def markdown_of_runs(summary: Mapping[str, Any]) -> str:
+    """The same as a page."""
+    blocks = [
+        f"# Trust report of {len(summary['about']['runs'])} runs",
+        bullets(about_runs(summary)),
+        *cautions(summary["warnings"]),
+        *rows_tables(summary["rows"]),
+    ]
+    return "\n\n".join(blocks) + "\n"

@@ -1,0 +1,114 @@
+"""Asks a model about one batch of persons: captions both ways, and what the answers count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from blippose.data import Collator, PoseBatch, PoseDataset
+from blippose.decoding import free_tokens
+from blippose.evaluation.stored_predictions import PredictionRow, joints
+from blippose.loss import IGNORED
+from blippose.model import PoseCaptioner
+
+
+@contextmanager
+def asking(captioner: PoseCaptioner) -> Iterator[None]:
+    """In evaluation mode, without gradients; then as it was."""
+    was_training = captioner.training
+    captioner.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        captioner.train(was_training)
+
+
+def ask(
+    captioner: PoseCaptioner, dataset: PoseDataset, collator: Collator, positions: range
+) -> list[PredictionRow]:
+    """What the model says of one batch, which the vision tower sees once."""
+    samples = [dataset[position] for position in positions]
+    batch = collator(samples)
+    states = captioner.look(batch["image"].to(captioner.device))
+    captions, truncated = _free(captioner, states)
+    forced, coordinates, tokens = _teacher_forced(captioner, states, batch)
+    return [
+        PredictionRow(
+            image=dataset.persons[position].image_name,
+            index=sample.index,
+            video=dataset.persons[position].video,
+            caption=captions[i],
+            truncated=truncated[i],
+            reasons=tuple(None if reason is None else str(reason) for reason in parsed.reasons),
+            xy_input=joints(parsed.pose.xy),
+            xy_img=joints(sample.crop.to_img(parsed.pose.xy)),
+            teacher_forced_caption=forced[i],
+            coordinate_tokens=coordinates[i],
+            all_tokens=tokens[i],
+        )
+        for i, (position, sample, parsed) in enumerate(
+            zip(positions, samples, captioner.parse(captions), strict=True)
+        )
+    ]
+
+
+def _free(
+    captioner: PoseCaptioner, states: Float[Tensor, "batch patch width"]
+) -> tuple[list[str], list[bool]]:
+    """Captions with nothing constrained, and whether each was cut before its end."""
+    tokens = free_tokens(captioner.blip, captioner.grammar, states, captioner.grammar.longest)
+    ends = (tokens == captioner.tokenizer.sep_token_id).any(dim=1)
+    captions = captioner.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return captions, (~ends).tolist()
+
+
+def _teacher_forced(
+    captioner: PoseCaptioner, states: Float[Tensor, "batch patch width"], batch: PoseBatch
+) -> tuple[list[str], list[tuple[int, int]], list[tuple[int, int]]]:
+    """The model's choice of each next token when it is shown the true ones before it.
+
+    As captions, and as counts of right and all: of the coordinates' tokens, and of every token.
+    """
+    output = captioner.blip.text_decoder(
+        input_ids=batch["input_ids"].to(states.device),
+        attention_mask=batch["attention_mask"].to(states.device),
+        encoder_hidden_states=states,
+    )
+    said = output.logits[:, :-1].argmax(-1).cpu()  # (B, T)
+    shown = batch["labels"][:, 1:]
+    every = shown != IGNORED
+    coordinates = every & captioner.numbers.cpu()[shown.clamp(min=0)]
+    kept = said.masked_fill(~every, captioner.tokenizer.pad_token_id)
+    captions = captioner.tokenizer.batch_decode(kept, skip_special_tokens=True)
+    return captions, _right(said == shown, coordinates), _right(said == shown, every)
+
+
+def _right(is_right: Tensor, among: Tensor) -> list[tuple[int, int]]:
+    """Right and all of each row."""
+    right, total = (is_right & among).sum(dim=1), among.sum(dim=1)
+    return list(zip(right.tolist(), total.tolist(), strict=True))
+
+
+def tracked(numbers: Sequence[int], num_done: int, num_all: int, *, shown: bool) -> Iterator[int]:
+    """`numbers` with a bar on stderr, that starts where earlier work ended."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not shown,
+    )
+    with bar:
+        task = bar.add_task("captions, batches", completed=num_done, total=num_all)
+        for number in numbers:
+            yield number
+            bar.advance(task)

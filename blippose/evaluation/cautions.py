@@ -1,0 +1,180 @@
+"""Why figures must not be published as localisation: one plain sentence for each reason found.
+
+Differences count where their 95 % interval says so, never by the figures alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from blippose.evaluation.diagnostics import error_density, improvement
+from blippose.evaluation.intervals import Bootstrap
+from blippose.evaluation.scores import Scores
+
+# More than separates the neighbours of a table of published methods.
+_GAP = 0.05
+# What three printed digits show as 1.000.
+_WHOLE = 0.9995
+# Source: Cameron, Gelbach & Miller, Review of Economics and Statistics 2008: with 5 to 30 clusters
+# the usual intervals come out too narrow.
+_FEW = 30
+
+
+def teacher_forcing(free: Scores, forced: Scores, bootstrap: Bootstrap) -> str | None:
+    """Teacher-forced at 1 or 5 px above free-running, by more than 0.05 for certain."""
+    gaps = {n: improvement(forced, free, n, bootstrap) for n in ("acc_1px", "acc_5px")}
+    name = max(gaps, key=lambda name: float(gaps[name].value))
+    if not gaps[name].interval().low > _GAP:
+        return None
+    shown, own = (_value(scores, name, bootstrap) for scores in (forced, free))
+    return (
+        f"Shown the true coordinates before each one, the model scores {shown:.3f} "
+        f"@{_pixels(name)}; reading its own, {own:.3f}. The teacher-forced figure says how well "
+        "it continues a pose that it is given, not what it sees in the image."
+    )
+
+
+def shared_videos(split: str, num_shared: int, num_unknown: int, num_images: int) -> str | None:
+    """Any image with a sibling frame in training; or no way to know of a random split."""
+    if num_shared:
+        return (
+            f"{_part(num_shared, num_images)} share a video with a training image "
+            f"(split={split}): a model can know their people and poses by heart. Use split=video."
+        )
+    if split != "video" and num_unknown:
+        return (
+            f"The split is {split}, and of {_part(num_unknown, num_images)} the video is not "
+            "known: frames of one video may lie on both sides."
+        )
+    return None
+
+
+def near_duplicates(num_duplicates: int, num_images: int) -> str | None:
+    """Any image that a training image nearly equals: the report has the figures without them."""
+    if not num_duplicates:
+        return None
+    return (
+        f"{_part(num_duplicates, num_images)} are near-duplicates of a training image: their "
+        "poses can be copied instead of found. Publish the figures without them."
+    )
+
+
+def other_split(trained_on: str | None, evaluated_on: str) -> str | None:
+    """A model trained on another split may have learned these very images."""
+    if trained_on == evaluated_on:
+        return None
+    what = "an unknown split" if trained_on is None else f"another split ({trained_on[:12]})"
+    return (
+        f"The model was trained on {what} than this one ({evaluated_on[:12]}): these images may "
+        "have been among its training images."
+    )
+
+
+def subset_used(subset: str) -> str | None:
+    """Figures of images that the choice of the checkpoint, or training, has seen."""
+    if subset == "train":
+        return "These are training images: the figures say what was learned by heart."
+    if subset == "val":
+        return (
+            "The checkpoint was chosen by its score on these same images, so that the figures "
+            "are the best of several draws. Hold out a test set (data.test_fraction)."
+        )
+    return None
+
+
+def no_better_than_controls(
+    model: Scores, controls: Mapping[str, Scores], bootstrap: Bootstrap
+) -> str | None:
+    """No certain gain in MAE over all joints from seeing the right image."""
+    names = _not_beaten(model, controls, bootstrap)
+    if not names:
+        return None
+    return (
+        f"The model is not shown to be better than with a wrong image ({', '.join(names)}; 95 % "
+        "interval of the paired difference in MAE over all joints): its answers do not come from "
+        "what it sees."
+    )
+
+
+def no_better_than_baselines(
+    model: Scores, baselines: Mapping[str, Scores], bootstrap: Bootstrap
+) -> str | None:
+    """No certain gain in MAE over all joints against answers that need no model."""
+    names = _not_beaten(model, baselines, bootstrap)
+    if not names:
+        return None
+    return (
+        f"The model is not shown to be better than answers without a model ({', '.join(names)}; "
+        "95 % interval of the paired difference in MAE over all joints): it may not localise."
+    )
+
+
+def unparsed_joints(model: Scores, bootstrap: Bootstrap) -> str | None:
+    """A parse rate that is not printed as 1.000: MAE and EPE are then of a part."""
+    names = ("parse_rate", "mae", "mae_all")
+    parsed, mae, mae_all = (_value(model, name, bootstrap) for name in names)
+    if parsed >= _WHOLE:
+        return None
+    return (
+        f"{100 * (1 - parsed):.2g} % of the joints have no readable answer, and MAE ({mae:.2f} "
+        f"px) and EPE leave them out. Publish MAE over all joints ({mae_all:.2f} px), and the "
+        "parse rate."
+    )
+
+
+def copied_answers(name: str, model: Scores, bootstrap: Bootstrap) -> str | None:
+    """Between 1 and 5 px for certain fewer errors a pixel than both nearer and farther.
+
+    Localisers err around the truth: their errors thin out with distance, on one side of a single
+    peak. Copies are right or somewhere else, with a gap between. The study has 0.809, 0.002 and
+    0.005 a pixel up to 1, from 1 to 5 and from 5 to 25 px.
+    """
+    exact = model.metric("acc_1px", bootstrap)
+    close = error_density(1, 5, model, bootstrap)
+    far = error_density(5, 25, model, bootstrap)
+    if not ((exact - close).interval().low > 0 and (far - close).interval().low > 0):
+        return None
+    return (
+        f"{name[:1].upper()}{name[1:]}: {exact.value:.3f} of the joints are within 1 px and only "
+        f"{4 * close.value:.3f} between 1 and 5 px, fewer a pixel than farther out. Published "
+        "localisers have about half there; exact or far off is how copies look."
+    )
+
+
+def synthetic_people(synthetic: bool) -> str | None:
+    """Drawn figures instead of photos."""
+    if not synthetic:
+        return None
+    return (
+        "The people are synthetic: the figures say that the program works, nothing of photos of "
+        "people."
+    )
+
+
+def few_units(unit: str, num_units: int) -> str | None:
+    """Fewer videos or images than the intervals can be believed for."""
+    if num_units >= _FEW:
+        return None
+    if num_units < 2:
+        return f"All images are of one {unit}: there are no intervals, and no difference is shown."
+    return f"The intervals come from {num_units} {unit}s: below {_FEW} they are too narrow."
+
+
+def _not_beaten(model: Scores, others: Mapping[str, Scores], bootstrap: Bootstrap) -> list[str]:
+    return [
+        name
+        for name, other in others.items()
+        if not improvement(model, other, "mae_all", bootstrap).interval().high < 0
+    ]
+
+
+def _value(scores: Scores, name: str, bootstrap: Bootstrap) -> float:
+    return float(scores.metric(name, bootstrap).value)
+
+
+def _pixels(name: str) -> str:
+    return name.removeprefix("acc_").replace("px", " px")
+
+
+def _part(part: int, whole: int) -> str:
+    return f"{part} of {whole} images ({100 * part / whole:.0f} %)"

@@ -1,0 +1,107 @@
+"""How a model errs: sides swapped, errors between near and far, captions that say nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from blippose.caption import Reason
+from blippose.evaluation.intervals import Bootstrap, Estimate
+from blippose.evaluation.scores import Scores
+from blippose.evaluation.targets import Answers, Targets
+from blippose.metrics.sums import joint_distances
+from blippose.pose import JOINTS, MIRROR
+
+_RIGHT = [joint for joint, name in enumerate(JOINTS) if name.startswith("right ")]
+_LEFT = [MIRROR[joint] for joint in _RIGHT]
+_APART = 0.5  # x head size: nearer joints are one place to PCKh@0.5, and no side of them is wrong
+
+
+def swapped_pairs(
+    targets: Targets, answers: Answers
+) -> tuple[Int[np.ndarray, "persons"], Int[np.ndarray, "persons"]]:
+    """Pairs, such as both wrists, nearer to the truth with right and left exchanged; and pairs.
+
+    Exchanged is nearer if the sum of both distances is less, in image pixels. Only pairs whose
+    joints are annotated, answered, and more than half a head size apart in truth are judged.
+
+    Source: the "inversion" of Ronchi & Perona, Benchmarking and Error Diagnosis in Multi-Instance
+    Pose Estimation, ICCV 2017, by pairs and by distance.
+    """
+    xy_img = targets.to_img(answers.xy_input)
+    kept = _pair_distances(xy_img, targets.xy_img)
+    exchanged = _pair_distances(xy_img[:, list(MIRROR)], targets.xy_img)
+    apart = np.linalg.norm(targets.xy_img[:, _RIGHT] - targets.xy_img[:, _LEFT], axis=-1)
+    judged = targets.valid[:, _RIGHT] & targets.valid[:, _LEFT] & np.isfinite(kept)
+    judged &= (targets.head_size > 0)[:, None] & (apart > _APART * targets.head_size[:, None])
+    return (judged & (exchanged < kept)).sum(axis=1), judged.sum(axis=1)
+
+
+def swap_rate(targets: Targets, answers: Answers, bootstrap: Bootstrap) -> Estimate:
+    """Share of the judged pairs that are swapped; see `swapped_pairs`."""
+    return bootstrap.ratio(*swapped_pairs(targets, answers))
+
+
+def share_between(near: int, far: int, scores: Scores, bootstrap: Bootstrap) -> Estimate:
+    """Share of annotated joints more than `near` and up to `far` input pixels off.
+
+    Both are thresholds of `PoseMetrics`. Published localisers have about half of their joints
+    between 1 and 5 px; answers that are copied are exact or far off, and have hardly any.
+    """
+    within = (scores.metric(f"acc_{px}px", bootstrap) for px in (far, near))
+    return next(within) - next(within)
+
+
+def error_density(near: int, far: int, scores: Scores, bootstrap: Bootstrap) -> Estimate:
+    """`share_between` for each pixel of distance."""
+    return 1 / (far - near) * share_between(near, far, scores, bootstrap)
+
+
+def improvement(scores: Scores, other: Scores, name: str, bootstrap: Bootstrap) -> Estimate:
+    """By how much a metric of `scores` is above that of `other`, on the same draws."""
+    return scores.metric(name, bootstrap) - other.metric(name, bootstrap)
+
+
+def caption_faults(
+    reasons: Sequence[Sequence[str | None]],
+    truncated: Bool[np.ndarray, "persons"],
+    valid: Bool[np.ndarray, "persons 16"],
+) -> dict[str, float]:
+    """Why joints are missing from captions, as shares of the annotated joints.
+
+    Args:
+        reasons: per caption and joint a `caption.Reason`, or None where it was read.
+        truncated: captions that reached the longest length before their end.
+        valid: annotated joints; a joint that no one asked for is not missing.
+    """
+    asked = [
+        reason
+        for row, known in zip(reasons, valid, strict=True)
+        for reason, annotated in zip(row, known, strict=True)
+        if annotated
+    ]
+    counts = Counter(asked)
+    faults = {reason.replace(" ", "_"): _share(counts[reason], len(asked)) for reason in Reason}
+    return {
+        "parse_rate": _share(counts[None], len(asked)),
+        **faults,
+        "truncated": _share(int(truncated.sum()), len(truncated)),
+        "num_captions": len(truncated),
+    }
+
+
+def _pair_distances(
+    preds: Float[np.ndarray, "persons 16 2"], target: Float[np.ndarray, "persons 16 2"]
+) -> Float[np.ndarray, "persons pairs"]:
+    """Sum over right and left of each pair; NaN if one of them is missing."""
+    distance = joint_distances(torch.from_numpy(preds), torch.from_numpy(target)).numpy()
+    total: Float[np.ndarray, "persons pairs"] = distance[:, _RIGHT] + distance[:, _LEFT]
+    return total
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")

@@ -1,0 +1,160 @@
+"""What a trust report says beside its table, as lines of text for terminal and Markdown.
+
+Every part may be missing from a report, as a model without training data or captions has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from blippose.evaluation.quantities import NOTHING, number
+
+_REASONS = {
+    "absent": "absent",
+    "no_number": "without a number",
+    "twice": "named twice",
+    "out_of_range": "out of range",
+}
+_SHORT_HASH = 12
+
+
+def about_lines(report: Mapping[str, Any]) -> list[str]:
+    """Where the numbers come from, and what the intervals are of."""
+    about, frame = report["about"], report["about"]["frame"]
+    people = "synthetic people" if about["synthetic"] else "real images"
+    epoch = "" if about["epoch"] is None else f", epoch {about['epoch'] + 1}"
+    size = frame["input_size"]
+    return [
+        f"{about['num_images']:,} {_SUBSETS[about['subset']]} ({people}, split={about['split']}, "
+        f"{about['num_train']:,} to train on){epoch}",
+        f"px: of the {size} x {size} input ({frame['resize']}, crop={frame['crop']}); "
+        "PCKh, OKS: in image pixels",
+        interval_line(about),
+    ]
+
+
+_SUBSETS = {
+    "val": "validation images",
+    "test": "test images",
+    "train": "training images",
+}
+
+
+def protocol_lines(scores: Mapping[str, Any]) -> list[str]:
+    """What a file of predictions was scored on, and by which of the usual variants."""
+    variant = scores["variant"]
+    mean = "by the joints' counts" if variant["weighted"] else "of the joints alike"
+    sign = "<" if variant["strict"] else "<="
+    missing = f", {scores['num_missing']:,} of them missing" if scores["num_missing"] else ""
+    return [
+        f"percent; {scores['num_persons']:,} persons, {scores['num_joints']:,} annotated joints"
+        f"{missing}, without pelvis and thorax",
+        f"PCKh AUC to 0.5: {100 * scores['mean']['pckh_auc']:.2f}",
+        f"mean {mean}, hit at distance {sign} threshold, PCKh@0.1 at {variant['tenth']:g} x head",
+    ]
+
+
+def interval_line(about: Mapping[str, Any]) -> str:
+    """What was resampled, how often."""
+    interval, num_videos = about["interval"], about["num_videos"]
+    of_videos = interval["unit"] == "video" and num_videos is not None
+    units = f"{num_videos:,} videos" if of_videos else f"{about['num_images']:,} images"
+    return (
+        f"{100 * interval['level']:g}% intervals by bootstrap: {interval['samples']:,} resamples "
+        f"of the {units}, seed {interval['seed']}"
+    )
+
+
+def facts(report: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Titles with their lines; parts that the report has not are left out."""
+    parts = {
+        "captions": _captions(report.get("captions")),
+        "tokens": _tokens(report.get("tokens")),
+        "errors": _errors(report.get("diagnostics") or {}),
+        "memory": _train_gap((report.get("diagnostics") or {}).get("train_gap")),
+        "leaks": _leaks(report.get("leaks"), report["about"]["num_images"]),
+    }
+    lines = {title: list(part) for title, part in parts.items()}
+    return {title: part for title, part in lines.items() if part}
+
+
+def _captions(captions: Mapping[str, Any] | None) -> Iterator[str]:
+    if not captions:
+        return
+    reasons = ", ".join(
+        f"{_percent(captions[key])} {title}" for key, title in _REASONS.items() if key in captions
+    )
+    yield f"{_percent(captions['parse_rate'])} of the annotated joints parsed ({reasons})"
+    yield (
+        f"{_percent(captions['truncated'])} of {captions['num_captions']:,} captions cut off at "
+        "the longest length; generation is not constrained"
+    )
+
+
+def _tokens(tokens: Mapping[str, Any] | None) -> Iterator[str]:
+    if not tokens:
+        return
+    yield (
+        f"{_share(tokens['coordinate_accuracy'])} of the coordinates' tokens right, beside "
+        f"{_share(tokens['all_accuracy'])} of all tokens (teacher-forced)"
+    )
+
+
+def _errors(diagnostics: Mapping[str, Any]) -> Iterator[str]:
+    if "share_1_to_5px" in diagnostics:
+        yield (
+            f"{_share(diagnostics['share_1_to_5px'])} of the joints are between 1 and 5 px off: "
+            "about half where a model localises, hardly any where it copies"
+        )
+    if "swap_rate" in diagnostics:
+        yield f"{_share(diagnostics['swap_rate'])} of the pairs have left and right swapped"
+
+
+def _train_gap(gap: Mapping[str, Any] | None) -> Iterator[str]:
+    if not gap:
+        return
+    train, judged = gap["train"], gap["val"]
+    yield (
+        f"MAE {_value(train, 'mae', 2)} px on {gap['num_train_scored']:,} training images, "
+        f"{_value(judged, 'mae', 2)} px here; @5 px {_value(train, 'acc_5px', 3)}, "
+        f"{_value(judged, 'acc_5px', 3)} here"
+    )
+
+
+def _leaks(leaks: Mapping[str, Any] | None, num_images: int) -> Iterator[str]:
+    if not leaks:
+        return
+    shared, near = leaks["shared_video"], leaks["near_duplicates"]
+    unknown = shared.get("num_unknown", 0)
+    of_unknown = f"; of {unknown:,} the video is not known" if unknown else ""
+    yield f"split manifest {leaks['manifest'][:_SHORT_HASH]}"
+    yield f"images that share a video with a training image: {shared['num_images']:,}{of_unknown}"
+    yield (
+        f"near-duplicates of a training image: {near['num_images']:,} (perceptual hashes "
+        f"{near['threshold']} bits apart or less)"
+    )
+    for row in leaks["rows"]:
+        if row["num_images"] < num_images:
+            yield (
+                f"{row['name']}: MAE {_value(row['metrics'], 'mae', 2)} px, @5 px "
+                f"{_value(row['metrics'], 'acc_5px', 3)} ({row['num_images']:,} images left)"
+            )
+
+
+def _value(metrics: Mapping[str, Any], name: str, digits: int) -> str:
+    cell = metrics.get(name)
+    return number(cell["value"] if isinstance(cell, Mapping) else cell, digits)
+
+
+def _percent(share: float | None) -> str:
+    return NOTHING if share is None else f"{100 * share:.3g}%"
+
+
+def _share(cell: Mapping[str, Any]) -> str:
+    """A share with its interval, in percent."""
+    if cell.get("value") is None:
+        return NOTHING
+    if cell.get("low") is None:
+        return _percent(cell["value"])
+    return f"{100 * cell['value']:.1f}% ({100 * cell['low']:.1f} to {100 * cell['high']:.1f})"

@@ -1,0 +1,127 @@
+"""How far a figure could have come out otherwise: percentile bootstrap over videos or images.
+
+Frames of one video resemble each other, so whole videos are drawn where every video is known. All
+figures of a report are read from the same draws, so that differences of rows are paired.
+
+Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Num
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure and the ends of its interval; NaN where they are not known."""
+
+    value: float
+    low: float
+    high: float
+
+    def as_dict(self) -> dict[str, float]:
+        """As the report has it."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A figure, or an array of them, on the persons as they are and on each draw of them."""
+
+    value: Float[np.ndarray, "*shape"]
+    draws: Float[np.ndarray, "samples *shape"]
+
+    def __getitem__(self, item: int | slice | list[int]) -> Estimate:
+        return Estimate(np.asarray(self.value[item]), self.draws[:, item])
+
+    def __add__(self, other: Estimate) -> Estimate:
+        return Estimate(np.asarray(self.value + other.value), self.draws + other.draws)
+
+    def __sub__(self, other: Estimate) -> Estimate:
+        """Paired, if both come from one `Bootstrap`."""
+        return self + -1.0 * other
+
+    def __rmul__(self, factor: float) -> Estimate:
+        return Estimate(np.asarray(factor * self.value), factor * self.draws)
+
+    def interval(self) -> Interval:
+        """Of a single figure. Draws in which nothing could be scored say nothing."""
+        known = self.draws[~np.isnan(self.draws)]
+        ends = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+        low, high = np.quantile(known, ends) if len(known) else (np.nan, np.nan)
+        return Interval(float(self.value), float(low), float(high))
+
+    def named(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
+        """The intervals of an array of figures, by name."""
+        return {name: self[i].interval().as_dict() for i, name in enumerate(names)}
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """Draws of the persons, with replacement, by unit: how often each comes in each draw."""
+
+    weights: Float[np.ndarray, "samples persons"]
+    num_units: int
+
+    @staticmethod
+    def of(groups: Int[np.ndarray, "persons"], samples: int, seed: int) -> Bootstrap:
+        """Draws of as many groups as there are. Of a single group there is nothing to draw."""
+        unit = np.unique(groups, return_inverse=True)[1]
+        num_units = int(unit.max(initial=-1)) + 1
+        if num_units < 2:
+            return Bootstrap(np.full((samples, len(groups)), np.nan), num_units)
+        draw = np.random.default_rng(seed)
+        times = draw.multinomial(num_units, np.full(num_units, 1 / num_units), size=samples)
+        return Bootstrap(times[:, unit].astype(np.float64), num_units)
+
+    def ratio(
+        self, total: Num[np.ndarray, "persons *shape"], count: Num[np.ndarray, "persons *shape"]
+    ) -> Estimate:
+        """Sum of `total` / sum of `count`; NaN where nothing was counted."""
+        value = _divide(np.asarray(total.sum(axis=0)), np.asarray(count.sum(axis=0)))
+        draws = _divide(self._drawn(total), self._drawn(count))
+        return Estimate(value, draws)
+
+    def _drawn(self, summand: Num[np.ndarray, "persons *shape"]) -> Float[np.ndarray, "_ *shape"]:
+        return np.tensordot(self.weights, summand.astype(np.float64), axes=1)
+
+
+def bootstrap(
+    total: Num[np.ndarray, "persons"],
+    count: Num[np.ndarray, "persons"],
+    groups: Int[np.ndarray, "persons"],
+    samples: int,
+    seed: int,
+) -> tuple[float, float, float]:
+    """Value, low and high end of sum `total` / sum `count`, with whole `groups` drawn.
+
+    >>> hits, joints, videos = np.array([2, 0, 2]), np.array([2, 2, 2]), np.array([7, 7, 9])
+    >>> value, low, high = bootstrap(hits, joints, videos, samples=100, seed=0)
+    >>> round(value, 3), low, high  # the draws: twice video 7, each once, twice video 9
+    (0.667, 0.5, 1.0)
+    """
+    interval = Bootstrap.of(groups, samples, seed).ratio(total, count).interval()
+    return interval.value, interval.low, interval.high
+
+
+def units(video: Int[np.ndarray, "persons"]) -> tuple[str, Int[np.ndarray, "persons"]]:
+    """What is drawn, "video" or "image", and to which each person belongs.
+
+    Videos only if each is known (-1 is not): a made-up mixture would have no name.
+    """
+    if len(video) and (video >= 0).all():
+        return "video", video
+    return "image", np.arange(len(video))
+
+
+def _divide(
+    total: Num[np.ndarray, "*shape"], count: Num[np.ndarray, "*shape"]
+) -> Float[np.ndarray, "*shape"]:
+    scored = np.nan_to_num(count) > 0
+    return np.asarray(np.where(scored, total, np.nan) / np.where(scored, count, 1))

@@ -1,0 +1,86 @@
+"""A sheet of pictures: where the model does best, as it mostly does, and worst."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from blippose.drawing import contact_sheet, pose_tile
+from blippose.evaluation.targets import Answers, Targets
+from blippose.pose import Pose
+
+_COLUMNS = 4
+
+
+def write_overlays(
+    path: Path, images: Path, targets: Targets, answers: Answers, title: str, subtitle: str
+) -> None:
+    """Four of the best, of the median and of the worst persons: predicted and true skeletons.
+
+    Args:
+        path: PNG to write.
+        images: folder of the release's images.
+        targets: the truth.
+        answers: of the model.
+        title: of the sheet.
+        subtitle: what it is of.
+    """
+    error = person_error(targets, answers)
+    chosen = list(ranked(error, _COLUMNS))
+    xy_img = targets.to_img(answers.xy_input)
+    tiles = [_tile(images, targets, xy_img, position) for _, position in chosen]
+    labels = [_label(rank, targets, answers, position) for rank, position in chosen]
+    sheet = contact_sheet(tiles, labels, columns=_COLUMNS, title=title, subtitle=subtitle)
+    Image.fromarray(sheet).save(path)
+
+
+def person_error(targets: Targets, answers: Answers) -> Float[np.ndarray, "persons"]:
+    """Mean distance of each person's annotated joints, input px; a missing joint counts the input.
+
+    A joint that did not parse is the side of the input off, so that silence is ranked as worst.
+    """
+    distance = np.linalg.norm(answers.xy_input - targets.xy_input, axis=-1)
+    distance = np.where(np.isnan(distance), float(targets.input_size), distance)
+    num = targets.valid.sum(axis=1)
+    total = np.where(targets.valid, distance, 0.0).sum(axis=1)
+    error: Float[np.ndarray, "persons"] = np.where(num, total / np.maximum(num, 1), np.nan)
+    return error
+
+
+def ranked(error: Float[np.ndarray, "persons"], num: int) -> Iterator[tuple[str, int]]:
+    """`num` positions of the best, of the middle and of the worst, none twice, with their rank.
+
+    >>> list(ranked(np.array([3.0, 1.0, 2.0]), 1))
+    [('best', 1), ('median', 2), ('worst', 0)]
+    """
+    order = [int(position) for position in np.argsort(error) if np.isfinite(error[position])]
+    num = min(num, max(1, len(order) // 3))
+    middle = (len(order) - num) // 2
+    sections = {"best": order[:num], "median": order[middle : middle + num]}
+    sections["worst"] = order[::-1][:num]
+    shown: set[int] = set()
+    for rank, positions in sections.items():
+        yield from ((rank, position) for position in positions if position not in shown)
+        shown.update(positions)
+
+
+def _tile(
+    images: Path, targets: Targets, xy_img: Float[np.ndarray, "persons 16 2"], position: int
+) -> UInt8[np.ndarray, "h w 3"]:
+    with Image.open(images / targets.image_names[position]) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    target = np.where(targets.valid[position, :, None], targets.xy_img[position], np.nan)
+    return pose_tile(pixels, Pose.of(xy_img[position]), Pose.of(target))
+
+
+def _label(rank: str, targets: Targets, answers: Answers, position: int) -> str:
+    distance = np.linalg.norm(answers.xy_input[position] - targets.xy_input[position], axis=-1)
+    known = distance[targets.valid[position] & np.isfinite(distance)]
+    num_missing = int(targets.valid[position].sum()) - len(known)
+    error = f"EPE {known.mean():.1f} px" if len(known) else "no joint parsed"
+    missing = f", {num_missing} joints missing" if num_missing and len(known) else ""
+    return f"{rank}: {error}{missing}\n{targets.image_names[position]}"

@@ -1,0 +1,170 @@
+"""Long work in batches, shared by several processes and kept as it goes.
+
+Whole batches are dealt out, so that each holds the same persons as in one process alone: its
+results are the same to the last digit. Each process adds its batches to a file of its own, one
+line a batch; what is there already is not asked for again. The first process puts all in order.
+Knows nothing of what a batch's results are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+
+from blippose.errors import UserError
+
+_Result = TypeVar("_Result")
+_PATIENCE_S = 1800.0  # without a sign of life of the others
+_PAUSE_S = 0.1
+# Of torchrun, and of srun's steps; a lone process inside an allocation has no step of its own.
+_ENVIRONMENTS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
+
+
+def process_share() -> tuple[int, int]:
+    """Which of how many processes this is, as the launcher says; (0, 1) alone."""
+    for rank, world_size in _ENVIRONMENTS:
+        if rank in os.environ and world_size in os.environ:
+            return int(os.environ[rank]), int(os.environ[world_size])
+    return 0, 1
+
+
+def batches(num_rows: int, batch_size: int) -> list[range]:
+    """Positions of each batch.
+
+    >>> batches(5, 2)
+    [range(0, 2), range(2, 4), range(4, 5)]
+    """
+    return [
+        range(first, min(first + batch_size, num_rows)) for first in range(0, num_rows, batch_size)
+    ]
+
+
+class Part:
+    """The batches of one process, in `folder`.
+
+    Args:
+        folder: of the parts; made where it is missing.
+        name: of the whole.
+        task: what decides the results, as JSON has it: a part of another task starts anew.
+        rank: which process.
+        world_size: of how many.
+        num_batches: of all processes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        task: Mapping[str, Any],
+        rank: int,
+        world_size: int,
+        num_batches: int,
+    ) -> None:
+        self._path = folder / f".{name}.part-{rank}-of-{world_size}.jsonl"
+        self._task = dict(task)
+        self._wanted = range(rank, num_batches, world_size)
+
+    def results(self) -> dict[int, Any]:
+        """What is in its file, by the number of the batch; a line cut short does not count."""
+        try:
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return {}
+        if not lines or _parsed(lines[0]) != self._task:
+            return {}
+        records = (_parsed(line) for line in lines[1:])
+        return {record["batch"]: record["results"] for record in records if record is not None}
+
+    def is_whole(self) -> bool:
+        """Whether nothing is missing."""
+        return self._path.is_file() and self.results().keys() >= set(self._wanted)
+
+    def fill(self, ask: Callable[[int], Any], track: Callable[..., Iterator[int]]) -> None:
+        """Ask for each batch that is missing, and keep what comes.
+
+        Raises:
+            UserError: another process is at it.
+        """
+        with self._lock():
+            done = self.results()
+            self._start(done)
+            missing = [number for number in self._wanted if number not in done]
+            with self._path.open("a", encoding="utf-8") as file:
+                for number in track(missing, len(done), len(self._wanted)):
+                    line = json.dumps({"batch": number, "results": ask(number)})
+                    file.write(line + "\n")
+                    file.flush()
+
+    def _start(self, done: Mapping[int, Any]) -> None:
+        """The file with what it holds of worth, and no half of a line at its end."""
+        records = [self._task, *({"batch": n, "results": done[n]} for n in sorted(done))]
+        partial = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        partial.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+        partial.replace(self._path)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._path.with_suffix(".lock"), blocking=False)
+        try:
+            with lock:
+                yield
+        except Timeout as error:
+            raise UserError(
+                f"{self._path.parent}: another process is evaluating there; wait for it"
+            ) from error
+
+    def remove(self) -> None:
+        """Its files."""
+        self._path.unlink(missing_ok=True)
+        self._path.with_suffix(".lock").unlink(missing_ok=True)
+
+    def age_s(self) -> float:
+        """Seconds since it grew; infinite where it is not there."""
+        try:
+            return time.time() - self._path.stat().st_mtime
+        except OSError:
+            return float("inf")
+
+
+def merged(parts: Sequence[Part]) -> list[Any]:
+    """The results of all batches in their order, once every part is whole.
+
+    Raises:
+        UserError: another process has given no sign of life for half an hour.
+    """
+    wait_for(lambda: all(part.is_whole() for part in parts) or None, parts)
+    results = {number: each for part in parts for number, each in part.results().items()}
+    return [results[number] for number in sorted(results)]
+
+
+def wait_for(attempt: Callable[[], _Result | None], parts: Sequence[Part]) -> _Result:
+    """What `attempt` gives, as soon as that is not None.
+
+    Raises:
+        UserError: no part has grown for half an hour.
+    """
+    began = time.monotonic()
+    while (result := attempt()) is None:
+        waited = time.monotonic() - began
+        if min(waited, *(part.age_s() for part in parts)) > _PATIENCE_S:
+            raise UserError(
+                "the other processes of this evaluation have stopped; start it again: what is "
+                "done is kept"
+            )
+        time.sleep(_PAUSE_S)
+    return result
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

@@ -1,0 +1,207 @@
+"""Runs a model over persons: free-running and teacher-forced captions, and the controls' images.
+
+A control asks the model for captions of images that do not show whom it is judged on. What comes
+back of a model that looks is bad; of one that recites poses it is as good as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from blippose.data import Collator, PoseDataset
+from blippose.decoding.inputs import CLIP_MEAN
+from blippose.errors import UserError
+from blippose.evaluation import parts
+from blippose.evaluation.asking import ask, asking, tracked
+from blippose.evaluation.stored_predictions import (
+    Origin,
+    PredictionRow,
+    StoredPredictions,
+)
+from blippose.evaluation.targets import Answers
+from blippose.model import PoseCaptioner
+
+__all__ = [
+    "Origin",
+    "PredictionRow",
+    "StoredPredictions",
+    "control_answers",
+    "image_features",
+    "predict",
+    "stored_predict",
+]
+
+
+def stored_predict(
+    path: Path,
+    origin: Origin,
+    captioner: PoseCaptioner,
+    dataset: PoseDataset,
+    collator: Collator,
+    batch_size: int,
+    *,
+    progress: bool,
+) -> tuple[StoredPredictions, bool]:
+    """`predict`, kept in `path`; and whether what was there is used again.
+
+    Several processes (torchrun, srun) share the work in the folder of `path`, which all must
+    reach, and each gets the same rows as one process alone. Work that was cut off goes on.
+
+    Raises:
+        UserError: another process is evaluating there, or those of this evaluation have stopped.
+    """
+
+    def load() -> StoredPredictions | None:
+        stored = StoredPredictions.load(path, origin)
+        return stored if stored is not None and _is_of(stored, dataset) else None
+
+    stored = load()
+    if stored is not None:
+        return stored, True
+    rank, world_size = parts.process_share()
+    every = parts.batches(len(dataset), batch_size)
+    task = {**asdict(origin), "batch_size": batch_size, "indices": list(dataset.indices)}
+    shares = [
+        parts.Part(path.parent, path.stem, task, each, world_size, len(every))
+        for each in range(world_size)
+    ]
+    with asking(captioner):
+        shares[rank].fill(
+            lambda number: [
+                asdict(row) for row in ask(captioner, dataset, collator, every[number])
+            ],
+            lambda *counts: tracked(*counts, shown=progress and rank == 0),
+        )
+    if rank > 0:
+        stored = parts.wait_for(load, shares)
+        shares[rank].remove()
+        return stored, False
+    rows = [PredictionRow.of(row) for batch in parts.merged(shares) for row in batch]
+    predictions = StoredPredictions(captioner.frame, tuple(rows))
+    predictions.save(path, origin)
+    for share in shares:
+        share.remove()
+    return predictions, False
+
+
+def _is_of(stored: StoredPredictions, dataset: PoseDataset) -> bool:
+    return [row.index for row in stored.rows] == list(dataset.indices)
+
+
+def predict(
+    captioner: PoseCaptioner,
+    dataset: PoseDataset,
+    collator: Collator,
+    batch_size: int,
+    *,
+    progress: bool,
+) -> StoredPredictions:
+    """What the model says of every person of `dataset`, in its order, in this process alone."""
+    every = parts.batches(len(dataset), batch_size)
+    rows: list[PredictionRow] = []
+    with asking(captioner):
+        for number in tracked(range(len(every)), 0, len(every), shown=progress):
+            rows += ask(captioner, dataset, collator, every[number])
+    return StoredPredictions(captioner.frame, tuple(rows))
+
+
+def control_answers(
+    captioner: PoseCaptioner,
+    dataset: PoseDataset,
+    collator: Collator,
+    batch_size: int,
+    images: str,
+    seed: int = 0,
+    *,
+    free: Answers | None = None,
+) -> Answers:
+    """What the model says of images that do not show whom it is judged on.
+
+    Args:
+        captioner: the model.
+        dataset: whom it is judged on.
+        collator: makes batches of them.
+        batch_size: persons at once.
+        images: "blank" is one image in CLIP's mean colour, zero after normalisation, for all;
+            "shuffled" is the image of another person, of another video where that is possible.
+        seed: of who gets whose image.
+        free: the model's own answers of `dataset`. With them the shuffled ones cost nothing: a
+            caption does not depend on whose pose it is held against.
+
+    Raises:
+        UserError: no such control, or fewer than two persons to shuffle.
+    """
+    if images == "blank":
+        return _blank_answers(captioner, len(dataset))
+    if images != "shuffled":
+        raise UserError(f"images={images}: expected blank or shuffled")
+    if free is None:
+        free = predict(captioner, dataset, collator, batch_size, progress=False).free()
+    other = other_persons([person.video for person in dataset.persons], seed)
+    captions = None if free.captions is None else tuple(free.captions[i] for i in other)
+    return Answers("shuffled images", "control", free.xy_input[other], captions)
+
+
+def _blank_answers(captioner: PoseCaptioner, num_persons: int) -> Answers:
+    """One image is the same for all, so that it is asked for once."""
+    size = captioner.frame.input_size
+    color = torch.tensor(CLIP_MEAN).mul(255).round().to(torch.uint8)
+    image = color.view(1, 3, 1, 1).expand(1, 3, size, size).to(captioner.device)
+    with asking(captioner):
+        captions = captioner.captions(image)
+    xy_input = captioner.parse(captions)[0].pose.xy
+    return Answers(
+        "blank image",
+        "control",
+        np.tile(xy_input, (num_persons, 1, 1)),
+        (*captions,) * num_persons,
+    )
+
+
+def other_persons(videos: Sequence[int | None], seed: int) -> Int[np.ndarray, "persons"]:
+    """Position of another person for each, everyone once.
+
+    They are of another video where none of them holds more than half of the persons; an unknown
+    video is one of its own. Persons stand in a circle, those of a video side by side, and each
+    looks as many places on as the largest video has persons.
+
+    Raises:
+        UserError: fewer than two persons.
+    """
+    if len(videos) < 2:
+        raise UserError("shuffled images need two persons or more")
+    drawn = np.random.default_rng(seed).permutation(len(videos))
+    groups: dict[tuple[int, int | None], list[int]] = {}
+    for i in drawn.tolist():
+        key = (i, None) if videos[i] is None else (-1, videos[i])
+        groups.setdefault(key, []).append(i)
+    circle = np.array([i for group in groups.values() for i in group])
+    places = min(max(map(len, groups.values())), len(videos) // 2)
+    other = np.empty_like(circle)
+    other[circle] = np.roll(circle, -places)
+    return other
+
+
+def image_features(
+    captioner: PoseCaptioner,
+    dataset: PoseDataset,
+    collator: Collator,
+    batch_size: int,
+    *,
+    progress: bool = False,
+) -> Float[np.ndarray, "persons features"]:
+    """Mean of what the vision tower says of an image's patches, by persons."""
+    every = parts.batches(len(dataset), batch_size)
+    features = []
+    with asking(captioner):
+        for number in tracked(range(len(every)), 0, len(every), shown=progress):
+            batch = collator([dataset[position] for position in every[number]])
+            states = captioner.look(batch["image"].to(captioner.device))  # (B, 1 + P, W)
+            features.append(states[:, 1:].mean(1).double().cpu().numpy())
+    return np.concatenate(features)

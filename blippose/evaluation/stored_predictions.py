@@ -1,0 +1,161 @@
+"""What a model said of every person of a subset, as values and as a JSON file.
+
+One row a person and a line. A file says whose predictions they are (`Origin`): other weights,
+another split or another frame make it a stranger, that is asked for again instead of believed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from blippose.caption import CaptionFormat
+from blippose.decoding import InputFrame
+from blippose.evaluation.targets import Answers
+from blippose.pose import JOINTS
+
+_Joints = tuple[tuple[float, float] | None, ...]  # sixteen, None where a joint is missing
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Whose predictions they are. `source`, a path, is for people: the sha256 counts."""
+
+    source: str
+    checkpoint_sha256: str
+    manifest: str  # hash of the split
+    subset: str  # "val", "test" or "train"
+    frame: InputFrame
+    max_length: int  # of a caption, in tokens
+    decoding: str = "free"
+
+    def is_of(self, other: Mapping[str, Any]) -> bool:
+        """Whether `other`, as JSON has it, says the same of all that decides the captions."""
+        own = asdict(self)
+        return all(own[key] == other.get(key) for key in own if key != "source")
+
+
+@dataclass(frozen=True)
+class PredictionRow:
+    """What the model said of one person."""
+
+    image: str
+    index: int  # of the person in the filtered release
+    video: int | None
+    caption: str  # free-running, nothing constrained
+    truncated: bool  # whether it reached the longest length before its end
+    reasons: tuple[str | None, ...]  # why a joint is missing from `caption`
+    xy_input: _Joints
+    xy_img: _Joints
+    teacher_forced_caption: str  # each token after the true ones before it
+    coordinate_tokens: tuple[int, int]  # right and all, teacher-forced
+    all_tokens: tuple[int, int]  # of them and of names, brackets, commas and the end
+
+    @staticmethod
+    def of(record: Mapping[str, Any]) -> PredictionRow:
+        """The row that a line of JSON holds.
+
+        Raises:
+            KeyError, TypeError, ValueError: it does not hold one.
+        """
+        return PredictionRow(
+            image=str(record["image"]),
+            index=int(record["index"]),
+            video=None if record["video"] is None else int(record["video"]),
+            caption=str(record["caption"]),
+            truncated=bool(record["truncated"]),
+            reasons=tuple(record["reasons"]),
+            xy_input=_joints(record["xy_input"]),
+            xy_img=_joints(record["xy_img"]),
+            teacher_forced_caption=str(record["teacher_forced_caption"]),
+            coordinate_tokens=_counts(record["coordinate_tokens"]),
+            all_tokens=_counts(record["all_tokens"]),
+        )
+
+
+@dataclass(frozen=True)
+class StoredPredictions:
+    """A row for each person of a data set, in its order, in `frame`."""
+
+    frame: InputFrame
+    rows: tuple[PredictionRow, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def free(self) -> Answers:
+        """What the model says when it reads its own tokens."""
+        captions = tuple(row.caption for row in self.rows)
+        xy_input = np.array([_array(row.xy_input) for row in self.rows]).reshape(-1, 16, 2)
+        return Answers("model, free-running", "model", xy_input, captions)
+
+    def teacher_forced(self) -> Answers:
+        """What it says of each next token when it is shown the true ones before it."""
+        captions = tuple(row.teacher_forced_caption for row in self.rows)
+        decode = CaptionFormat(self.frame.input_size, self.frame.num_bins).decode
+        xy_input = np.array([decode(caption).pose.xy for caption in captions]).reshape(-1, 16, 2)
+        return Answers("model, teacher-forced", "model", xy_input, captions)
+
+    def token_counts(self) -> tuple[Int[np.ndarray, "persons 2"], Int[np.ndarray, "persons 2"]]:
+        """Right and all, teacher-forced: of the coordinates' tokens, and of every token."""
+        coordinates = [row.coordinate_tokens for row in self.rows]
+        tokens = [row.all_tokens for row in self.rows]
+        return (
+            np.array(coordinates, dtype=np.int64).reshape(-1, 2),
+            np.array(tokens, dtype=np.int64).reshape(-1, 2),
+        )
+
+    def truncated(self) -> Bool[np.ndarray, "persons"]:
+        """Whose caption was cut at the longest length."""
+        return np.array([row.truncated for row in self.rows], dtype=bool)
+
+    def save(self, path: Path, origin: Origin) -> None:
+        """Write them as JSON, whole or not at all."""
+        head = [f" {json.dumps(k)}: {json.dumps(v)},\n" for k, v in asdict(origin).items()]
+        rows = [f"  {json.dumps(asdict(row))}" for row in self.rows]
+        text = "".join(["{\n", *head, ' "rows": [\n', ",\n".join(rows), "\n ]\n}\n"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @staticmethod
+    def load(path: Path, origin: Origin) -> StoredPredictions | None:
+        """Those in the file; None where it is missing, torn, or not of this origin."""
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if not origin.is_of(record):
+                return None
+            return StoredPredictions(origin.frame, tuple(map(PredictionRow.of, record["rows"])))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+
+def joints(xy: Float[np.ndarray, "16 2"]) -> _Joints:
+    """Coordinates as JSON has them."""
+    return tuple(None if np.isnan(x + y) else (float(x), float(y)) for x, y in xy)
+
+
+def _joints(values: Any) -> _Joints:
+    if len(values) != len(JOINTS):
+        raise ValueError(f"{len(values)} joints")
+    return tuple(None if xy is None else (float(xy[0]), float(xy[1])) for xy in values)
+
+
+def _counts(values: Any) -> tuple[int, int]:
+    right, total = values
+    return int(right), int(total)
+
+
+def _array(values: _Joints) -> Float[np.ndarray, "16 2"]:
+    return np.array([(np.nan, np.nan) if xy is None else xy for xy in values])

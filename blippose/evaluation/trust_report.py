@@ -1,0 +1,251 @@
+"""The trust report: every figure of a model beside what it must be held against, as plain data.
+
+It is JSON apart from NaN, where there is nothing to score. Knows nothing of files or terminals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NotRequired, TypedDict
+
+import numpy as np
+from jaxtyping import Float
+
+from blippose.caption import CaptionFormat
+from blippose.evaluation import cautions, diagnostics
+from blippose.evaluation.baselines import (
+    mean_pose_answers,
+    median_pose_answers,
+    nearest_pose_answers,
+    random_pose_answers,
+)
+from blippose.evaluation.ceilings import caption_ceiling, resize_ceiling
+from blippose.evaluation.intervals import LEVEL, Bootstrap, units
+from blippose.evaluation.leaks import Leaks
+from blippose.evaluation.scores import NAMES, Scores
+from blippose.evaluation.stored_predictions import StoredPredictions
+from blippose.evaluation.targets import Answers, Targets
+
+
+class About(TypedDict):
+    """What is judged, as the report's reader needs it."""
+
+    source: str
+    run: str | None
+    epoch: int | None
+    subset: str  # "val", "test" or "train"
+    split: str
+    manifest: str  # of the split that the images come from
+    trained_manifest: NotRequired[str | None]  # of the split that the model learned on
+    synthetic: bool
+    frame: dict[str, Any]
+    decoding: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """All that a report is made of.
+
+    Args:
+        about: where it comes from.
+        targets: the persons.
+        predictions: what the model says of them.
+        train: the persons that it learned from; their mean pose stands in for missing joints.
+        caption_format: of its captions.
+        leaks: of which images it may know from training.
+        controls: what it says of wrong images.
+        features: of the training images and of the judged ones, for the nearest neighbour.
+        train_answers: what it says of training persons, of all or of some.
+    """
+
+    about: About
+    targets: Targets
+    predictions: StoredPredictions
+    train: Targets
+    caption_format: CaptionFormat
+    leaks: Leaks
+    controls: Sequence[Answers] = ()
+    features: (
+        tuple[Float[np.ndarray, "train features"], Float[np.ndarray, "persons features"]] | None
+    ) = None
+    train_answers: tuple[Targets, Answers] | None = None
+
+
+def trust_report(evidence: Evidence, samples: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """Rows of figures with intervals, diagnostics, leaks, and `warnings` in plain sentences.
+
+    Args:
+        evidence: what was said, and what was true.
+        samples: draws of the bootstrap.
+        seed: of the draws, and of the random training pose.
+    """
+    table = _Table.of(evidence, samples, seed)
+    predictions = evidence.predictions
+    return {
+        "about": _about(evidence, table, samples, seed),
+        "rows": [table.row(answers) for answers in table.answers],
+        "groups": {name: s.groups(table.bootstrap) for name, s in table.scores.items()},
+        "per_joint": {name: table.scores[name].per_joint() for name in table.shown_by_joint()},
+        "captions": diagnostics.caption_faults(
+            [row.reasons for row in predictions.rows],
+            predictions.truncated(),
+            evidence.targets.valid,
+        ),
+        "tokens": _tokens(predictions, table.bootstrap),
+        "diagnostics": _diagnostics(evidence, table, samples, seed),
+        "leaks": _leaks(evidence, table, samples, seed),
+        "warnings": _warnings(evidence, table),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """Every row's answers and scores, and the draws that all figures are read from."""
+
+    answers: tuple[Answers, ...]  # free-running, teacher-forced, then the rest
+    scores: dict[str, Scores]
+    unit: str
+    bootstrap: Bootstrap
+
+    @staticmethod
+    def of(evidence: Evidence, samples: int, seed: int) -> _Table:
+        """The rows in their order."""
+        targets, mean_pose = evidence.targets, mean_pose_row(evidence).xy_input[0]
+        answers = tuple(_answers(evidence, seed))
+        scores = {row.name: Scores.of(targets, row, mean_pose) for row in answers}
+        unit, groups = units(targets.video)
+        return _Table(answers, scores, unit, Bootstrap.of(groups, samples, seed))
+
+    @property
+    def free(self) -> Scores:
+        """Of the model that reads its own tokens."""
+        return self.scores[self.answers[0].name]
+
+    @property
+    def forced(self) -> Scores:
+        """Of the model that is shown the true ones."""
+        return self.scores[self.answers[1].name]
+
+    def of_kind(self, kind: str) -> dict[str, Scores]:
+        """The rows of one kind, by name."""
+        return {row.name: self.scores[row.name] for row in self.answers if row.kind == kind}
+
+    def row(self, answers: Answers) -> dict[str, Any]:
+        """One way of answering, as the report has it."""
+        metrics = self.scores[answers.name].metrics(self.bootstrap).named(NAMES)
+        return {"name": answers.name, "kind": answers.kind, "metrics": metrics}
+
+    def shown_by_joint(self) -> list[str]:
+        """Rows that are worth sixteen numbers each: the model's, and the first baseline's."""
+        return [*self.of_kind("model"), *list(self.of_kind("baseline"))[:1]]
+
+
+def mean_pose_row(evidence: Evidence) -> Answers:
+    """The mean training pose of everyone: the row that every other has to beat."""
+    return mean_pose_answers(evidence.train, len(evidence.targets))
+
+
+def _answers(evidence: Evidence, seed: int) -> Iterator[Answers]:
+    """The table's rows in their order, the model first."""
+    train, num = evidence.train, len(evidence.targets)
+    yield evidence.predictions.free()
+    yield evidence.predictions.teacher_forced()
+    yield mean_pose_row(evidence)
+    yield median_pose_answers(train, num)
+    yield random_pose_answers(train, num, seed)
+    if evidence.features is not None:
+        yield nearest_pose_answers(train, *evidence.features)
+    yield from evidence.controls
+    yield caption_ceiling(evidence.targets, evidence.caption_format)
+    yield resize_ceiling(evidence.targets)
+
+
+def _about(evidence: Evidence, table: _Table, samples: int, seed: int) -> dict[str, Any]:
+    video = evidence.targets.video
+    known = table.unit == "video"
+    return {
+        **evidence.about,
+        "num_images": len(evidence.targets),
+        "num_videos": len(np.unique(video)) if known else None,
+        "num_train": len(evidence.train),
+        "interval": {"level": LEVEL, "unit": table.unit, "samples": samples, "seed": seed},
+    }
+
+
+def _tokens(predictions: StoredPredictions, bootstrap: Bootstrap) -> dict[str, dict[str, float]]:
+    """Teacher-forced accuracy of the next token: the coordinates', and all."""
+    coordinates, tokens = predictions.token_counts()
+    return {
+        "coordinate_accuracy": bootstrap.ratio(*coordinates.T).interval().as_dict(),
+        "all_accuracy": bootstrap.ratio(*tokens.T).interval().as_dict(),
+    }
+
+
+def _diagnostics(evidence: Evidence, table: _Table, samples: int, seed: int) -> dict[str, Any]:
+    targets, bootstrap, free = evidence.targets, table.bootstrap, table.free
+    swaps = diagnostics.swap_rate(targets, table.answers[0], bootstrap)
+    near = diagnostics.share_between(1, 5, free, bootstrap)
+    found = {
+        "swap_rate": swaps.interval().as_dict(),
+        "share_1_to_5px": near.interval().as_dict(),
+    }
+    if evidence.train_answers is None:
+        return found
+    return {**found, "train_gap": _train_gap(evidence, table, samples, seed)}
+
+
+def _train_gap(evidence: Evidence, table: _Table, samples: int, seed: int) -> dict[str, Any]:
+    """The free-running model on training persons, beside the judged ones, and the difference."""
+    assert evidence.train_answers is not None
+    targets, answers = evidence.train_answers
+    # Other persons, so other draws.
+    bootstrap = Bootstrap.of(units(targets.video)[1], samples, seed + 1)
+    train = Scores.of(targets, answers, mean_pose_row(evidence).xy_input[0]).metrics(bootstrap)
+    judged = table.free.metrics(table.bootstrap)
+    return {
+        "train": train.named(NAMES),
+        "val": judged.named(NAMES),
+        "difference": (train - judged).named(NAMES),
+        "num_train_scored": len(targets),
+    }
+
+
+def _leaks(evidence: Evidence, table: _Table, samples: int, seed: int) -> dict[str, Any]:
+    """What may be known from training, and the free-running figures without it."""
+    leaks = evidence.leaks
+    kept = {
+        "without images that share a video": ~leaks.shared_video,
+        "without near-duplicates": ~leaks.near_duplicate,
+        "without both": ~(leaks.shared_video | leaks.near_duplicate),
+    }
+    groups = units(evidence.targets.video)[1]
+    rows = []
+    for name, chosen in kept.items():
+        bootstrap = Bootstrap.of(groups[chosen], samples, seed)
+        metrics = table.free.where(chosen).metrics(bootstrap).named(NAMES)
+        rows.append({"name": name, "num_images": int(chosen.sum()), "metrics": metrics})
+    return {**leaks.record(evidence.about["manifest"]), "rows": rows}
+
+
+def _warnings(evidence: Evidence, table: _Table) -> list[str]:
+    """What speaks against the figures, the gravest first."""
+    about, leaks, num = evidence.about, evidence.leaks, len(evidence.targets)
+    free, draws = table.free, table.bootstrap
+    num_shared = int(leaks.shared_video.sum())
+    trained = about.get("trained_manifest", about["manifest"])
+    found = [
+        cautions.no_better_than_controls(free, table.of_kind("control"), draws),
+        cautions.no_better_than_baselines(free, table.of_kind("baseline"), draws),
+        cautions.teacher_forcing(free, table.forced, draws),
+        *(cautions.copied_answers(n, s, draws) for n, s in table.of_kind("model").items()),
+        cautions.shared_videos(about["split"], num_shared, leaks.num_unknown, num),
+        cautions.near_duplicates(int(leaks.near_duplicate.sum()), num),
+        cautions.other_split(trained, about["manifest"]),
+        cautions.subset_used(about["subset"]),
+        cautions.unparsed_joints(free, draws),
+        cautions.few_units(table.unit, draws.num_units),
+        cautions.synthetic_people(about["synthetic"]),
+    ]
+    return [sentence for sentence in found if sentence is not None]

@@ -1,0 +1,258 @@
+"""`blippose eval` as a user runs it, on two short runs of drawn people."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from blippose.__main__ import main
+
+FEW = "data.synthetic.num_persons=16"
+SMALL = [FEW, "trainer.max_epochs=1", "logger=csv", "name=grid", "seed=0,1"]
+WRITTEN = {"eval.json", "eval.md", "per_joint.csv", "per_image.csv"}
+PICTURES = {"error_cdf.png", "per_joint.png", "overlays.png"}
+QUICK = "samples=50"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds grid/seed=0 and grid/seed=1, trained, and data; seed=0 is judged."""
+    folder = tmp_path_factory.mktemp("eval")
+    assert main(["train", "-m", f"runs={folder}", f"data.root={folder}/data", *SMALL]) == 0
+    assert main(["eval", f"run={folder}/grid/seed=0", QUICK]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Path:
+    return folder / "grid" / "seed=0"
+
+
+@pytest.fixture
+def without_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take seconds, and those of the first run are looked at."""
+    monkeypatch.setattr("blippose.evaluation.report_files._write_pictures", lambda *_: None)
+
+
+def report_in(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "eval.json").read_text()))
+
+
+def values(report: dict[str, Any], row: str) -> dict[str, float]:
+    metrics = next(each["metrics"] for each in report["rows"] if each["name"] == row)
+    return {name: cell["value"] for name, cell in metrics.items()}
+
+
+def test_everything_is_written(run: Path) -> None:
+    assert {path.name for path in run.iterdir()} >= WRITTEN | PICTURES
+    for name in PICTURES:
+        with Image.open(run / name) as picture:
+            assert min(picture.size) > 500
+    assert not list(run.glob(".*.json*"))
+
+
+@pytest.mark.parametrize(
+    ("row", "key"),
+    [
+        ("model, free-running", "free_running"),
+        ("model, teacher-forced", "teacher_forced"),
+        ("mean pose of training", "mean_pose"),
+    ],
+)
+def test_figures_are_those_that_training_measured(run: Path, row: str, key: str) -> None:
+    """Two roads to the same numbers: torchmetrics in training, sums by person here."""
+    measured = json.loads((run / "run.json").read_text())["results"][key]
+    found = values(report_in(run), row)
+    for name, value in measured.items():
+        assert found[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
+
+
+def test_the_table_has_every_kind_of_row_on_the_same_images(run: Path) -> None:
+    report = report_in(run)
+    assert {row["kind"] for row in report["rows"]} == {"model", "baseline", "control", "ceiling"}
+    assert (
+        report["about"]["num_images"]
+        == json.loads((run / "run.json").read_text())["results"]["num_val"]
+    )
+
+
+def test_cautions_are_on_the_page(run: Path) -> None:
+    report, page = report_in(run), (run / "eval.md").read_text()
+    assert any("synthetic" in text for text in report["warnings"])
+    assert any("chosen by its score on these same images" in text for text in report["warnings"])
+    assert all(text in page for text in report["warnings"])
+
+
+def test_rows_of_images_average_to_the_figures(run: Path) -> None:
+    rows = list(csv.DictReader((run / "per_image.csv").open()))
+    free = [row for row in rows if row["answer"] == "model, free-running"]
+    parsed = np.array([float(row["parsed"]) for row in free])
+    epe = np.array([float(row["epe"] or 0) for row in free])
+    expected = values(report_in(run), "model, free-running")["epe"]
+    assert (epe * parsed).sum() / parsed.sum() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_the_second_time_the_model_is_not_asked(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def asked(*_: Any, **__: Any) -> Any:
+        raise AssertionError("asked again")
+
+    before = (run / "eval.json").read_text()
+    monkeypatch.setattr("blippose.evaluation.evidence.image_features", asked)
+    monkeypatch.setattr("blippose.evaluation.predictions.free_tokens", asked, raising=False)
+    monkeypatch.setattr("blippose.evaluation.asking.free_tokens", asked, raising=False)
+    assert main(["eval", f"run={run}", QUICK]) == 0
+    printed = capsys.readouterr().out
+    assert "used again" in printed
+    assert all(name in printed for name in WRITTEN | PICTURES)
+    assert json.loads(before) == report_in(run)
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_damaged_features_are_made_again(run: Path) -> None:
+    kept = run / "predictions" / "features_val.npz"
+    before, good = (run / "eval.json").read_text(), kept.read_bytes()
+    kept.write_bytes(good[:100])
+    assert main(["eval", f"run={run}", QUICK]) == 0
+    assert len(kept.read_bytes()) == len(good)
+    assert (run / "eval.json").read_text() == before
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_several_runs_give_mean_and_deviation(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", f"run={folder}/grid/seed=*", QUICK]) == 0
+    assert "±" in capsys.readouterr().out
+    each = [
+        values(report_in(folder / "grid" / f"seed={seed}"), "model, free-running")["mae"]
+        for seed in (0, 1)
+    ]
+    summary = report_in(folder / "grid")
+    mae = summary["rows"][0]["metrics"]["mae"]
+    assert mae["value"] == pytest.approx(np.mean(each))
+    assert mae["deviation"] == pytest.approx(np.std(each, ddof=1))
+    assert "2 runs" in (folder / "grid" / "eval.md").read_text()
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_checkpoint_is_judged_on_data_that_are_named(
+    folder: Path, run: Path, tmp_path: Path
+) -> None:
+    words = [f"data.root={folder}/data", FEW, "data.split=random", f"out={tmp_path}/out", QUICK]
+    assert main(["eval", f"ckpt={run}/best.ckpt", *words]) == 0
+    report = report_in(tmp_path / "out")
+    assert report["about"]["split"] == "random"
+    assert any("was trained on another split" in text for text in report["warnings"])
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_data_that_moved_are_named_and_must_be_the_same(
+    folder: Path, run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folder / "data", tmp_path / "moved")
+    words = [f"data.root={tmp_path}/moved", f"out={tmp_path}/out", QUICK]
+    assert main(["eval", f"run={run}", *words]) == 0
+    shutil.copytree(run, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    record["results"]["manifest"] = "f" * 64  # as if it had been trained on others
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    capfd.readouterr()
+    assert main(["eval", f"run={tmp_path}/run", *words]) == 2
+    assert "not the data that" in capfd.readouterr().err
+
+
+def test_data_that_are_gone_are_not_drawn_again(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", f"run={run}", f"data.root={tmp_path}/gone"]) == 2
+    assert "say where they are with data.root=" in capfd.readouterr().err
+    assert not (tmp_path / "gone").exists()
+
+
+def test_a_test_set_that_the_split_has_not_is_refused(
+    run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", f"run={run}", "subset=test"]) == 2
+    assert "data.test_fraction=" in capfd.readouterr().err
+
+
+def test_an_unfinished_run_is_refused(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(run / "run.json", tmp_path)
+    assert main(["eval", f"run={tmp_path}"]) == 2
+    assert "holds no best.ckpt" in capfd.readouterr().err
+    assert main(["eval", f"run=['{run}','{tmp_path}']"]) == 2  # nor is it left out of a mean
+    assert "holds no best.ckpt" in capfd.readouterr().err
+
+
+WRONG = {
+    "nothing": ([], "nothing to judge"),
+    "no run": (["run=nowhere"], "run=nowhere: no such folder"),
+    "no match": (["run=nowhere/seed=*"], "no folder matches"),
+    "two models": (["run=a", "ckpt=b"], "give one of them"),
+    "no truth": (["preds=a.mat"], "add gt=FILE.mat"),
+    "no predictions": (["gt=a.mat"], "add preds=FILE.mat"),
+    "no file": (["preds=a.mat", "gt=b.mat"], "no such file"),
+    "no checkpoint": (["ckpt=nowhere.ckpt", "data.root=data", FEW], "nowhere.ckpt"),
+    "unknown subset": (["run=a", "subset=all"], "expected one of val, test, auto"),
+    "another split": (["run=a", "data.split=random"], "judged on its own data"),
+    "other data": (["run=a", "data=mpii"], "judged on its own data"),
+    "another frame": (["ckpt=a", "data.resize=letterbox"], "the checkpoint says"),
+    "no samples": (["run=a", "samples=0"], "samples=0: expected 1 or more"),
+    "text": (["run=a", "samples=many"], "samples=many: expected int"),
+    "threshold": (["preds=a", "gt=b", "tenth=0"], "tenth=0"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG.values(), ids=WRONG.keys())
+def test_a_mistake_is_one_line_and_status_2(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["eval", *words]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("blippose: ")
+    assert said in line
+    assert not list(tmp_path.iterdir())
+
+
+def write_mats(folder: Path, off: float) -> list[str]:
+    """Three persons with heads of 60 px, and predictions that are `off` px right of them."""
+    xy = np.random.default_rng(0).uniform(100, 200, (3, 16, 2))
+    box = np.array([[0.0, 0.0], [60.0, 80.0]])  # diagonal 100
+    savemat(folder / "pred.mat", {"preds": xy + np.array([off, 0.0])})
+    truth = {
+        "pos_gt_src": np.moveaxis(xy, 0, 2),
+        "jnt_missing": np.zeros((16, 3)),
+        "headboxes_src": np.repeat(box[..., None], 3, axis=2),
+    }
+    savemat(folder / "gt.mat", truth)
+    return [f"preds={folder}/pred.mat", f"gt={folder}/gt.mat"]
+
+
+def test_a_file_of_predictions_is_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = write_mats(tmp_path, off=6.3)  # 0.105 of the head
+    assert main(["eval", *words, f"out={tmp_path}/out"]) == 0
+    assert "100.00" in capsys.readouterr().out
+    assert report_in(tmp_path / "out")["mean"]["pckh_0.5"] == 1
+    assert report_in(tmp_path / "out")["mean"]["pckh_0.1"] == 0
+    assert main(["eval", *words, "tenth=0.11", f"out={tmp_path}/out"]) == 0
+    assert report_in(tmp_path / "out")["mean"]["pckh_0.1"] == 1

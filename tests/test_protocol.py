@@ -1,0 +1,245 @@
+"""Prediction files in HRNet's layout, against the usual evaluation written down a second time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.io import loadmat, savemat
+
+from blippose.errors import UserError
+from blippose.evaluation.protocol import Truth, Variant, read_truth, score, score_file
+
+GT_VALID = Path(__file__).parents[2] / "shared" / "mpii" / "gt_valid.mat"
+COLUMNS = ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+SHORT = {"shoulder": "sho", "elbow": "elb", "wrist": "wri", "hip": "hip"}
+SHORT |= {"knee": "kne", "ankle": "ank"}
+
+
+def hrnet(preds: NDArray[Any], gt: dict[str, Any]) -> dict[str, Any]:
+    """HRNet's lib/dataset/mpii.py, `evaluate`, step by step, on its own arrays; in percent."""
+    names = [str(name[0]) for name in gt["dataset_joints"][0]]
+    visible = 1 - gt["jnt_missing"].astype(np.float64)
+    error = np.linalg.norm(np.transpose(preds, [1, 2, 0]) - gt["pos_gt_src"], axis=1)
+    head_sizes = np.linalg.norm(gt["headboxes_src"][1] - gt["headboxes_src"][0], axis=0) * 0.6
+    with np.errstate(all="ignore"):
+        scaled = np.divide(error, np.multiply(head_sizes, np.ones((len(error), 1))))
+        scaled = np.multiply(scaled, visible)
+    count = np.sum(visible, axis=1)
+
+    def pckh(threshold: float, strict: bool = False) -> NDArray[Any]:
+        hits = scaled < threshold if strict else scaled <= threshold
+        return np.divide(100.0 * np.sum(np.multiply(hits, visible), axis=1), count)
+
+    def mean(values: NDArray[Any], weighted: bool = True) -> float:
+        masked = np.ma.array(values, mask=False)
+        masked.mask[6:8] = True
+        counts = np.ma.array(count if weighted else np.ones(16), mask=False)
+        counts.mask[6:8] = True
+        return float(np.sum(masked * (counts / np.sum(counts).astype(np.float64))))
+
+    def groups(values: NDArray[Any]) -> dict[str, float]:
+        joint = dict(zip(names, values.tolist(), strict=True))
+        pairs = {c: 0.5 * (joint[f"l{s}"] + joint[f"r{s}"]) for c, s in SHORT.items()}
+        return {"head": joint["head"], **pairs}
+
+    thresholds = np.arange(0, 0.5 + 0.01, 0.01)
+    return {
+        "groups": groups(pckh(0.5)),
+        "Mean": mean(pckh(0.5)),
+        "Mean@0.1": mean(pckh(thresholds[11])),
+        "really 0.1": mean(pckh(0.1)),
+        "unweighted": mean(pckh(0.5), weighted=False),
+        "strict": mean(pckh(0.5, strict=True)),
+        "strict groups": groups(pckh(0.5, strict=True)),
+    }
+
+
+@pytest.fixture(scope="module")
+def gt() -> dict[str, Any]:
+    if not GT_VALID.exists():
+        pytest.skip(f"{GT_VALID} is absent")
+    return dict(loadmat(GT_VALID))
+
+
+def head_sizes(gt: dict[str, Any]) -> NDArray[Any]:
+    sizes: NDArray[Any] = np.linalg.norm(gt["headboxes_src"][1] - gt["headboxes_src"][0], axis=0)
+    return 0.6 * sizes
+
+
+def random_file(gt: dict[str, Any], seed: int) -> NDArray[Any]:
+    """Errors of another spread for each joint, some joints not predicted."""
+    rng = np.random.default_rng(seed)
+    truth = np.moveaxis(gt["pos_gt_src"], 2, 0)
+    preds = truth + rng.uniform(1, 60, (1, 16, 1)) * rng.standard_normal(truth.shape)
+    preds[rng.random(preds.shape[:2]) < 0.05] = np.nan
+    preds[rng.random(preds.shape[:2]) < 0.01, 0] = np.inf
+    return preds
+
+
+def tied_file(gt: dict[str, Any], seed: int) -> NDArray[Any]:
+    """Errors of just 0.5, 0.1 and 0.11 head sizes to the right, and none."""
+    rng = np.random.default_rng(seed)
+    preds = np.moveaxis(gt["pos_gt_src"], 2, 0).copy()
+    shares = rng.choice([0.0, 0.1, 0.11, 0.5], preds.shape[:2])
+    preds[..., 0] += shares * head_sizes(gt)[:, None]
+    return preds
+
+
+def rounded_file(gt: dict[str, Any], seed: int) -> NDArray[Any]:
+    """Whole pixels in single precision, as networks write them."""
+    return np.round(random_file(gt, seed)).astype(np.float32)
+
+
+def far_file(gt: dict[str, Any], seed: int) -> NDArray[Any]:
+    rng = np.random.default_rng(seed)
+    return rng.uniform(-1e6, 1e6, (gt["jnt_missing"].shape[1], 16, 2))
+
+
+def without_heads(gt: dict[str, Any]) -> dict[str, Any]:
+    """Every tenth head box has no extent."""
+    boxes = gt["headboxes_src"].copy()
+    boxes[1, :, ::10] = boxes[0, :, ::10]
+    return {**gt, "headboxes_src": boxes}
+
+
+def scored(
+    tmp_path: Path, preds: NDArray[Any], gt: dict[str, Any], variant: Variant | None = None
+) -> dict[str, Any]:
+    """Through the files, as a user does it."""
+    savemat(tmp_path / "pred.mat", {"preds": preds})
+    savemat(tmp_path / "gt.mat", {k: v for k, v in gt.items() if not k.startswith("__")})
+    return score_file(tmp_path / "pred.mat", tmp_path / "gt.mat", variant)
+
+
+@pytest.mark.parametrize("is_headless", [False, True])
+@pytest.mark.parametrize("make", [random_file, tied_file, rounded_file, far_file])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_file_scores_what_the_usual_evaluation_gives(
+    gt: dict[str, Any], tmp_path: Path, make: Any, seed: int, is_headless: bool
+) -> None:
+    gt = without_heads(gt) if is_headless else gt
+    preds = make(gt, seed)
+    expected = hrnet(preds, gt)
+    usual = scored(tmp_path, preds, gt)
+    tenth = scored(tmp_path, preds, gt, Variant(tenth=0.11))
+    plain = scored(tmp_path, preds, gt, Variant(weighted=False))
+    strict = scored(tmp_path, preds, gt, Variant(strict=True))
+
+    def near(value: Any) -> Any:
+        return pytest.approx(value, abs=1e-6)
+
+    assert percent(usual["groups"]["pckh_0.5"]) == near(expected["groups"])
+    assert 100 * usual["mean"]["pckh_0.5"] == near(expected["Mean"])
+    assert 100 * usual["mean"]["pckh_0.1"] == near(expected["really 0.1"])
+    assert 100 * tenth["mean"]["pckh_0.1"] == near(expected["Mean@0.1"])
+    assert 100 * plain["mean"]["pckh_0.5"] == near(expected["unweighted"])
+    assert 100 * strict["mean"]["pckh_0.5"] == near(expected["strict"])
+    assert percent(strict["groups"]["pckh_0.5"]) == near(expected["strict groups"])
+
+
+def percent(shares: dict[str, float]) -> dict[str, float]:
+    assert tuple(shares) == COLUMNS
+    return {name: 100 * share for name, share in shares.items()}
+
+
+def test_each_variant_gives_another_figure(gt: dict[str, Any], tmp_path: Path) -> None:
+    preds = tied_file(gt, 0)
+    usual = scored(tmp_path, preds, gt)["mean"]
+    for variant, name in (
+        (Variant(weighted=False), "pckh_0.5"),
+        (Variant(strict=True), "pckh_0.5"),
+        (Variant(tenth=0.11), "pckh_0.1"),
+    ):
+        assert abs(scored(tmp_path, preds, gt, variant)["mean"][name] - usual[name]) > 1e-5
+
+
+def test_the_truth_scores_one_and_nothing_scores_zero(gt: dict[str, Any], tmp_path: Path) -> None:
+    truth = np.moveaxis(gt["pos_gt_src"], 2, 0)
+    whole, none = scored(tmp_path, truth, gt), scored(tmp_path, truth * np.nan, gt)
+    assert set(whole["mean"].values()) == set(whole["groups"]["pckh_0.1"].values()) == {1.0}
+    assert set(none["mean"].values()) == set(none["groups"]["pckh_0.5"].values()) == {0.0}
+    assert (whole["num_missing"], none["num_missing"]) == (0, none["num_joints"])
+    assert whole["num_persons"] == gt["jnt_missing"].shape[1]
+
+
+def test_area_under_the_curve_by_hand() -> None:
+    """All fourteen joints 0.25 head sizes off: hits from 0.25 on, 25 whole steps and a half."""
+    truth = Truth(np.zeros((1, 16, 2)), np.ones((1, 16), dtype=bool), np.array([10.0]))
+    preds = np.zeros((1, 16, 2))
+    preds[..., 0] = 2.5
+    assert score(preds, truth, Variant())["mean"]["pckh_auc"] == pytest.approx(0.51)
+
+
+def test_a_score_is_plain_json(gt: dict[str, Any], tmp_path: Path) -> None:
+    result = scored(tmp_path, random_file(gt, 0), gt)
+    assert json.loads(json.dumps(result)) == result
+    assert result["variant"] == {"weighted": True, "strict": False, "tenth": 0.1}
+
+
+def small_gt() -> dict[str, Any]:
+    return {
+        "pos_gt_src": np.zeros((16, 2, 3)),
+        "jnt_missing": np.zeros((16, 3)),
+        "headboxes_src": np.ones((2, 2, 3)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("preds", "message"),
+    [
+        (np.zeros((16, 2, 3)), r"`preds` is \[16, 2, 3\]; expected \[N, 16, 2\]"),
+        (np.zeros((3, 16, 3)), r"`preds` is \[3, 16, 3\]"),
+        (np.zeros((2, 16, 2)), r"2 persons, but gt=.* has 3"),
+        (np.array([["a"]]), r"`preds` is .*; expected numbers"),
+        (np.zeros((3, 16, 2)) * 1j, r"`preds` is complex128; expected numbers"),
+    ],
+)
+def test_predictions_of_another_layout_are_refused(
+    preds: NDArray[Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        scored(tmp_path, preds, small_gt())
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"jnt_missing": np.zeros((16, 2))}, r"`jnt_missing` is \[16, 2\]; expected \[16, 3\]"),
+        ({"headboxes_src": np.zeros((4, 3))}, r"`headboxes_src` is \[4, 3\]"),
+        ({"pos_gt_src": np.zeros((3, 16, 2))}, r"`pos_gt_src` is \[3, 16, 2\]"),
+    ],
+)
+def test_truth_of_another_layout_is_refused(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        scored(tmp_path, np.zeros((3, 16, 2)), {**small_gt(), **change})
+
+
+def test_a_file_without_its_key_says_what_it_holds(tmp_path: Path) -> None:
+    savemat(tmp_path / "a.mat", {"pred": np.zeros((3, 16, 2)), "other": 1})
+    savemat(tmp_path / "gt.mat", small_gt())
+    with pytest.raises(UserError, match="holds no `preds`, but pred, other"):
+        score_file(tmp_path / "a.mat", tmp_path / "gt.mat")
+    with pytest.raises(UserError, match=r"gt=.*holds no `pos_gt_src`, but pred, other"):
+        read_truth(tmp_path / "a.mat")
+
+
+@pytest.mark.parametrize("content", [b"", b"no mat at all", b"MATLAB 5.0 MAT-file" + b"\0" * 300])
+def test_a_file_that_is_no_mat_is_one_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.mat").write_bytes(content)
+    savemat(tmp_path / "gt.mat", small_gt())
+    with pytest.raises(UserError, match=r"preds=.*a\.mat: (cannot be read|holds no)") as error:
+        score_file(tmp_path / "a.mat", tmp_path / "gt.mat")
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gt=.*nowhere\.mat: no such file"):
+        score_file(tmp_path / "a.mat", tmp_path / "nowhere.mat")
