@@ -82,10 +82,15 @@ def load_tokenizer(name: str) -> BertTokenizer:
 
 
 def number_values(tokenizer: BertTokenizer) -> dict[int, int]:
-    """The integer of each token that is one as captions write it (5, not 05 or ⁵), by token id."""
+    """The integer of each token that is one as captions write it (5, not 05 or ⁵), by token id.
+
+    In the order of the ids: the vocabulary's own differs from process to process, and with it what
+    a sum over the numbers comes to.
+    """
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     return {
         token_id: int(piece)
-        for piece, token_id in tokenizer.get_vocab().items()
+        for piece, token_id in vocabulary
         if _is_digits(piece) and piece == str(int(piece))
     }
 

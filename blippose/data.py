@@ -6,6 +6,7 @@ user's (`xy_img`, `crop`). Knows nothing of the model beyond its tokenizer.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -112,6 +113,15 @@ class PoseDataset(Dataset[Sample]):
             bar = track(cut, description, len(self.persons), transient=True, disable=hidden)
             self._pixels = list(bar)
 
+    def part(self, positions: Sequence[int]) -> PoseDataset:
+        """Those of its persons, not augmented, with their pixels where they are decoded."""
+        chosen = copy.copy(self)
+        chosen.indices = [self.indices[position] for position in positions]
+        chosen.persons = [self.persons[position] for position in positions]
+        chosen.augmentation = None
+        chosen._pixels = [self._pixels[position] for position in positions if self._pixels]
+        return chosen
+
     def __len__(self) -> int:
         return len(self.persons)
 
@@ -150,14 +160,27 @@ def _crop_of(
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """(epoch, position) pairs in an order drawn from (seed, epoch); every rank gets its share."""
+    """(epoch, position) pairs in an order drawn from (seed, epoch); every rank gets its share.
 
-    def __init__(self, num_samples: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    A run that is resumed begins in `epoch`, behind the first `num_seen` of its share: Lightning
+    names the epoch only when workers have already asked for their first batches.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        epoch: int = 0,
+        num_seen: int = 0,
+    ) -> None:
         self.num_samples = num_samples
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        self.epoch = 0
+        self.epoch = self._first_epoch = epoch
+        self._num_seen = num_seen
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -170,7 +193,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_samples)
         # Every rank takes as many steps, or the others would wait for ever.
         share = order[self.rank :: self.world_size][: len(self)]
-        return ((self.epoch, position) for position in share.tolist())
+        num_seen = self._num_seen if self.epoch == self._first_epoch else 0
+        return ((self.epoch, position) for position in share[num_seen:].tolist())
 
 
 @dataclass(frozen=True)
@@ -222,6 +246,8 @@ class PoseDataModule(L.LightningDataModule):
         reading: what "one person, all sixteen joints visible" means; see `mpii.READINGS`.
         split: "video" keeps the frames of a video on one side, "random" is the study's.
         train_fraction: share of the persons to train on.
+        test_fraction: share of the persons to report on, kept from training and selection; 0
+            makes no test side.
         split_seed: of the split's draw.
         resize: how an image fills the square input.
         crop: "full" image, or the "person" by MPII's objpos and scale.
@@ -242,6 +268,7 @@ class PoseDataModule(L.LightningDataModule):
         reading: str = "visible",
         split: str = "video",
         train_fraction: float = 0.8,
+        test_fraction: float = 0.0,
         split_seed: int = 0,
         resize: str = "stretch",
         crop: str = "full",
@@ -262,10 +289,12 @@ class PoseDataModule(L.LightningDataModule):
         self.collator = Collator(tokenizer, caption_format)
         self.release_source = ReleaseSource(root, annotations, synthetic)
         self.reading, self.split_kind = reading, split
-        self.train_fraction, self.split_seed = train_fraction, split_seed
+        self.train_fraction, self.test_fraction = train_fraction, test_fraction
+        self.split_seed = split_seed
         self.resize, self.crop = _resize(resize), crop
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.augmentation, self.seed = num_workers, augmentation, seed
+        self._position = (0, 0)
         self.persons: tuple[mpii.Person, ...] = ()
         self.manifest: dict[str, Any] = {}
 
@@ -274,7 +303,10 @@ class PoseDataModule(L.LightningDataModule):
         self.release_source.prepare()
 
     def setup(self, stage: str | None = None) -> None:
-        """Read, filter, split and decode; a broken release stops here, before training."""
+        """Read, filter, split and decode; a broken release stops here, before training.
+
+        Test images are decoded when they are asked for.
+        """
         if self.persons:
             return
         release = self.release_source.read()
@@ -286,15 +318,32 @@ class PoseDataModule(L.LightningDataModule):
             )
         images = self.release_source.images
         mpii.check_images(persons, images)
-        halves = split.split_persons(
-            persons, self.split_kind, self.train_fraction, self.split_seed
+        sides = split.split_persons(
+            persons, self.split_kind, self.train_fraction, self.split_seed, self.test_fraction
         )
-        self.manifest = split.manifest(persons, halves, release, self.reading)
-        self.train_set = self._dataset(persons, halves.train, self.augmentation)
-        self.val_set = self._dataset(persons, halves.val, None)
+        self.manifest = split.manifest(persons, sides, release, self.reading)
+        self.train_set = self._dataset(persons, sides.train, self.augmentation)
+        self.val_set = self._dataset(persons, sides.val, None)
+        self.test_set = self._dataset(persons, sides.test, None)
         self.train_set.decode("reading training images")
         self.val_set.decode("reading validation images")
         self.persons = persons
+
+    @property
+    def reads(self) -> tuple[Any, ...]:
+        """What decides persons and pixels; the same of two modules that would read the same."""
+        how = (self.reading, self.split_kind, self.train_fraction, self.test_fraction)
+        size = self.collator.caption_format.input_size
+        return self.release_source, *how, self.split_seed, self.resize, self.crop, size
+
+    def take_over(self, other: PoseDataModule) -> None:
+        """Use what another has read that `reads` the same."""
+        self.manifest, self.persons = other.manifest, other.persons
+        for name in ("train_set", "val_set", "test_set"):
+            subset = copy.copy(getattr(other, name))
+            subset.augmentation = self.augmentation if name == "train_set" else None
+            subset.seed = self.seed
+            setattr(self, name, subset)
 
     def _dataset(
         self,
@@ -313,9 +362,33 @@ class PoseDataModule(L.LightningDataModule):
             self.seed,
         )
 
+    def subset(self, name: str) -> PoseDataset:
+        """The persons of "train", "val" or "test".
+
+        Raises:
+            UserError: no such subset, or a split without a test side.
+        """
+        subsets = {"train": self.train_set, "val": self.val_set, "test": self.test_set}
+        if name not in subsets:
+            raise UserError(f"subset={name}: expected one of {', '.join(subsets)}")
+        if not len(subsets[name]):
+            raise UserError(
+                f"subset={name}: the split has no such side; train with "
+                "data.test_fraction=0.1 to have one"
+            )
+        return subsets[name]
+
+    def begin_at(self, epoch: int, num_batches: int) -> None:
+        """Go on in an epoch behind its first batches, as they were seen before a resume.
+
+        Said here, as Lightning makes the loader (to count its steps, and its workers begin) before
+        it takes up where training was.
+        """
+        self._position = (epoch, num_batches * self.batch_size)
+
     def train_dataloader(self) -> DataLoader[Sample]:
         """Shuffled by (seed, epoch); a last short batch is kept."""
-        sampler = EpochSampler(len(self.train_set), self.seed, *self._rank())
+        sampler = EpochSampler(len(self.train_set), self.seed, *self._rank(), *self._position)
         return self._loader(self.train_set, self.batch_size, sampler)
 
     def val_dataloader(self) -> DataLoader[Sample]:
@@ -334,6 +407,8 @@ class PoseDataModule(L.LightningDataModule):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
+            # Its own: an iterator draws, and would shift what else draws after a resume.
+            generator=torch.Generator().manual_seed(self.seed),
             collate_fn=self.collator,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -383,5 +458,9 @@ class ReleaseSource:
         Raises:
             UserError: it is missing or corrupt.
         """
-        path = self.annotations or Path(self.root) / mpii.ANNOTATIONS
-        return mpii.read_release(Path(path).expanduser())
+        return mpii.read_release(self.path)
+
+    @property
+    def path(self) -> Path:
+        """Of the annotations."""
+        return Path(self.annotations or Path(self.root) / mpii.ANNOTATIONS).expanduser()

@@ -19,6 +19,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 METRICS = "metrics.csv"
+_SHORT = {"batch_size": "bs", "optimizer": "", "scheduler": "", "model": ""}  # in W&B's names
 _CONNECT_SECONDS = 15  # wandb waits 90 for a server that does not answer
 
 
@@ -26,8 +27,9 @@ _CONNECT_SECONDS = 15  # wandb waits 90 for a server that does not answer
 class CSVLogger(Logger):
     """A row for each time metrics are logged, in one table with all columns.
 
-    Lightning's own clears the folder when a run is resumed. This one goes on in the table that is
-    there: a row at step s replaces what an earlier process had written from s on.
+    Lightning's own clears the folder when a run is resumed. This one goes on in the table that the
+    checkpoint holds, or else in the one that is there: then a row at step s replaces what an
+    earlier process had written from s on.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,6 +37,15 @@ class CSVLogger(Logger):
         self.path = path
         self._earlier = _read_rows(path)
         self._rows: list[dict[str, Any]] = []
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The table."""
+        return self._earlier + self._rows
+
+    def go_on(self, rows: list[dict[str, Any]]) -> None:
+        """Take up the table as it was when a checkpoint was written."""
+        self._earlier, self._rows = [], list(rows)
 
     @property
     def name(self) -> str:
@@ -60,7 +71,7 @@ class CSVLogger(Logger):
     @rank_zero_only
     def save(self) -> None:
         """Write the whole table: readers never see half a file."""
-        rows = self._earlier + self._rows
+        rows = self.rows
         columns = list(dict.fromkeys(["epoch", "step", *(key for row in rows for key in row)]))
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         with partial.open("w", newline="") as file:
@@ -103,7 +114,7 @@ def wandb_logger(
         project=project,
         entity=entity,
         id=run_id,
-        name=folder.name,
+        name=run_name(folder.name),
         group=group,
         tags=tags,
         config=config,
@@ -125,6 +136,20 @@ def wandb_logger(
     for name in ("val/mae", "val/mae_all", "val/epe"):
         run.define_metric(name, step_metric="trainer/global_step", summary="min")
     return WandbLogger(experiment=run, save_dir=str(folder))
+
+
+def run_name(folder: str) -> str:
+    """A short name for a run, of that of its folder.
+
+    >>> run_name("batch_size=2,lr=2e-05,optimizer=adamw")
+    'bs2-lr2e-05-adamw'
+    >>> run_name("demo")
+    'demo'
+    """
+    parts = [part.partition("=") for part in folder.split(",")]
+    if not all(is_cell for _, is_cell, _ in parts):
+        return folder
+    return "-".join(_SHORT.get(key, key) + value for key, _, value in parts)
 
 
 def has_key() -> bool:

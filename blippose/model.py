@@ -288,6 +288,8 @@ class PoseCaptioner(L.LightningModule):
         With it go the metrics logged last: those of the epoch whose weights these are.
         """
         logged = {} if self._trainer is None else self.trainer.callback_metrics
+        # How it padded last is its state too, and depends on where batches are made.
+        self.tokenizer.backend_tokenizer.no_padding()
         checkpoint["blippose"] = {
             "epoch": self.current_epoch,
             "metrics": {key: float(value) for key, value in logged.items()},

@@ -4,6 +4,7 @@
     runs/demo/config.yaml    the config again, for readers
     runs/demo/best.ckpt      weights of the best epoch
     runs/demo/last.ckpt      everything, to go on from; removed when the run is done
+    runs/demo/last-1.ckpt    the one before it, should it be damaged
     runs/demo/traceback.txt  of a run that failed
 
 Knows nothing of models or of how training is done, and must answer without torch.
@@ -21,7 +22,7 @@ import subprocess
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from blippose.errors import UserError
+from blippose.usage import Usage
 
-RECORD, BEST, LAST = "run.json", "best.ckpt", "last.ckpt"
+RECORD, BEST, LAST, PREVIOUS = "run.json", "best.ckpt", "last.ckpt", "last-1.ckpt"
 _CONFIG, _TRACEBACK, _LOCK = "config.yaml", "traceback.txt", ".lock"
 
 # Keys that do not change what comes out. A name ending in a dot stands for all below it.
@@ -38,7 +40,9 @@ _NOT_IDENTITY = (
     "name",
     "runs",
     "debug",
+    "dry_run",
     "keep_last",
+    "checkpoint.",
     "logger",
     "logger.",
     "data.num_workers",
@@ -75,6 +79,7 @@ class Run:
 
     folder: Path
     record: dict[str, Any]
+    _usage: Usage | None = field(default=None, init=False, repr=False, compare=False)
 
     @staticmethod
     def open(folder: Path, config: Mapping[str, Any]) -> Run:
@@ -92,7 +97,10 @@ class Run:
                 f"{folder} holds a run of another config ({changes}): choose another name=, "
                 "or remove that folder"
             )
-        return Run(folder, {**record, "config": dict(config)})
+        run = Run(folder, {**record, "config": dict(config)})
+        if run.is_done and not record.get("keep_last", True):
+            run._drop_checkpoints()  # it may have been killed before it came to that
+        return run
 
     @staticmethod
     def read(folder: Path) -> Run:
@@ -112,15 +120,25 @@ class Run:
         return bool(self.record["state"] == State.DONE)
 
     @property
+    def checkpoints(self) -> list[Path]:
+        """What a run that was cut off or failed may go on from, the newest first."""
+        paths = [self.folder / name for name in (LAST, PREVIOUS)]
+        return [] if self.is_done else [path for path in paths if path.is_file()]
+
+    @property
     def resume_from(self) -> Path | None:
-        """The checkpoint to go on from, of a run that was cut off or failed."""
-        last = self.folder / LAST
-        return last if last.is_file() and not self.is_done else None
+        """The newest of them."""
+        return next(iter(self.checkpoints), None)
+
+    @property
+    def config_hash(self) -> str:
+        """Of what decides its outcome."""
+        return config_hash(self.record["config"])
 
     @property
     def identity(self) -> str:
         """Eight characters that stay the same when this run is resumed, here or elsewhere."""
-        key = f"{self.folder.parent.name}/{self.folder.name} {config_hash(self.record['config'])}"
+        key = f"{self.folder.parent.name}/{self.folder.name} {self.config_hash}"
         return hashlib.sha256(key.encode()).hexdigest()[:8]
 
     @contextmanager
@@ -143,6 +161,8 @@ class Run:
             except Exception as error:
                 self._fail(error)
                 raise RunFailedError(self.folder, error) from error
+            finally:
+                self._usage = None
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -163,18 +183,18 @@ class Run:
             raise UserError(f"{self.folder}: cannot be written ({error.strerror})") from error
 
     def _start(self) -> None:
-        config = self.record["config"]
         (self.folder / _TRACEBACK).unlink(missing_ok=True)
+        self._usage = Usage.begin(self.record)
         self.note(
             state=State.RUNNING,
-            config_hash=config_hash(config),
+            config_hash=self.config_hash,
             versions=versions(),
             traceback=None,
         )
 
     def note(self, **facts: Any) -> None:
-        """Add to the record, and write it."""
-        self.record |= facts
+        """Add to the record, with what the run took so far, and write it."""
+        self.record |= facts | (self._usage.facts() if self._usage else {})
         self._write()
 
     def write_config(self, text: str) -> None:
@@ -183,10 +203,14 @@ class Run:
             (self.folder / _CONFIG).write_text(text)
 
     def finish(self, results: Mapping[str, Any], keep_last: bool) -> None:
-        """Say that it is done, with what came out; then last.ckpt may go."""
-        self.note(state=State.DONE, results=dict(results))
+        """Say that it is done, with what came out; then what it could go on from may go."""
+        self.note(state=State.DONE, results=dict(results), keep_last=keep_last)
         if not keep_last:
-            (self.folder / LAST).unlink(missing_ok=True)
+            self._drop_checkpoints()
+
+    def _drop_checkpoints(self) -> None:
+        for name in (LAST, PREVIOUS):
+            (self.folder / name).unlink(missing_ok=True)
 
     def _give_up(self) -> None:
         if _has_checkpoint(self.folder):
@@ -196,6 +220,16 @@ class Run:
                 (self.folder / name).unlink(missing_ok=True)
             with suppress(OSError):  # of what others wrote nothing is removed
                 self.folder.rmdir()
+
+    def fail(self, error: BaseException) -> None:
+        """Record what stopped it, be it before it was started: a cell of a grid leaves a trace.
+
+        Raises:
+            UserError: the folder cannot be written, or another process is training in it.
+        """
+        with self._lock():
+            self.record |= {"config_hash": self.config_hash}
+            self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         text = "".join(traceback.format_exception(error))
@@ -207,8 +241,17 @@ class Run:
         if not is_first_process():
             return
         partial = self.folder / f".{RECORD}.{os.getpid()}"
-        partial.write_text(json.dumps(_plain(self.record), indent=1, allow_nan=False) + "\n")
+        with partial.open("w") as file:
+            file.write(json.dumps(_plain(self.record), indent=1, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut could leave an empty file
         partial.replace(self.folder / RECORD)
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a run is there that ran to its end."""
+    record = _read(folder / RECORD)
+    return record is not None and record["state"] == State.DONE
 
 
 def is_first_process() -> bool:
@@ -217,7 +260,7 @@ def is_first_process() -> bool:
 
 
 def _has_checkpoint(folder: Path) -> bool:
-    return (folder / LAST).is_file() or (folder / BEST).is_file()
+    return any((folder / name).is_file() for name in (LAST, PREVIOUS, BEST))
 
 
 def _read(path: Path) -> dict[str, Any] | None:

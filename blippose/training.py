@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,21 @@ from jaxtyping import Float
 from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import MPSAccelerator
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.trainer.states import TrainerStatus
 from torch import Tensor
 from torch.optim import Optimizer
 
-from blippose import evaluation, runs
-from blippose.callbacks import MONITOR, Bars, EpochLine, SamplePictures, write_samples
+from blippose import checkpoint_files, evaluation, runs
+from blippose.callbacks import Bars, EpochLine, SamplePictures, write_samples
+from blippose.checkpoint_files import WholeFiles
+from blippose.checkpoints import BestCheckpoint, LastCheckpoint, usable
 from blippose.data import PoseDataModule
 from blippose.errors import UserError, first_line
 from blippose.loggers import METRICS, CSVLogger
 from blippose.model import PoseCaptioner
+from blippose.preemption import Preempted, StopSignals
 from blippose.runs import Run
 
 PICTURE = "samples.png"
@@ -41,9 +45,9 @@ _EXPECTED_WARNINGS = (
     r".*does not have many workers.*",
     r".*The number of training batches .* is smaller than the logging interval.*",
     r".*It is recommended to use .*sync_dist=True.*",  # PoseMetrics sums over processes itself
-    r".*Checkpoint directory .* exists and is not empty.*",
     r".*You're resuming from a checkpoint that ended before the epoch ended.*",
     r".*isinstance\(treespec, LeafSpec\).*",
+    r".*The `srun` command is available on your system but is not used.*",
 )
 
 
@@ -74,6 +78,7 @@ def check(
     trainer: Callable[..., Trainer],
     ckpt_path: str | None = None,
     init_from: str | None = None,
+    every_n_steps: int | None = None,
 ) -> None:
     """Try what can be tried before data and weights are read.
 
@@ -83,6 +88,8 @@ def check(
         UserError: the Trainer, the optimizer or its schedule refuse an argument, or a checkpoint
             is not there or has no epoch left.
     """
+    if every_n_steps is not None and every_n_steps < 1:
+        raise UserError(f"checkpoint.every_n_steps={every_n_steps}: expected 1 or more, or null")
     for path in filter(None, (ckpt_path, init_from)):
         _checkpoint(Path(path))
     with _refused("optimizer"):
@@ -103,15 +110,15 @@ def check(
 
 
 def _check_goes_on(path: Path, max_epochs: int | None) -> None:
-    loaded = _load(path)
+    loaded = _load(path, mmap=True)
+    if "state_dict" in loaded and "optimizer_states" not in loaded:
+        raise UserError(
+            f"ckpt_path={path}: holds weights alone; start from them with init_from={path}"
+        )
     try:
         num_epochs = loaded["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     except (KeyError, TypeError) as error:
         raise UserError(f"ckpt_path={path}: not a checkpoint of a training") from error
-    if "optimizer_states" not in loaded:
-        raise UserError(
-            f"ckpt_path={path}: holds weights alone; start from them with init_from={path}"
-        )
     if max_epochs is not None and 0 <= max_epochs <= num_epochs:
         raise UserError(
             f"ckpt_path={path}: has {num_epochs} epochs behind it and trainer.max_epochs="
@@ -138,6 +145,7 @@ def fit(
     ckpt_path: str | None = None,
     init_from: str | None = None,
     keep_last: bool = False,
+    every_n_steps: int | None = None,
 ) -> None:
     """Train, or go on from the run's last checkpoint, and write the results into `run`.
 
@@ -151,19 +159,33 @@ def fit(
         ckpt_path: a full checkpoint to go on from, where the run has none of its own.
         init_from: a checkpoint whose weights are the start.
         keep_last: leave last.ckpt.
+        every_n_steps: steps between checkpoints to go on from; None leaves those between epochs.
 
     Raises:
         UserError: a checkpoint or Trainer arguments that cannot be used.
         KeyboardInterrupt: the user stopped it; the run can be resumed.
+        Preempted: a signal asked for its end; a checkpoint is written.
     """
     mean_pose = evaluation.mean_pose(data)
     captioner.set_mean_pose(mean_pose)
     captioner.synthetic = data.manifest["synthetic"]
     if init_from is not None:
         load_weights(captioner, Path(init_from))
-    start = run.resume_from or (_checkpoint(Path(ckpt_path)) if ckpt_path else None)
-    with _loggers(run, logger, group) as loggers:
-        lightning_trainer = _trainer(trainer, run.folder, loggers, _pictures(data, loggers))
+    last = usable(run, partial(_misfit, captioner))
+    if last is None and runs.is_first_process():
+        (run.folder / runs.BEST).unlink(missing_ok=True)  # of a try that came to no checkpoint
+    start = last or (_checkpoint(Path(ckpt_path)) if ckpt_path else None)
+    with _loggers(run, logger, group) as loggers, StopSignals() as signals:
+        files = WholeFiles()
+        is_first = last != run.folder / runs.LAST
+        callbacks = [
+            *_pictures(data, loggers),
+            EpochLine(),
+            BestCheckpoint(run.folder / runs.BEST, files),
+            LastCheckpoint(run, files, signals, every_n_steps, is_first),
+        ]
+        lightning_trainer = _trainer(trainer, run.folder, loggers, callbacks)
+        lightning_trainer.strategy.checkpoint_io = files
         _fit(lightning_trainer, captioner, data, start)
         if not lightning_trainer.is_global_zero:
             return
@@ -193,11 +215,10 @@ def _trainer(
     loggers: list[Logger],
     callbacks: list[Callback],
 ) -> Trainer:
-    callbacks = [*callbacks, EpochLine(), *_checkpoints(folder)]
     settings = getattr(trainer, "keywords", {})
     wants_bars = settings.get("enable_progress_bar", True) and sys.stdout.isatty()
     if wants_bars:
-        callbacks.append(Bars())
+        callbacks = [*callbacks, Bars()]
     return trainer(
         logger=loggers,
         callbacks=callbacks,
@@ -211,25 +232,6 @@ def _pictures(data: PoseDataModule, loggers: list[Logger]) -> list[Callback]:
     return [SamplePictures(data)] if takes_pictures else []
 
 
-def _checkpoints(folder: Path) -> list[Callback]:
-    """Two, as one that monitors and keeps the last leaves an old epoch as last."""
-    best = ModelCheckpoint(
-        folder,
-        filename=Path(runs.BEST).stem,
-        monitor=MONITOR,
-        mode="min",
-        save_weights_only=True,
-        enable_version_counter=False,
-    )
-    last = ModelCheckpoint(
-        folder,
-        filename=Path(runs.LAST).stem,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    return [best, last]
-
-
 def _fit(
     trainer: Trainer, captioner: PoseCaptioner, data: PoseDataModule, start: Path | None
 ) -> None:
@@ -237,6 +239,8 @@ def _fit(
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(captioner, datamodule=data, ckpt_path=start, weights_only=True)
+    except Preempted:
+        raise
     except SystemExit as error:
         # Lightning turns Ctrl-C into an exit, and ignores the next one.
         if trainer.state.status == TrainerStatus.INTERRUPTED:
@@ -283,9 +287,17 @@ def load_weights(captioner: PoseCaptioner, path: Path) -> dict[str, Any]:
     return dict(loaded)
 
 
-def _load(path: Path) -> Any:
+def _misfit(captioner: PoseCaptioner, weights: dict[str, Tensor]) -> str | None:
+    """What speaks against weights for this model, or None."""
+    own = {key: weight.shape for key, weight in captioner.state_dict().items()}
+    theirs = {key: weight.shape for key, weight in weights.items()}
+    other = sorted({key for key, _ in own.items() ^ theirs.items()})
+    return f"of another model ({other[0]} differs)" if other else None
+
+
+def _load(path: Path, mmap: bool = False) -> Any:
     try:
-        return torch.load(_checkpoint(path), map_location="cpu", weights_only=True)
+        return checkpoint_files.read(_checkpoint(path), mmap)
     except UserError:
         raise
     except Exception as error:  # damaged files raise nearly anything

@@ -234,6 +234,40 @@ def test_setting_up_twice_reads_once(make_data: MakeData) -> None:
     assert data.train_set is train_set
 
 
+@pytest.mark.parametrize("kind", ["random", "video"])
+def test_test_set_is_apart_from_what_is_trained_and_selected_on(
+    make_data: MakeData, kind: str
+) -> None:
+    two = make_data(split=kind, train_fraction=0.5)
+    three = make_data(split=kind, train_fraction=0.5, test_fraction=0.25)
+    assert three.train_set.indices == two.train_set.indices
+    held_out = [*three.val_set.indices, *three.test_set.indices]
+    assert sorted(held_out) == list(two.val_set.indices)
+    assert len(three.test_set) > 0
+    assert [len(three.manifest[name]) for name in ("val", "test")] == [
+        len(three.subset(name)) for name in ("val", "test")
+    ]
+    validated = {int(i) for batch in three.val_dataloader() for i in batch["index"]}
+    assert validated == set(three.val_set.indices)
+
+
+def test_missing_and_unknown_subsets_are_refused(make_data: MakeData) -> None:
+    data = make_data()
+    assert data.subset("val") is data.val_set
+    with pytest.raises(UserError, match=r"subset=test: .*data\.test_fraction=0\.1"):
+        data.subset("test")
+    with pytest.raises(UserError, match="subset=all: expected one of train, val, test"):
+        data.subset("all")
+
+
+def test_part_of_a_set_has_the_same_persons_and_pixels(make_data: MakeData) -> None:
+    train_set = make_data().train_set
+    part = train_set.part([5, 2])
+    assert list(part.indices) == [train_set.indices[5], train_set.indices[2]]
+    assert part.persons == [train_set.persons[5], train_set.persons[2]]
+    assert part[1].image is train_set[2].image  # decoded once
+
+
 def test_a_release_is_drawn_where_it_is_missing(
     tmp_path: Path, tokenizer: BertTokenizer, caption_format: CaptionFormat
 ) -> None:

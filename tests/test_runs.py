@@ -13,6 +13,7 @@ from blippose.errors import UserError
 from blippose.runs import (
     BEST,
     LAST,
+    PREVIOUS,
     Run,
     RunFailedError,
     config_hash,
@@ -60,6 +61,14 @@ def test_cut_off_run_resumes_from_its_last_checkpoint(tmp_path: Path) -> None:
     assert Run.open(tmp_path, CONFIG).resume_from == tmp_path / LAST
 
 
+def test_cut_off_run_resumes_from_the_checkpoint_before_where_the_last_is_gone(
+    tmp_path: Path,
+) -> None:
+    started(tmp_path)
+    (tmp_path / LAST).rename(tmp_path / PREVIOUS)
+    assert Run.open(tmp_path, CONFIG).checkpoints == [tmp_path / PREVIOUS]
+
+
 def test_failed_run_keeps_its_traceback_and_resumes(tmp_path: Path) -> None:
     run = Run.open(tmp_path, CONFIG)
     (tmp_path / LAST).write_text("weights")
@@ -80,12 +89,24 @@ def test_starting_again_clears_the_traceback(tmp_path: Path) -> None:
 
 
 def test_done_run_returns_its_results_and_drops_the_last_checkpoint(tmp_path: Path) -> None:
-    started(tmp_path).finish({"mae": 1.5}, keep_last=False)
+    run = started(tmp_path)
+    (tmp_path / PREVIOUS).write_text("weights")
+    run.finish({"mae": 1.5}, keep_last=False)
     again = Run.open(tmp_path, CONFIG)
     assert again.is_done
     assert again.record["results"] == {"mae": 1.5}
     assert not (tmp_path / LAST).exists()
+    assert not (tmp_path / PREVIOUS).exists()
     assert (tmp_path / BEST).exists()
+
+
+def test_done_run_that_was_killed_before_it_dropped_its_checkpoints_drops_them(
+    tmp_path: Path,
+) -> None:
+    started(tmp_path).finish({}, keep_last=False)
+    (tmp_path / LAST).write_text("weights")
+    Run.open(tmp_path, CONFIG)
+    assert not (tmp_path / LAST).exists()
 
 
 def test_keep_last_keeps_it_and_a_done_run_does_not_resume(tmp_path: Path) -> None:
@@ -112,6 +133,7 @@ def test_run_without_a_checkpoint_does_not_hold_its_folder(tmp_path: Path) -> No
         changed(logger=None),
         changed(name="b"),
         changed(debug=True),
+        changed(checkpoint={"every_n_steps": 5}),
         changed(data={"batch_size": 2, "num_workers": 3}),
     ],
 )

@@ -34,12 +34,12 @@ Make = Callable[..., Any]
 
 
 class StopAfter(Callback):
-    """Stands for a kill: raises as the epoch after `epoch` begins."""
+    """Stands for a kill: raises as the first step after `epoch` epochs begins."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         if trainer.current_epoch == self.epoch:
             raise RuntimeError("killed")
 
