@@ -1,0 +1,74 @@
+"""`blippose report`: the curves, tables and pictures of a grid, finished or not."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blippose.cli.config import checked, plain_config
+from blippose.errors import UserError
+
+
+@dataclass(frozen=True)
+class _ReportKeys:
+    """Keys of report.yaml."""
+
+    run: str | list[str]
+    out: str | None
+    metric: str
+    accuracy: str
+    wandb: bool
+    debug: bool
+
+
+def run(config: Any) -> int:
+    """Write the report and print its table; the exit status."""
+    keys = checked(_ReportKeys, plain_config(config))
+    from rich.console import Console  # noqa: PLC0415
+
+    from blippose.report.cells import find_cells  # noqa: PLC0415
+    from blippose.report.grid import Grid  # noqa: PLC0415
+    from blippose.report.measures import measure  # noqa: PLC0415
+
+    chosen, accuracy = measure(keys.metric, "metric"), measure(keys.accuracy, "accuracy")
+    folders = _folders(keys.run)
+    grid = Grid.of(find_cells(folders), chosen)
+    from blippose.report.files import PAGE, Report  # noqa: PLC0415  matplotlib takes half a second
+
+    report = Report.of(grid)
+    out = Path(keys.out).expanduser() if keys.out else _own_folder(folders)
+    title = folders[0].resolve().name if len(folders) == 1 else out.resolve().name
+    report.write(out, title, accuracy)
+    report.print(Console())
+    print(f"page     {out / PAGE}\nfigures  {out}/*.png, *.svg, grid.pdf\ntables   {out}/table.*")
+    if keys.wandb:
+        from blippose.report.workspace import save_workspace  # noqa: PLC0415  seconds
+
+        print(f"W&B      {save_workspace(grid, title, accuracy)}")
+    return 0
+
+
+def _folders(named: str | Sequence[str]) -> list[Path]:
+    """The folders that are meant, in order, without repetition."""
+    patterns = [named] if isinstance(named, str) else list(named)
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        path = Path(pattern).expanduser()
+        if path.exists() or not glob.has_magic(pattern):
+            found[path] = None
+            continue
+        # Path.glob wants a pattern that does not begin at the root.
+        matches = [Path(match) for match in sorted(glob.glob(str(path))) if Path(match).is_dir()]  # noqa: PTH207
+        if not matches:
+            raise UserError(f"{pattern}: fits no folder")
+        found |= dict.fromkeys(matches)
+    if not found:
+        raise UserError("run=[]: expected a folder, such as runs/grid")
+    return list(found)
+
+
+def _own_folder(folders: Sequence[Path]) -> Path:
+    return folders[0] if len(folders) == 1 else Path("report")

@@ -1,0 +1,1 @@
+"""Run folders as curves, tables, effects and one page. Reads files alone; knows no torch."""

@@ -1,0 +1,250 @@
+"""One run of a grid as its folder tells it: state, settings, curves, what it took.
+
+Reads folders that somebody is writing to, and half of what was written: nothing here raises for a
+broken file, it says so in the cell.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from blippose.errors import UserError, first_line
+from blippose.report.history import METRICS, History, read_history
+from blippose.report.measures import Measure
+from blippose.report.plan import planned, settings_of_missing
+from blippose.runs import RECORD, Run
+
+EVALUATION = "eval.json"
+_CONFIG = "config.yaml"
+_LEFT_BEHIND = (METRICS, _CONFIG, "traceback.txt")
+_DEPTH = 3  # folders below the one that is named
+_LOCKS = Path("/proc/locks")  # of Linux
+
+
+class CellState(StrEnum):
+    """How far a cell came, seen from outside."""
+
+    DONE = "done"
+    RUNNING = "running"
+    CUT_OFF = "cut off"
+    FAILED = "failed"
+    UNREADABLE = "unreadable"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval, where something gives one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A run, or the lack of one.
+
+    Args:
+        name: of its folder, seen from the folder that was named.
+        reason: why it is not done, in a line; empty when it is.
+        record: run.json; empty where there is none to read.
+        evaluation: eval.json, where `blippose eval` wrote one.
+        planned: dotted settings, of a cell that its sweep asked for and that has no record.
+    """
+
+    name: str
+    folder: Path | None
+    state: CellState
+    reason: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    history: History = field(default_factory=History)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    planned: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What was asked."""
+        return dict(self.record.get("config") or {})
+
+    @property
+    def results(self) -> Mapping[str, Any]:
+        """What came out of a run that is done."""
+        return dict(self.record.get("results") or {})
+
+    @property
+    def notes(self) -> list[str]:
+        """The reason and the faults of its files."""
+        return [note for note in (self.reason, *self.history.faults) if note]
+
+    def fact(self, key: str) -> Any:
+        """`command`, `seconds`, ... of run.json; None in a run that recorded none."""
+        return self.record.get(key)
+
+    def best_epoch(self, measure: Measure) -> int | None:
+        """The epoch with the best value, counted from 1."""
+        curve = self.history[f"val/{measure.name}"]
+        if len(curve):
+            return round(float(curve.epochs[curve.best(measure.is_error)]))
+        return self.results["epoch"] + 1 if "epoch" in self.results else None
+
+    def estimate(self, name: str, chosen: Measure) -> Estimate | None:
+        """Metric `name` at the best epoch of `chosen`, with eval.json's interval if it fits."""
+        epoch = self.best_epoch(chosen)
+        evaluated = self._evaluated(name, epoch)
+        if evaluated is not None:
+            return evaluated
+        curve = self.history[f"val/{name}"]
+        for at, value in zip(curve.epochs, curve.values, strict=True):
+            if round(float(at)) == epoch:
+                return Estimate(float(value))
+        stored = self.results.get("free_running", {}).get(name)
+        return Estimate(float(stored)) if stored is not None and not len(curve) else None
+
+    def _evaluated(self, name: str, epoch: int | None) -> Estimate | None:
+        """From eval.json, if it judged the same epoch on the validation images."""
+        try:
+            about = self.evaluation["about"]
+            found = self.evaluation["rows"][0]["metrics"][name]
+            fits = about["subset"] == "val" and about["epoch"] in (None, (epoch or 0) - 1)
+            if not fits or found["value"] is None:
+                return None
+            return Estimate(*(found[key] for key in ("value", "low", "high")))
+        except (KeyError, IndexError, TypeError):
+            return None
+
+
+def find_cells(folders: Sequence[Path]) -> list[Cell]:
+    """Every run in `folders`, each a run folder or one that holds some, and every planned one.
+
+    Raises:
+        UserError: a folder that is not there or holds none.
+    """
+    cells: dict[Path, Cell] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; expected a sweep or a run")
+        found = list(_run_folders(folder, _DEPTH))
+        named = {path: _name(path, folder, len(folders)) for path in found}
+        own = [*(read_cell(path, name) for path, name in named.items())]
+        own = _with_planned(own, folder, len(folders))
+        if not own:
+            raise UserError(
+                f"{folder}: no runs there; expected {RECORD} in it, or folders of runs"
+            )
+        for cell in own:
+            cells.setdefault((cell.folder or folder / cell.name).resolve(), cell)
+    return list(cells.values())
+
+
+def _with_planned(cells: list[Cell], folder: Path, num_folders: int) -> list[Cell]:
+    """The cells of a sweep with those that its record asks for, told by their folders."""
+    plan = planned(folder)
+    if not plan:
+        return cells
+    configs = {cell.folder.name: cell.config for cell in cells if cell.folder}
+    missing = settings_of_missing(plan, configs)
+    told = [
+        replace(cell, planned=missing.get(cell.folder.name, {})) if cell.folder else cell
+        for cell in cells
+    ]
+    reason = "not started yet, or refused before it began"
+    added = [
+        Cell(
+            _name(folder / name, folder, num_folders), None, CellState.MISSING, reason, planned=own
+        )
+        for name, own in missing.items()
+        if name not in configs
+    ]
+    return [*told, *added]
+
+
+def _name(path: Path, folder: Path, num_folders: int) -> str:
+    if path == folder:
+        return path.resolve().name
+    inner = path.relative_to(folder)
+    return str(inner if num_folders == 1 else folder.resolve().name / inner)
+
+
+def _run_folders(folder: Path, depth: int) -> Iterator[Path]:
+    if (folder / RECORD).is_file() or any((folder / name).is_file() for name in _LEFT_BEHIND):
+        yield folder
+    elif depth:
+        for inner in sorted(folder.iterdir()):
+            if inner.is_dir() and not inner.name.startswith("."):
+                yield from _run_folders(inner, depth - 1)
+
+
+def read_cell(folder: Path, name: str) -> Cell:
+    """The cell that is in a run folder."""
+    history = read_history(folder / METRICS)
+    try:
+        record = Run.read(folder).record
+    except UserError as error:
+        has_record = (folder / RECORD).is_file()
+        reason = first_line(error) if has_record else f"{RECORD} is not there: it never began"
+        state = CellState.UNREADABLE if has_record else CellState.MISSING
+        return Cell(name, folder, state, reason, _settings_for_readers(folder), history)
+    state, reason = _state(folder, record)
+    return Cell(name, folder, state, reason, record, history, _read_json(folder / EVALUATION))
+
+
+def _settings_for_readers(folder: Path) -> dict[str, Any]:
+    """The config of a run whose record is lost, from its config.yaml."""
+    try:
+        config = yaml.safe_load((folder / _CONFIG).read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return {"config": config} if isinstance(config, dict) else {}
+
+
+def _state(folder: Path, record: Mapping[str, Any]) -> tuple[CellState, str]:
+    if record["state"] == "done":
+        return CellState.DONE, ""
+    if record["state"] == "failed":
+        lines = str(record.get("traceback") or "").strip().splitlines()
+        return CellState.FAILED, lines[-1] if lines else "stopped by a mistake in its settings"
+    idle = _age(max(_modified(folder / name) for name in (RECORD, METRICS)))
+    if _is_locked(folder / ".lock"):
+        return CellState.RUNNING, f"running; last wrote {idle} ago"
+    where = "no process of this machine holds it; " if _LOCKS.is_file() else ""
+    return CellState.CUT_OFF, f"cut off, or running elsewhere: {where}last wrote {idle} ago"
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a process of this machine holds it: asked without taking it, which could disturb."""
+    try:
+        held = {line.split()[-3].rpartition(":")[2] for line in _LOCKS.read_text().splitlines()}
+        return str(path.stat().st_ino) in held
+    except (OSError, IndexError):
+        return False
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _age(modified: float) -> str:
+    seconds = max(0.0, time.time() - modified)
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}

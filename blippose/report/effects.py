@@ -1,0 +1,220 @@
+"""What each axis does to the measure, alone and in pairs, with 95 % intervals.
+
+A linear model with a level for every value: y = mean + axes + pairs of axes + seed + noise.
+The noise is what seeds leave within one choice. With one seed a choice it is what axes and pairs
+leave unexplained, which is an upper bound where three axes act together.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import fdtrc, stdtrit
+
+from blippose.report.axes import Axis, Value
+from blippose.report.cells import Cell, CellState
+from blippose.report.grid import Grid
+
+Matrix = Float[np.ndarray, "rows columns"]
+Vector = Float[np.ndarray, " rows"]
+Term = tuple[Axis, ...]
+_MIN_FREEDOM = 3  # degrees of freedom; an interval from fewer is wider than any effect
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviation of one run about its choice, and where it was read from.
+
+    Args:
+        holds_interactions: whether it may be interactions rather than noise: too few runs to tell.
+    """
+
+    deviation: float
+    freedom: int
+    source: str
+    holds_interactions: bool = False
+
+    def half_width(self, variance: float, comparisons: int = 1) -> float:
+        """Half of the interval of an estimate whose variance is `variance` runs' worth."""
+        tail = (1 - LEVEL) / 2 / comparisons
+        return float(stdtrit(self.freedom, 1 - tail) * self.deviation * np.sqrt(variance))
+
+
+@dataclass(frozen=True)
+class MainEffect:
+    """Mean of the measure at each value of an axis, all else balanced."""
+
+    axis: Axis
+    means: Vector
+    halves: Vector  # NaN where nothing tells the noise
+    share: float  # of the variance between runs
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """Means at each pair of values: parallel lines where the axes do not depend on each other."""
+
+    axes: tuple[Axis, Axis]
+    means: Matrix
+    halves: Matrix
+    share: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Of every axis and every pair of axes."""
+
+    main: list[MainEffect]
+    pairs: list[Interaction]
+    noise: Noise | None
+
+
+def find_effects(grid: Grid) -> Effects:
+    """Effects of the axes on the measure, from the cells that are done."""
+    cells = [c for c in grid.cells if c.state is CellState.DONE and grid.score(c) is not None]
+    axes = [axis for axis in grid.factors if len(_levels(grid, cells, axis)) > 1]
+    if len(cells) < 3 or not axes:  # two runs are a difference, not an effect
+        return Effects([], [], None)
+    return _Model(grid, cells, axes).effects()
+
+
+def _levels(grid: Grid, cells: Sequence[Cell], axis: Axis) -> list[Value]:
+    present = {grid.value(cell, axis) for cell in cells}
+    return [value for value in axis.values if value in present]
+
+
+class _Model:
+    """The linear model of some cells on some axes."""
+
+    def __init__(self, grid: Grid, cells: list[Cell], axes: list[Axis]) -> None:
+        self.grid, self.cells, self.axes = grid, cells, axes
+        self.y = np.array([grid.score(cell) for cell in cells], dtype=float)
+        factors = [*axes, *([grid.seeds] if grid.seeds else [])]
+        self.levels = {axis.key: _levels(grid, cells, axis) for axis in factors}
+        self.keys = {axis.key: [grid.value(cell, axis) for cell in cells] for axis in factors}
+        self.singles: list[Term] = [(axis,) for axis in axes]
+        self.pairs: list[Term] = list(itertools.combinations(axes, 2))
+        self.noise = self._noise()
+
+    def effects(self) -> Effects:
+        main = [
+            MainEffect(axis, *self._means((axis,)), *self._test((axis,))) for axis in self.axes
+        ]
+        pairs = [
+            Interaction((a, b), *self._table((a, b)), *self._test((a, b))) for a, b in self.pairs
+        ]
+        return Effects(main, pairs, self.noise)
+
+    def _coded(self, axis: Axis, keys: Sequence[Value]) -> Matrix:
+        """A column for each level but the first; a row's values are 0 and 1."""
+        levels = self.levels[axis.key][1:]
+        return np.array([[float(key == level) for level in levels] for key in keys]).reshape(
+            len(keys), len(levels)
+        )
+
+    def _design(self, terms: Sequence[Term], keys: dict[str, list[Value]], rows: int) -> Matrix:
+        columns = [np.ones((rows, 1))]
+        for term in terms:
+            block = np.ones((rows, 1))
+            for axis in term:
+                coded = self._coded(axis, keys[axis.key])
+                block = (block[:, :, None] * coded[:, None, :]).reshape(rows, -1)
+            columns.append(block)
+        if self.grid.seeds:
+            columns.append(self._seed_columns(keys, rows))
+        return np.hstack(columns)
+
+    def _seed_columns(self, keys: dict[str, list[Value]], rows: int) -> Matrix:
+        """A column a seed; where none is named, a share of each: the mean over the seeds."""
+        assert self.grid.seeds is not None
+        levels = self.levels[self.grid.seeds.key]
+        if self.grid.seeds.key in keys:
+            return self._coded(self.grid.seeds, keys[self.grid.seeds.key])
+        return np.full((rows, len(levels) - 1), 1 / len(levels))
+
+    def _left(self, terms: Sequence[Term]) -> tuple[float, int]:
+        """Sum of squares that the terms leave unexplained, and its degrees of freedom."""
+        design = self._design(terms, self.keys, len(self.y))
+        fitted = design @ np.linalg.lstsq(design, self.y, rcond=None)[0]
+        rank = int(np.linalg.matrix_rank(design))
+        return float(((self.y - fitted) ** 2).sum()), len(self.y) - rank
+
+    def _noise(self) -> Noise | None:
+        if self.grid.is_replicated:
+            terms = [
+                t
+                for n in range(1, len(self.axes) + 1)
+                for t in itertools.combinations(self.axes, n)
+            ]
+            left, freedom = self._left(terms)
+            if freedom >= 1:
+                return Noise((left / freedom) ** 0.5, freedom, "what seeds change")
+        for terms, what in (
+            (
+                [*self.singles, *self.pairs],
+                "one seed: what axes and their pairs leave unexplained",
+            ),
+            (self.singles, "one seed: what single axes leave unexplained, interactions included"),
+        ):
+            left, freedom = self._left(terms)
+            if freedom >= _MIN_FREEDOM:
+                is_blurred = bool(self.pairs) and terms is self.singles
+                return Noise((left / freedom) ** 0.5, freedom, what, is_blurred)
+        return None
+
+    def _test(self, term: Term) -> tuple[float, float]:
+        """Share of the variance that a term explains beyond its peers, and its p-value."""
+        peers = self.singles if len(term) == 1 else [*self.singles, *self.pairs]
+        left, freedom = self._left(peers)
+        left_without, freedom_without = self._left([peer for peer in peers if peer != term])
+        explained, lost = max(left_without - left, 0.0), freedom_without - freedom
+        total = float(((self.y - self.y.mean()) ** 2).sum())
+        share = explained / total if total else 0.0
+        if self.noise is None or not lost or self.noise.deviation == 0:
+            return share, float("nan")
+        ratio = explained / lost / self.noise.deviation**2
+        return share, float(fdtrc(lost, self.noise.freedom, ratio))
+
+    def _table(self, term: tuple[Axis, Axis]) -> tuple[Matrix, Matrix]:
+        means, halves = self._means(term)
+        shape = tuple(len(self.levels[axis.key]) for axis in term)
+        return means.reshape(shape), halves.reshape(shape)
+
+    def _means(self, term: Term) -> tuple[Vector, Vector]:
+        """Marginal means at each combination of the term's levels, and half their intervals."""
+        combinations = itertools.product(*(self.levels[axis.key] for axis in term))
+        pairs = [
+            self._mean(dict(zip((a.key for a in term), c, strict=True))) for c in combinations
+        ]
+        means, halves = zip(*pairs, strict=True)
+        return np.array(means), np.array(halves)
+
+    def _mean(self, fixed: dict[str, Value]) -> tuple[float, float]:
+        """The model's mean over the whole grid with some axes fixed; NaN where cells are lacking.
+
+        With a full grid it is the plain mean of its cells.
+        """
+        for terms in ([*self.singles, *self.pairs], self.singles):
+            design = self._design(terms, self.keys, len(self.y))
+            inverse = np.linalg.pinv(design)
+            contrast = self._contrast(terms, fixed)
+            if np.allclose(contrast @ inverse @ design, contrast, atol=1e-8):
+                weights = contrast @ inverse
+                half = self.noise.half_width(float(weights @ weights)) if self.noise else np.nan
+                return float(weights @ self.y), half
+        return float("nan"), float("nan")
+
+    def _contrast(self, terms: Sequence[Term], fixed: dict[str, Value]) -> Vector:
+        choices = [
+            [fixed[axis.key]] if axis.key in fixed else self.levels[axis.key] for axis in self.axes
+        ]
+        rows = list(itertools.product(*choices))
+        keys = {axis.key: [row[i] for row in rows] for i, axis in enumerate(self.axes)}
+        return self._design(terms, keys, len(rows)).mean(axis=0)  # type: ignore[no-any-return]

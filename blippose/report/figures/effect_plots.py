@@ -1,0 +1,109 @@
+"""Main effects above, pairs of axes below, with 95 % intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes as Plot
+from matplotlib.figure import Figure
+
+from blippose.report.axes import Axis
+from blippose.report.effects import Effects, Interaction, MainEffect
+from blippose.report.figures.style import FAINT, INK, level_colors, place
+from blippose.report.grid import Grid
+
+
+def effects_figure(grid: Grid, effects: Effects) -> Figure | None:
+    """None where there are too few runs for an effect."""
+    if not effects.main:
+        return None
+    num_rows = 2 if effects.pairs else 1
+    num_columns = max(len(effects.main), len(effects.pairs))
+    figure = Figure(figsize=(max(0.7 + 2.5 * num_columns, 3.4), 0.45 + 2.5 * num_rows))
+    table = figure.subplots(num_rows, num_columns, squeeze=False, sharey="row").tolist()
+    place(figure, left=0.6, right=0.1, bottom=0.45, top=0.65, gap=0.18, row_gap=0.9)
+    for plot, main in zip(table[0], effects.main, strict=False):
+        _main(plot, main)
+    for plot, pair in zip(table[-1], effects.pairs, strict=False):
+        _pair(plot, pair)
+    drawn = [len(effects.main), len(effects.pairs)][:num_rows]
+    for row, num in zip(table, drawn, strict=True):
+        row[0].set_ylabel(grid.measure.label)
+        for plot in row[num:]:
+            plot.set_visible(False)
+    figure.suptitle(_caption(effects), fontsize=7.5, color=FAINT, y=0.995)
+    return figure
+
+
+def _caption(effects: Effects) -> str:
+    if effects.noise is None:
+        return "means over the grid; too few runs for intervals"
+    return f"means over the grid with 95 % intervals; noise: {effects.noise.source}"
+
+
+def _main(plot: Plot, effect: MainEffect) -> None:
+    x = np.arange(len(effect.means))
+    plot.errorbar(
+        x,
+        effect.means,
+        yerr=np.nan_to_num(effect.halves),
+        color=INK,
+        marker="o",
+        markersize=4,
+        capsize=2.5,
+        lw=1.0,
+        elinewidth=1.2,
+    )
+    _ticks(plot, effect.axis)
+    plot.set_title(f"{effect.axis.name}\n{_strength(effect)}")
+
+
+def _pair(plot: Plot, effect: Interaction) -> None:
+    """Lines for the axis with fewer values."""
+    a, b = effect.axes
+    means, halves = effect.means, np.nan_to_num(effect.halves)
+    if len(b.values) > len(a.values):
+        a, b, means, halves = b, a, means.T, halves.T
+    colors = level_colors(len(b.values))
+    for j, value in enumerate(b.values[: means.shape[1]]):
+        shift = 0.06 * (j - (len(b.values) - 1) / 2)
+        x = np.arange(len(means)) + shift
+        plot.errorbar(
+            x,
+            means[:, j],
+            yerr=halves[:, j],
+            color=colors[j],
+            marker="o",
+            markersize=3,
+            capsize=2,
+            lw=1.2,
+            elinewidth=0.8,
+            label=b.text(value),
+        )
+    _ticks(plot, a)
+    plot.set_title(f"{a.name} x {b.name}\n{_strength(effect)}")
+    plot.legend(title=b.name, title_fontsize=7, fontsize=6.5, handlelength=1.2)
+
+
+def _ticks(plot: Plot, axis: Axis) -> None:
+    values: Sequence[str] = [axis.text(value) for value in axis.values]
+    plot.set_xticks(range(len(values)), values)
+    plot.set_xlim(-0.4, len(values) - 0.6)
+    plot.set_xlabel(axis.name)
+
+
+def _strength(effect: MainEffect | Interaction) -> str:
+    share = f"{effect.share:.0%} of variance"
+    if np.isnan(effect.p_value):
+        return share
+    return f"{share}, {p_text(effect.p_value)}"
+
+
+def p_text(p_value: float) -> str:
+    """A p-value for readers.
+
+    >>> p_text(0.0004), p_text(0.034)
+    ('p < 0.001', 'p = 0.034')
+    """
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"

@@ -1,0 +1,221 @@
+"""One HTML file that opens offline: figures, table, curves on click, commands, environment.
+
+Nothing in it asks for anything outside; a content security policy in the file says so as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+
+from blippose import __version__
+from blippose.report.cells import Cell, CellState
+from blippose.report.effects import Effects
+from blippose.report.figures.curves import curve_of
+from blippose.report.figures.style import level_colors
+from blippose.report.grid import Grid
+from blippose.report.history import Curve
+from blippose.report.measures import Measure
+from blippose.report.samples import Sample
+from blippose.report.tables import RankedTable
+from blippose.runs import flatten
+
+_ASSETS = Path(__file__).parent / "assets"
+_NUM_POINTS = 200  # of a curve
+
+
+@dataclass(frozen=True)
+class PageParts:
+    """What the page is made of.
+
+    Args:
+        figures: by name, as <svg> elements with the page's colours.
+        level_counts: how many colours stand for an axis, in any of them.
+        choices: means over seeds, where there are several.
+        charts: the measures whose curves a run shows.
+    """
+
+    title: str
+    grid: Grid
+    figures: Mapping[str, str]
+    level_counts: frozenset[int]
+    table: RankedTable
+    choices: RankedTable | None
+    sentences: Sequence[str]
+    effects: Effects
+    samples: Sequence[Sample]
+    charts: Sequence[Measure]
+
+
+def page(parts: PageParts) -> str:
+    """The file's text."""
+    environment = Environment(
+        loader=FileSystemLoader(_ASSETS), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    cells = [row.cells[0] for row in parts.table.rows]
+    shown = [_shown(parts.grid, cell, parts.charts) for cell in cells]
+    return environment.get_template("page.html.j2").render(
+        title=parts.title,
+        headline=headline(parts.grid),
+        states=Counter(cell.state.value for cell in cells).most_common(),
+        sections=_sections(parts, cells),
+        figures={name: Markup(drawing) for name, drawing in parts.figures.items()},
+        curves_caption=_curves_caption(parts),
+        effects_caption=_effects_caption(parts.effects),
+        measure_label=parts.grid.measure.label,
+        sentences=parts.sentences,
+        table=parts.table,
+        state_column=parts.table.titles.index("state"),
+        choices=parts.choices,
+        filters=_filters(parts.table, len(parts.grid.axes)),
+        cells=shown,
+        unfinished=[one for one in shown if one["state"] != CellState.DONE.value],
+        samples=parts.samples,
+        versions=_versions(cells),
+        mixed_versions=[name for name, values in _versions(cells) if len(values) > 1],
+        footer=f"Written by blippose {__version__}, {datetime.now():%Y-%m-%d %H:%M}.",
+        css=Markup((_ASSETS / "page.css").read_text()),
+        level_css=Markup(_level_css(parts.level_counts)),
+        js=Markup((_ASSETS / "page.js").read_text()),
+        data=_json(parts, cells, shown),
+    )
+
+
+def headline(grid: Grid) -> str:
+    """How far the grid is, and what is best."""
+    best = grid.best
+    score = None if best is None else grid.score(best)
+    if best is None or score is None:
+        return f"{grid.num_done} of {len(grid.cells)} runs done; no run was validated yet."
+    unit = f" {grid.measure.unit}" if grid.measure.unit else ""
+    so_far = "" if best.state is CellState.DONE else f" so far ({best.state.value})"
+    return (
+        f"{grid.num_done} of {len(grid.cells)} runs done. Best{so_far}: {grid.label(best)}, "
+        f"{grid.measure.title} {grid.measure.text(score)}{unit} at epoch "
+        f"{best.best_epoch(grid.measure)}."
+    )
+
+
+def _sections(parts: PageParts, cells: Sequence[Cell]) -> list[tuple[str, str]]:
+    sections = [("curves", "Curves"), ("table", "Table")]
+    if any(cell.state is not CellState.DONE for cell in cells):
+        sections.append(("unfinished", "Not done"))
+    if parts.figures.keys() - {"grid"}:
+        sections.append(("effects", "Effects"))
+    return [
+        *sections,
+        ("samples", "Samples"),
+        ("commands", "Commands"),
+        ("environment", "Environment"),
+    ]
+
+
+def _curves_caption(parts: PageParts) -> str:
+    titles = ", ".join(measure.label for measure in parts.charts)
+    return (
+        f"{titles} over epochs. The star is the best run at its best epoch by "
+        f"{parts.grid.measure.title}; training losses are means of up to 60 stretches."
+    )
+
+
+def _effects_caption(effects: Effects) -> str:
+    if effects.noise is None:
+        return "Means over the grid; too few runs for intervals."
+    return (
+        "Means over the grid with 95 % intervals, alone and in pairs: where lines are parallel, "
+        f"one setting does not change what the other does. Noise: {effects.noise.source}, "
+        f"standard deviation {effects.noise.deviation:.3g} with {effects.noise.freedom} degrees "
+        "of freedom."
+    )
+
+
+def _filters(table: RankedTable, num_axes: int) -> list[dict[str, Any]]:
+    """A choice for each axis and the state, unless there is nothing to choose."""
+    state = table.titles.index("state")
+    filters = []
+    for column in [*range(1, 1 + num_axes), state]:
+        values = list(dict.fromkeys(row.entries[column].text for row in table.rows))
+        if len(values) > 1:
+            name = table.titles[column]
+            filters.append({"name": name, "column": column, "values": sorted(values, key=_number)})
+    return filters
+
+
+def _number(text: str) -> tuple[float, str]:
+    try:
+        return float(text), text
+    except ValueError:
+        return float("inf"), text
+
+
+def _shown(grid: Grid, cell: Cell, charts: Sequence[Measure]) -> dict[str, Any]:
+    """What the page knows of a cell."""
+    settings = sorted(flatten(cell.config))
+    versions = (cell.fact("versions") or {}).items()
+    return {
+        "name": cell.name,
+        "label": grid.label(cell),
+        "state": cell.state.value,
+        "notes": cell.notes,
+        "command": cell.fact("command"),
+        "traceback": cell.fact("traceback"),
+        "settings": "\n".join(f"{key}={_plain(value)}" for key, value in settings) or "none",
+        "versions": "\n".join(f"{name} {value or '-'}" for name, value in versions) or "none",
+        "curves": {measure.name: _points(curve_of(cell, measure)) for measure in charts},
+    }
+
+
+def _plain(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def _points(curve: Curve) -> list[list[float]] | None:
+    if not len(curve):
+        return None
+    thin = curve.thinned(_NUM_POINTS)
+    return [[float(f"{x:.5g}") for x in column] for column in (thin.epochs, thin.values)]
+
+
+def _versions(cells: Sequence[Cell]) -> list[tuple[str, list[str]]]:
+    """Package, and its versions among the runs."""
+    found: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        for name, version in (cell.fact("versions") or {}).items():
+            if version is not None:
+                found.setdefault(name, {})[str(version)] = None
+    first = ("commit", "blippose")
+    names = sorted(found, key=lambda name: (name not in first, name))
+    return [(name, list(found[name])) for name in names]
+
+
+def _level_css(counts: frozenset[int]) -> str:
+    """The figures' colours for either theme, a set for each number of levels."""
+    lines = []
+    for selector, dark in ((":root", False), (':root[data-theme="dark"]', True)):
+        colors = [
+            f"--level-{num}-{i}: {color};"
+            for num in sorted(counts)
+            for i, color in enumerate(level_colors(num, dark))
+        ]
+        lines.append(f"{selector} {{ {' '.join(colors)} }}")
+    return "\n".join(lines)
+
+
+def _json(parts: PageParts, cells: Sequence[Cell], shown: Sequence[Mapping[str, Any]]) -> Markup:
+    """The data of the script, with nothing in it that could end its element."""
+    best = next((i for i, cell in enumerate(cells) if cell is parts.grid.best), None)
+    data = {
+        "best": best,
+        "charts": [{"name": one.name, "title": one.label} for one in parts.charts],
+        "cells": shown,
+        "pictures": {s.cell.name: {"position": i} for i, s in enumerate(parts.samples)},
+    }
+    return Markup(json.dumps(data).replace("<", "\\u003c").replace("&", "\\u0026"))

@@ -1,0 +1,104 @@
+"""Which differences from the best choice are within noise, and what that was judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blippose.report.cells import Estimate
+from blippose.report.effects import Noise
+from blippose.report.grid import Choice, Grid
+
+_NAMED = 5  # choices in one sentence
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """For each choice with a value, in the grid's order, whether it is within noise of the best.
+
+    Args:
+        within: by the choice's key; None for the best itself and where nothing tells.
+        basis: what it was judged by, a sentence.
+    """
+
+    within: dict[tuple[object, ...], bool | None]
+    basis: str
+
+    def text(self, choice: Choice) -> str:
+        """A verdict in words; empty where there is none."""
+        verdict = self.within.get(choice.key)
+        return {True: "within noise", False: "worse", None: ""}[verdict]
+
+
+def judge(grid: Grid, noise: Noise | None) -> Verdicts:
+    """Hold every choice against the best one."""
+    choices = [choice for choice in grid.choices if grid.mean(choice) is not None]
+    if len(choices) < 2:
+        return Verdicts({}, "There are not two choices to compare.")
+    if noise is not None and grid.is_replicated:
+        return _by_noise(grid, choices, noise)
+    estimates = [_estimate(grid, choice) for choice in choices]
+    if all(estimate is not None and estimate.low is not None for estimate in estimates):
+        return _by_overlap(choices, [estimate for estimate in estimates if estimate])
+    if noise is not None and not noise.holds_interactions:
+        return _by_noise(grid, choices, noise)
+    return Verdicts(
+        {},
+        "Nothing tells noise from difference here: one seed a choice, too few runs, no intervals. "
+        "Sweep seed=0,1,2 or run `blippose eval` on each run.",
+    )
+
+
+def _by_noise(grid: Grid, choices: list[Choice], noise: Noise) -> Verdicts:
+    best, *others = choices
+    within: dict[tuple[object, ...], bool | None] = {best.key: None}
+    for other in others:
+        variance = 1 / len(best.done) + 1 / len(other.done)
+        gap = abs((grid.mean(other) or 0.0) - (grid.mean(best) or 0.0))
+        within[other.key] = gap <= noise.half_width(variance, len(others))
+    unit = grid.measure.unit and f" {grid.measure.unit}"
+    return Verdicts(
+        within,
+        f"Noise of a run: standard deviation {noise.deviation:.3g}{unit} with {noise.freedom} "
+        f"degrees of freedom ({noise.source}); 95 % for all {len(others)} comparisons together "
+        "(Bonferroni).",
+    )
+
+
+def _by_overlap(choices: list[Choice], estimates: list[Estimate]) -> Verdicts:
+    best = estimates[0]
+    within: dict[tuple[object, ...], bool | None] = {choices[0].key: None}
+    for choice, other in zip(choices[1:], estimates[1:], strict=True):
+        within[choice.key] = _overlap(best, other)
+    return Verdicts(
+        within,
+        "Judged by whether the 95 % intervals over validation images (eval.json) overlap. "
+        "That is one seed a choice: what another seed would change is not in it.",
+    )
+
+
+def _overlap(one: Estimate, other: Estimate) -> bool:
+    lows, highs = (one.low, other.low), (one.high, other.high)
+    if None in lows or None in highs:
+        return True
+    return max(x for x in lows if x is not None) <= min(x for x in highs if x is not None)
+
+
+def _estimate(grid: Grid, choice: Choice) -> Estimate | None:
+    [cell] = choice.done if len(choice.done) == 1 else [None]
+    return None if cell is None else grid.estimate(cell, grid.measure.name)
+
+
+def sentences(grid: Grid, verdicts: Verdicts) -> list[str]:
+    """What is within noise, plainly; then what that was judged by."""
+    within = [c for c in grid.choices if verdicts.within.get(c.key) is True]
+    worse = [c for c in grid.choices if verdicts.within.get(c.key) is False]
+    if not within and not worse:
+        return [verdicts.basis]
+    names = "; ".join(grid.choice_label(choice) for choice in within[:_NAMED])
+    names += f"; and {len(within) - _NAMED} more" if len(within) > _NAMED else ""
+    first = (
+        f"Within noise of the best: {names}." if within else "None is within noise of the best."
+    )
+    num_others = len(within) + len(worse)
+    second = [f"Worse beyond noise: {len(worse)} of {num_others} others."] if worse else []
+    return [first, *second, verdicts.basis]

@@ -1,0 +1,183 @@
+"""What a run's folder tells, however broken it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from example_grid import BEST_CELL, cells, write_run
+from filelock import FileLock
+
+from blippose import loggers
+from blippose.errors import UserError
+from blippose.report.cells import Cell, CellState, find_cells, read_cell
+from blippose.report.history import METRICS, TORN, Curve, read_history
+from blippose.report.measures import MEASURES
+
+MAE = MEASURES["mae_all"]
+
+
+@pytest.fixture
+def run(poster_grid: Path, tmp_path: Path) -> Path:
+    """A copy of one run that is done."""
+    return Path(shutil.copytree(poster_grid / BEST_CELL, tmp_path / "run"))
+
+
+def ended(folder: Path, end: str) -> Cell:
+    write_run(folder, next(cells((0,)))[1], 3, end)
+    return read_cell(folder, folder.name)
+
+
+def test_the_name_of_the_metrics_file_is_the_loggers() -> None:
+    assert METRICS == loggers.METRICS
+
+
+def test_rows_become_curves_over_epochs(tmp_path: Path) -> None:
+    rows = "epoch,step,train/loss,val/mae\n0,4,3.0,\n0,9,,7.5\n1,14,2.0,\n1,19,,6.5\n"
+    (tmp_path / METRICS).write_text(rows)
+    history = read_history(tmp_path / METRICS)
+    np.testing.assert_allclose(history["train/loss"].epochs, [0.5, 1.5])
+    np.testing.assert_allclose(history["val/mae"].epochs, [1, 2])
+    np.testing.assert_allclose(history["val/mae"].values, [7.5, 6.5])
+    assert history.num_epochs == 2
+    assert history.faults == ()
+
+
+@pytest.mark.parametrize("lost", [1, 5, 30])
+def test_a_torn_last_line_is_left_out_and_said(run: Path, lost: int) -> None:
+    whole = read_history(run / METRICS)
+    text = (run / METRICS).read_text()
+    (run / METRICS).write_text(text[:-lost])
+    torn = read_history(run / METRICS)
+    assert torn.faults == (TORN,)
+    assert len(torn["val/mae"]) == len(whole["val/mae"]) - 1
+
+
+def test_a_spoilt_line_in_the_middle_is_counted(run: Path) -> None:
+    lines = (run / METRICS).read_text().splitlines(keepends=True)
+    lines[3] = "what,is,this\n"
+    (run / METRICS).write_text("".join(lines))
+    assert read_history(run / METRICS).faults == (
+        "1 lines of metrics.csv cannot be read and are left out",
+    )
+
+
+def test_a_value_that_is_no_number_is_no_point(tmp_path: Path) -> None:
+    (tmp_path / METRICS).write_text("epoch,step,val/mae\n0,9,nan\n1,19,6.5\n")
+    np.testing.assert_allclose(read_history(tmp_path / METRICS)["val/mae"].epochs, [2])
+
+
+def test_thinning_keeps_the_mean_and_the_end() -> None:
+    curve = Curve(np.arange(100.0), np.arange(100.0)).thinned(10)
+    assert len(curve) == 10
+    assert curve.values.mean() == pytest.approx(49.5)
+    assert curve.epochs[-1] == 99
+
+
+def test_a_done_run_tells_its_best_epoch_and_its_value(run: Path) -> None:
+    cell = read_cell(run, "run")
+    results = json.loads((run / "run.json").read_text())["results"]
+    estimate = cell.estimate("mae_all", MAE)
+    assert cell.state is CellState.DONE
+    assert cell.notes == []
+    assert cell.best_epoch(MAE) == results["epoch"] + 1
+    assert estimate is not None
+    assert estimate.value == pytest.approx(results["free_running"]["mae_all"])
+    assert estimate.low is None
+
+
+def test_other_metrics_are_read_at_the_chosen_epoch(tmp_path: Path) -> None:
+    rows = "epoch,step,val/mae_all,val/acc_5px\n0,9,5.0,0.9\n1,19,4.0,0.3\n"
+    (tmp_path / METRICS).write_text(rows)
+    cell = read_cell(tmp_path, "run")
+    estimate = cell.estimate("acc_5px", MAE)
+    assert estimate is not None
+    assert estimate.value == pytest.approx(0.3)
+
+
+def evaluation(**about: Any) -> str:
+    metrics = {"mae_all": {"value": 5.2, "low": 4.9, "high": 5.5}}
+    return json.dumps(
+        {"about": {"subset": "val", "epoch": None, **about}, "rows": [{"metrics": metrics}]}
+    )
+
+
+def test_an_evaluation_brings_the_interval(run: Path) -> None:
+    (run / "eval.json").write_text(evaluation())
+    estimate = read_cell(run, "run").estimate("mae_all", MAE)
+    assert estimate is not None
+    assert (estimate.value, estimate.low, estimate.high) == (5.2, 4.9, 5.5)
+
+
+@pytest.mark.parametrize("about", [{"subset": "test"}, {"epoch": 0}])
+def test_an_evaluation_of_something_else_does_not(run: Path, about: dict[str, Any]) -> None:
+    (run / "eval.json").write_text(evaluation(**about))
+    estimate = read_cell(run, "run").estimate("mae_all", MAE)
+    assert estimate is not None
+    assert estimate.low is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"about": 1}', '{"rows": []}'])
+def test_half_an_evaluation_is_none(run: Path, text: str) -> None:
+    (run / "eval.json").write_text(text)
+    estimate = read_cell(run, "run").estimate("mae_all", MAE)
+    assert estimate is not None
+    assert estimate.low is None
+
+
+def test_a_failed_run_tells_why_and_how_far_it_came(tmp_path: Path) -> None:
+    cell = ended(tmp_path / "run", "failed")
+    assert cell.state is CellState.FAILED
+    assert cell.reason == "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB"
+    assert cell.history.num_epochs == 3
+
+
+def test_a_run_that_nobody_holds_is_cut_off(tmp_path: Path) -> None:
+    cell = ended(tmp_path / "run", "cut off")
+    assert cell.state is CellState.CUT_OFF
+    assert "last wrote" in cell.reason
+
+
+@pytest.mark.skipif(not Path("/proc/locks").is_file(), reason="locks can be seen on Linux alone")
+def test_a_run_that_somebody_holds_is_running(tmp_path: Path) -> None:
+    ended(tmp_path / "run", "cut off")
+    with FileLock(tmp_path / "run" / ".lock"):
+        assert read_cell(tmp_path / "run", "run").state is CellState.RUNNING
+
+
+def test_a_spoilt_record_leaves_the_settings_and_the_curves(run: Path) -> None:
+    (run / "run.json").write_text('{"state": "do')
+    cell = read_cell(run, "run")
+    assert cell.state is CellState.UNREADABLE
+    assert "JSONDecodeError" in cell.reason
+    assert cell.config["optimizer"]["lr"] == 2e-5
+    assert cell.history.num_epochs == 8
+
+
+def test_a_folder_without_a_record_never_began(run: Path) -> None:
+    (run / "run.json").unlink()
+    assert read_cell(run, "run").state is CellState.MISSING
+
+
+def test_a_run_without_its_metrics_says_so(run: Path) -> None:
+    (run / METRICS).unlink()
+    cell = read_cell(run, "run")
+    assert cell.notes == ["there is no metrics.csv"]
+    assert cell.estimate("mae_all", MAE) is not None  # from the results
+
+
+def test_a_folder_of_runs_and_a_run_are_both_found(poster_grid: Path) -> None:
+    assert len(find_cells([poster_grid])) == 18
+    assert [cell.name for cell in find_cells([poster_grid / BEST_CELL])] == [BEST_CELL]
+    assert len(find_cells([poster_grid, poster_grid / BEST_CELL])) == 18
+
+
+def test_wrong_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere: no such folder"):
+        find_cells([tmp_path / "nowhere"])
+    with pytest.raises(UserError, match=r"no runs there"):
+        find_cells([tmp_path])

@@ -1,0 +1,95 @@
+"""`blippose report` as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from example_grid import BEST_CELL
+from PIL import Image
+
+from blippose.cli import main
+
+PICTURES = ("loss", "accuracy", "mae", "grid", "heatmap", "effects", "parallel")
+
+
+@pytest.fixture
+def grid(poster_grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(poster_grid, tmp_path / "grid"))
+
+
+def test_everything_is_written_into_the_folder_without_torch_and_at_once(grid: Path) -> None:
+    """Seconds are the processor's own: how long one waits depends on who else works there."""
+    heavy = "{'torch', 'transformers', 'lightning', 'wandb', 'pandas'}"
+    code = (
+        "import sys; from blippose.cli import main; status = main(['report', 'grid']); "
+        f"print(status, sorted({heavy} & sys.modules.keys()))"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.stdout.endswith("0 []\n")
+    assert "18 of 18 runs done. Best: " in done.stdout
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 8
+    for name in PICTURES:
+        with Image.open(grid / f"{name}.png") as image:
+            assert min(image.size) > 200
+        assert (grid / f"{name}.svg").read_text().startswith("<svg")
+    assert (grid / "grid.pdf").read_bytes().startswith(b"%PDF")
+    assert sum(path.stat().st_size for path in grid.glob("*.svg")) < 1e6
+    for name in ("table.csv", "table.md", "table.tex", "report.html"):
+        assert (grid / name).stat().st_size > 1000
+
+
+def test_a_report_does_not_disturb_the_next_one(grid: Path) -> None:
+    assert main(["report", "grid"]) == 0
+    first = (grid / "table.csv").read_text(), (grid / "grid.svg").read_text()
+    assert main(["report", "grid"]) == 0
+    assert ((grid / "table.csv").read_text(), (grid / "grid.svg").read_text()) == first
+
+
+def test_a_run_alone_and_a_run_of_no_epoch_are_reported(
+    grid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", f"grid/{BEST_CELL}", "out=one"]) == 0
+    (grid / BEST_CELL / "metrics.csv").write_text("epoch,step\n")
+    record = (grid / BEST_CELL / "run.json").read_text()
+    (grid / BEST_CELL / "run.json").write_text(
+        record.replace('"done"', '"running"').replace('"results"', '"old"')
+    )
+    assert main(["report", f"grid/{BEST_CELL}", "out=none"]) == 0
+    assert "no run was validated yet" in capsys.readouterr().out
+    assert Path("none/report.html").is_file()
+    assert not Path("none/heatmap.png").exists()
+
+
+def test_several_folders_are_compared_in_one_of_their_own(grid: Path) -> None:
+    names = [f"grid/batch_size=2,lr={lr},optimizer=adam" for lr in ("2e-05", "5e-05")]
+    assert main(["report", *names, "metric=acc_5px"]) == 0
+    assert Path("report/report.html").is_file()
+    assert not (grid / "report.html").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    grid: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", "grid", "out=/dev/null/a"]) == 2
+    assert "choose another with out=FOLDER" in capfd.readouterr().err
+
+
+def test_without_runs_in_wandb_the_files_are_written_and_the_rest_is_said(
+    grid: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("wandb_workspaces")
+    assert main(["report", "grid", "wandb=true"]) == 2
+    assert "none of these runs was logged to W&B" in capfd.readouterr().err
+    assert (grid / "report.html").is_file()

@@ -1,0 +1,133 @@
+"""Effects and verdicts against numbers worked out by hand and against SciPy."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from blippose.report.cells import Cell, CellState
+from blippose.report.effects import find_effects
+from blippose.report.grid import Grid
+from blippose.report.history import Curve, History
+from blippose.report.measures import MEASURES
+from blippose.report.verdicts import judge, sentences
+
+MAE = MEASURES["mae_all"]
+Score = Callable[[int, int, int], float]
+
+
+def grid_of(score: Score, seeds: int = 1, levels: tuple[int, int] = (2, 3)) -> Grid:
+    """A grid of axes a and b, whose cell (a, b, seed) has the given MAE."""
+    cells = []
+    for a, b, seed in itertools.product(range(levels[0]), range(levels[1]), range(seeds)):
+        history = History({"val/mae_all": Curve(np.ones(1), np.array([score(a, b, seed)]))})
+        config = {"a": a, "b": b, "seed": seed}
+        record = {"config": config}
+        cells.append(Cell(f"{a}{b}{seed}", None, CellState.DONE, "", record, history))
+    return Grid.of(cells, MAE)
+
+
+def noisy(a: int, b: int, seed: int) -> float:
+    return 5 + a + 0.5 * b + float(np.random.default_rng([a, b, seed]).normal(0, 0.2))
+
+
+def test_main_effects_are_the_means_over_the_grid() -> None:
+    effects = find_effects(grid_of(lambda a, b, _: 10.0 * a + b))
+    np.testing.assert_allclose(effects.main[0].means, [1, 11])
+    np.testing.assert_allclose(effects.main[1].means, [5, 6, 7])
+
+
+def test_an_additive_grid_has_no_interaction() -> None:
+    [pair] = find_effects(grid_of(lambda a, b, _: 10.0 * a + b)).pairs
+    assert pair.share == pytest.approx(0, abs=1e-12)
+
+
+def test_an_interaction_has_its_share_of_the_variance() -> None:
+    [pair] = find_effects(grid_of(lambda a, b, _: float(a * (b == 2)))).pairs
+    np.testing.assert_allclose(pair.means, [[0, 0, 0], [0, 0, 1]], atol=1e-12)
+    # Sums of squares of one 1 among six: total 5/6; a 1/6, b 1/3, so a x b 1/3.
+    assert pair.share == pytest.approx((1 / 3) / (5 / 6))
+
+
+def test_p_values_are_those_of_a_two_way_analysis_of_variance() -> None:
+    """On one axis with seeds unlike each other's, the F test is SciPy's on the same groups."""
+    values = np.random.default_rng(0).normal(size=(3, 4))
+    cells = []
+    for a, i in itertools.product(range(3), range(4)):
+        history = History({"val/mae_all": Curve(np.ones(1), values[a, i : i + 1])})
+        record = {"config": {"a": a, "seed": 4 * a + i}}
+        cells.append(Cell(f"{a}{i}", None, CellState.DONE, "", record, history))
+    grid = Grid.of(cells, MAE)
+    object.__setattr__(grid, "seeds", None)  # each run has its own: no block to take out
+    effects = find_effects(grid)
+    assert effects.main[0].p_value == pytest.approx(stats.f_oneway(*values).pvalue)
+    assert effects.noise is not None
+    half = stats.t.ppf(0.975, 9) * np.sqrt(values.var(axis=1, ddof=1).mean() / 4)
+    np.testing.assert_allclose(effects.main[0].halves, half)
+
+
+def test_the_noise_is_what_seeds_change_within_a_choice() -> None:
+    grid = grid_of(noisy, seeds=6)
+    y = np.array([grid.score(cell) for cell in grid.cells], dtype=float).reshape(6, 6)
+    left = y - y.mean(axis=1, keepdims=True) - y.mean(axis=0) + y.mean()
+    noise = find_effects(grid).noise
+    assert noise is not None
+    assert noise.freedom == 25
+    assert noise.deviation == pytest.approx(np.sqrt((left**2).sum() / 25))
+
+
+def test_a_missing_cell_leaves_the_means_of_an_additive_grid() -> None:
+    grid = grid_of(lambda a, b, _: 10.0 * a + b)
+    holed = Grid.of([c for c in grid.cells if c.name != "120"], MAE)
+    np.testing.assert_allclose(find_effects(holed).main[1].means, [5, 6, 7])
+
+
+def test_two_runs_have_no_effects() -> None:
+    effects = find_effects(grid_of(noisy, levels=(2, 1)))
+    assert effects.main == []
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    covered = []
+    for trial in range(100):
+        random = np.random.default_rng(trial)
+        values = random.normal(size=(2, 2, 3))
+        effects = find_effects(grid_of(lambda a, b, s: float(values[a, b, s]), 3, (2, 2)))  # noqa: B023  used at once
+        covered.append(abs(effects.main[0].means[0]) <= effects.main[0].halves[0])
+    assert 0.9 <= np.mean(covered) <= 0.99
+
+
+def test_a_clear_difference_is_no_noise_and_a_small_one_is() -> None:
+    def score(a: int, b: int, seed: int) -> float:
+        return 5 + 3.0 * a + 0.02 * b + float(np.random.default_rng([a, b, seed]).normal(0, 0.2))
+
+    grid = grid_of(score, seeds=4)
+    verdicts = judge(grid, find_effects(grid).noise)
+    says = {choice.key: verdicts.within.get(choice.key) for choice in grid.choices}
+    assert all(says[(1, b)] is False for b in range(3))
+    assert list(says.values()).count(True) == 2
+    assert sentences(grid, verdicts)[0].startswith("Within noise of the best: a 0, b ")
+
+
+def test_equal_choices_are_seldom_called_different() -> None:
+    """Of 30 grids without any effect, few name a worse choice."""
+    wrong = 0
+    for trial in range(30):
+        random = np.random.default_rng(trial)
+        values = random.normal(size=(2, 3, 3))
+        grid = grid_of(lambda a, b, s: float(values[a, b, s]), seeds=3)  # noqa: B023  used at once
+        wrong += False in judge(grid, find_effects(grid).noise).within.values()
+    assert wrong <= 6  # the best of six is chosen by the same noise
+
+
+def test_one_seed_and_two_axes_tell_no_noise() -> None:
+    grid = grid_of(noisy, levels=(3, 3))
+    effects = find_effects(grid)
+    assert effects.noise is not None
+    assert effects.noise.holds_interactions
+    [line] = sentences(grid, judge(grid, effects.noise))
+    assert "Sweep seed=0,1,2" in line

@@ -1,0 +1,172 @@
+"""Axes from recorded configs, ranking, and what is missing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from example_grid import BEST_CELL, cells
+
+from blippose.report.axes import find_axes
+from blippose.report.cells import Cell, CellState, find_cells
+from blippose.report.figures.roles import Roles
+from blippose.report.grid import Grid
+from blippose.report.measures import MEASURES
+from blippose.sweep import PlannedCell, Sweep
+
+MAE = MEASURES["mae_all"]
+
+
+def cell(name: str, /, **config: Any) -> Cell:
+    return Cell(name, None, CellState.DONE, record={"config": config})
+
+
+def axes(*found: Cell) -> dict[str, tuple[Any, ...]]:
+    return {axis.key: axis.values for axis in find_axes(found)[0]}
+
+
+def test_the_study_has_three_axes(poster_grid: Path) -> None:
+    grid = Grid.of(find_cells([poster_grid]), MAE)
+    assert {axis.key: axis.values for axis in grid.axes} == {
+        "data.batch_size": (1, 2, 4),
+        "optimizer.lr": (5e-6, 2e-5, 5e-5),
+        "optimizer": ("Adam", "AdamW"),
+    }
+
+
+def test_names_of_folders_say_nothing(poster_grid: Path, tmp_path: Path) -> None:
+    before = Grid.of(find_cells([poster_grid]), MAE)
+    for i, folder in enumerate(sorted(poster_grid.glob("batch*"))):
+        shutil.copytree(folder, tmp_path / f"{i:02}")
+    after = Grid.of(find_cells([tmp_path]), MAE)
+    assert after.axes == before.axes
+    assert [after.label(c) for c in after.ranked] == [before.label(c) for c in before.ranked]
+
+
+def test_what_follows_from_a_group_is_no_axis_of_its_own() -> None:
+    adam = {"_target_": "torch.optim.Adam", "weight_decay": 0.0}
+    adamw = {"_target_": "torch.optim.AdamW", "weight_decay": 0.01}
+    assert axes(cell("a", optimizer=adam), cell("b", optimizer=adamw)) == {
+        "optimizer": ("Adam", "AdamW")
+    }
+
+
+def test_what_a_group_does_not_decide_is_an_axis() -> None:
+    def optimizer(name: str, decay: float) -> dict[str, Any]:
+        return {"_target_": f"torch.optim.{name}", "weight_decay": decay}
+
+    pairs = [("Adam", 0.0), ("Adam", 0.1), ("AdamW", 0.0), ("AdamW", 0.1)]
+    found = [cell(str(pair), optimizer=optimizer(*pair)) for pair in pairs]
+    assert axes(*found) == {"optimizer": ("Adam", "AdamW"), "optimizer.weight_decay": (0.0, 0.1)}
+
+
+def test_a_group_that_may_be_null_is_one_axis() -> None:
+    cosine = {"_target_": "blippose.schedules.warmup_cosine", "warmup": 0.1}
+    found = axes(cell("a", scheduler=None), cell("b", scheduler=cosine))
+    assert set(found["scheduler"]) == {None, "warmup_cosine"}
+    assert len(found) == 1
+
+
+def test_a_copied_seed_is_one_axis() -> None:
+    seeds = [cell(str(s), seed=s, data={"seed": s}, captioner={"seed": s}) for s in (0, 1)]
+    assert axes(*seeds) == {"seed": (0, 1)}
+
+
+def test_keys_that_end_alike_keep_their_groups() -> None:
+    found = [cell("a", x={"size": 1}, y={"size": 1}), cell("b", x={"size": 2}, y={"size": 1}),
+             cell("c", x={"size": 1}, y={"size": 2})]  # fmt: skip
+    assert [axis.name for axis in find_axes(found)[0]] == ["x.size", "y.size"]
+
+
+def test_name_and_logger_are_no_axes() -> None:
+    assert axes(cell("a", name="a", logger=None, seed=0), cell("b", name="b", seed=0)) == {}
+
+
+def test_runs_are_ranked_by_either_direction(poster_grid: Path) -> None:
+    found = find_cells([poster_grid])
+    for measure, sign in ((MAE, 1), (MEASURES["acc_5px"], -1)):
+        grid = Grid.of(found, measure)
+        scores = [sign * (grid.score(c) or 0.0) for c in grid.ranked]
+        assert scores == sorted(scores)
+        assert grid.best is grid.ranked[0]
+
+
+def test_a_cell_that_is_not_there_is_missing(poster_grid: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(poster_grid, tmp_path / "grid"))
+    shutil.rmtree(copy / BEST_CELL)
+    grid = Grid.of(find_cells([copy]), MAE)
+    [missing] = [c for c in grid.cells if c.state is CellState.MISSING]
+    assert grid.label(missing) == "batch_size 2, lr 2e-5, optimizer AdamW"
+    assert grid.ranked[-1] is missing
+
+
+def test_single_runs_that_differ_in_much_are_no_grid_with_holes() -> None:
+    found = [cell(str(i), a=i, b=i, c=i) for i in range(3)]
+    assert len(Grid.of(found, MAE).cells) == 3
+
+
+def test_the_study_is_drawn_as_it_asks(poster_grid: Path) -> None:
+    roles = Roles.of(Grid.of(find_cells([poster_grid]), MAE).factors)
+    assert roles.color is not None
+    assert roles.line is not None
+    assert roles.panel is not None
+    keys = (roles.color.key, roles.line.key, roles.panel.key)
+    assert keys == ("optimizer.lr", "optimizer", "data.batch_size")
+
+
+def test_other_axes_take_the_roles_by_their_kind() -> None:
+    found = [
+        cell(f"{m}{s}", model={"_target_": m}, size=s) for m in ("a.B", "a.C") for s in (1, 2)
+    ]
+    roles = Roles.of(Grid.of(found, MAE).factors)
+    assert roles.color is not None
+    assert roles.line is not None
+    assert (roles.color.key, roles.line.key, roles.panel) == ("size", "model", None)
+
+
+def test_a_run_alone_has_no_axes(poster_grid: Path) -> None:
+    grid = Grid.of(find_cells([poster_grid / BEST_CELL]), MAE)
+    assert grid.axes == ()
+    assert grid.best is not None
+    assert grid.label(grid.best) == BEST_CELL
+
+
+def test_a_sweep_that_has_just_begun_shows_all_that_it_asks_for(
+    poster_grid: Path, tmp_path: Path
+) -> None:
+    """The record is the real one's; four of its cells have a run, and none with 5e-5."""
+    planned = []
+    for name, config in cells((0,)):
+        values = {
+            "data.batch_size": config["data"]["batch_size"],
+            "optimizer.lr": config["optimizer"]["lr"],
+            "optimizer": name.rpartition("=")[2],
+        }
+        planned.append(PlannedCell(name, tmp_path / name, values, (), config))
+    Sweep(tmp_path, "blippose train -m", {}, tuple(planned)).write()
+    for name in [cell.name for cell in planned if cell.values["optimizer.lr"] != 5e-5][:4]:
+        shutil.copytree(poster_grid / name, tmp_path / name)
+    grid = Grid.of(find_cells([tmp_path]), MAE)
+    whole = Grid.of(find_cells([poster_grid]), MAE)
+    assert {axis.key: axis.values for axis in grid.axes} == {
+        axis.key: axis.values for axis in whole.axes
+    }
+    assert len(grid.cells) == 18
+    assert sum(cell.state is CellState.MISSING for cell in grid.cells) == 14
+
+
+def test_planned_seeds_are_one_axis(poster_grid: Path, tmp_path: Path) -> None:
+    plan = [(f"seed={seed}", {"seed": seed}) for seed in (0, 1, 2)]
+    record = {"cells": [{"name": name, "values": values} for name, values in plan]}
+    (tmp_path / "sweep.json").write_text(json.dumps(record))
+    shutil.copytree(poster_grid / BEST_CELL, tmp_path / "seed=0")
+    grid = Grid.of(find_cells([tmp_path]), MAE)
+    assert [(axis.key, axis.values) for axis in grid.axes] == [("seed", (0, 1, 2))]
+
+
+def test_a_plan_that_cannot_be_read_is_none(poster_grid: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(poster_grid, tmp_path / "grid"))
+    (copy / "sweep.json").write_text('{"cells": [{}')
+    assert len(find_cells([copy])) == 18
