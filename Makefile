@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help train test test-fast lint format clean
+.PHONY: help train test test-fast test-slurm browser lint format clean
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -14,6 +14,15 @@ test: lint  ## lint, then every test
 
 test-fast: .venv/installed  ## the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow"
+
+browser: .venv/installed  ## a headless Chromium for the tests of report.html, which skip without one
+	@command -v chromium || command -v google-chrome || apt-get install -y --no-install-recommends chromium || \
+	  $(BIN)/playwright install chromium-headless-shell
+
+test-slurm: .venv/installed  ## a sweep on a real Slurm of one node, where root can install it
+	@tests/slurm/install.sh || { [ $$? = 77 ] && exit 0; exit 1; }; \
+	  command -v slurmctld >/dev/null || exit 0; \
+	  BLIPPOSE_SLURM=1 $(BIN)/python -m pytest tests/test_slurm.py
 
 lint: .venv/installed  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from example_grid import write_grid
 from hypothesis import settings
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
@@ -127,3 +128,9 @@ def make_captioner(
         return PoseCaptioner(blip, tokenizer, caption_format, **settings)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def poster_grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study's 18 runs, all done. Read only: tests that break one copy it first."""
+    return write_grid(tmp_path_factory.mktemp("runs") / "poster_grid")

@@ -9,7 +9,7 @@ import pytest
 
 from blippose import __version__
 from blippose.cli import main
-from blippose.cli.grammar import cell_name
+from blippose.cli.grammar import cell_name, named
 
 CSV = "logger=csv"
 FEW = "data.synthetic.num_persons=3"
@@ -30,7 +30,8 @@ def python(*arguments: str) -> str:
 def test_help_lists_the_commands(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    assert all(f"blippose {command} " in printed for command in ("data", "train", "predict"))
+    commands = ("data", "train", "eval", "predict", "report")
+    assert all(f"blippose {command} " in printed for command in commands)
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -45,7 +46,7 @@ def test_module_is_the_program() -> None:
     assert python("-m", "blippose", "--version") == f"blippose {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["data", "train", "predict"])
+@pytest.mark.parametrize("command", ["data", "train", "eval", "predict", "report"])
 def test_each_command_explains_its_groups_and_keys(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,6 +114,8 @@ WRONG = {
     "grid of names": (["train", "-m", CSV, "name=a,b"], "name: names the folder"),
     "root that cannot be": (["data", "data.root=/dev/null/a", FEW], "cannot be written"),
     "manifest that cannot be": (["data", "manifest=/dev/null/a"], "cannot be written"),
+    "sweep of nothing": (["sweep"], "expected one sweep file"),
+    "absent sweep file": (["sweep", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
     "folder that cannot be": (["train", CSV, "runs=/dev/null"], "cannot be written"),
     "absent release for data": (["data", "data=mpii", "data.root=nowhere"], "no such file"),
     "unknown format": (["data", "format=xml"], "format=xml: expected table or json"),
@@ -120,6 +123,11 @@ WRONG = {
         ["data", "data=mpii", "data.root=.", "data.split=half"],
         "mpii_human_pose",
     ),
+    "open value of report": (["report"], "add run=VALUE"),
+    "absent runs": (["report", "nowhere"], "nowhere: no such folder"),
+    "folder without runs": (["report", "."], "no runs there"),
+    "unknown metric": (["report", ".", "metric=mea"], "metric=mea: no such metric"),
+    "glob of nothing": (["report", "run='no/*'"], "no/*: fits no folder"),
     "absent images": (["predict", "images=nowhere.jpg"], "nowhere.jpg"),
     "two models": (["predict", "images=a.jpg", "run=a", "ckpt=b"], "give one of them"),
 }
@@ -208,3 +216,11 @@ def testcell_names_keep_apart_keys_that_end_alike() -> None:
 
 def testcell_names_are_one_folder() -> None:
     assert "/" not in cell_name(["data.root=a/b"], ["data.root"])
+
+
+def test_words_that_stand_alone_are_runs() -> None:
+    Path("a=1,b=2").mkdir()
+    assert named(["runs/a", "metric=epe"], "run") == ["metric=epe", "run='runs/a'"]
+    assert named(["a=1,b=2", "c"], "run") == ["run=['a=1,b=2','c']"]
+    assert named(["--cfg", "job", "it's"], "run") == ["--cfg", "job", r"run='it\'s'"]
+    assert named(["metric=epe"], "run") == ["metric=epe"]

@@ -120,17 +120,18 @@ def test_free_tokens_equal_a_loop_over_whole_prefixes(
     assert len({tuple(row) for row in expected}) > 1  # the images differ, and are looked at
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.03, 0.1])
+@pytest.mark.parametrize("noise", [0.0, 0.1, 0.2])
 def test_free_tokens_equal_generate_wherever_a_row_leaves_the_grammar(noise: float) -> None:
     """The shipped model, made more and more confused: rows leave in the middle, early, at once."""
-    blip, tokenizer = load_blip("tiny").eval(), load_tokenizer("tiny")
+    # float64, as the order of sums must not decide between two numbers that are as likely.
+    blip, tokenizer = load_blip("tiny").eval().double(), load_tokenizer("tiny")
     generator = torch.Generator().manual_seed(0)
     for weight in blip.text_decoder.parameters():
         weight.data += (
             noise * weight.std().nan_to_num() * 5 * torch.randn(weight.shape, generator=generator)
         )
     grammar = TokenGrammar.of(tokenizer, CaptionFormat(96))
-    pixel_values = torch.randn(12, 3, 3, 3, generator=generator)
+    pixel_values = torch.randn(12, 3, 3, 3, generator=generator, dtype=torch.float64)
     pixel_values = F.interpolate(pixel_values, (96, 96), mode="bicubic")
     tokens = free_tokens(blip, grammar, look(blip, pixel_values), grammar.longest)
     said = rows(tokens, grammar.sep)

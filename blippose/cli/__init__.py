@@ -7,18 +7,15 @@ heavy is imported before a command needs it.
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import sys
-import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from blippose import __version__
 from blippose.cli import grammar
+from blippose.cli.job import Job, refuse
 from blippose.errors import UserError
 
 _HELP = """\
@@ -26,38 +23,30 @@ blippose: fine-tune BLIP, an image captioner, until its caption of a photo is th
 
   blippose data      what the filter keeps step by step, the split, the leak audit
   blippose train     fit one model; with -m, a grid
+  blippose sweep     a grid from a file; run again, it finishes what is missing
+  blippose eval      the full trust report of a run
   blippose predict   poses of your own images: overlays, JSON, CSV
+  blippose report    a grid's curves, tables and pictures: files and one HTML page
 
   blippose train                                        the tiny model on synthetic people
   blippose train experiment=poster data.root=FOLDER     the study, on the real MPII
   blippose train -m name=grid optimizer.lr=1e-4,4e-4    two runs, one after the other
+  blippose sweep sweeps/poster.yaml                     the study's 18 runs
+  blippose eval run=runs/demo                           what its numbers are worth
   blippose predict run=runs/demo images=photo.jpg
+  blippose report runs/grid                             what the grid says, also while it runs
 
 Settings are key=value. COMMAND --help explains them, COMMAND --cfg job prints them,
 debug=true shows the traceback of a mistake."""
 
-_SWEPT = "hydra.job.config.override_dirname.exclude_keys"
-
-
-_COMMANDS = ("data", "train", "predict")
+_COMMANDS = ("data", "train", "sweep", "eval", "predict", "report")
+_POSITIONAL = {"report": "run"}  # the key of words that are no key=value
 _ANSWERS = {
     "-h": _HELP,
     "--help": _HELP,
     "help": _HELP,
     "--version": f"blippose {__version__}",
 }
-
-
-@dataclass
-class _Outcome:
-    """How the jobs of one call ended."""
-
-    statuses: list[int] = field(default_factory=list)
-
-    @property
-    def status(self) -> int:
-        """0, or 1 where a job failed, or 2 where only users' mistakes stood in the way."""
-        return min(set(self.statuses) - {0}, default=0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,21 +60,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return _run(command, arguments[1:])
     except UserError as error:
-        return _refuse(str(error), is_debug)
+        return refuse(str(error), is_debug)
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        resumes = "; the same command goes on from the last epoch" if command == "train" else ""
-        return _refuse(f"interrupted{resumes}", status=130)
-
-
-def _refuse(message: str, is_debug: bool = False, status: int = 2) -> int:
-    """One line on stderr; the status."""
-    if is_debug:
-        traceback.print_exc()
-    print(f"blippose: {' '.join(message.split())}", file=sys.stderr)
-    return status
+        resumes = (
+            "; the same command goes on from the last checkpoint"
+            if command in ("train", "sweep")
+            else ""
+        )
+        return refuse(f"interrupted{resumes}", status=130)
 
 
 def _run(command: str, arguments: list[str]) -> int:
@@ -95,71 +80,36 @@ def _run(command: str, arguments: list[str]) -> int:
 
         commands = f"; commands are {', '.join(_COMMANDS)}"
         raise UserError(f"{command}: no such command{suggest(command, _COMMANDS) or commands}")
-    import hydra  # noqa: PLC0415  0.3 s
-    from omegaconf import OmegaConf  # noqa: PLC0415
+    words = [command, *arguments]
+    axes: list[str] = []
+    if command == "sweep":
+        from blippose.cli import sweep  # noqa: PLC0415  yaml
 
+        if not {"-h", "--help"}.isdisjoint(arguments):
+            print(sweep.HELP)
+            return 0
+        command, (arguments, axes) = "train", sweep.expanded(arguments)
+    if command in _POSITIONAL:
+        arguments = grammar.named(arguments, _POSITIONAL[command])
     arguments = [grammar.quoted(argument) for argument in arguments]
     overrides, is_multirun, runs_jobs = grammar.parse_flags(command, arguments)
-    OmegaConf.register_new_resolver("cell", grammar.cell_name, replace=True)
-    outcome = _Outcome()
-    job = _job(command, outcome, is_multirun)
-    if is_multirun:
-        swept = grammar.swept_keys(overrides)
-        if runs_jobs:
-            grammar.check_swept(swept)
-        arguments = [*arguments, f"{_SWEPT}=[{','.join(swept)}]"]
-    with grammar.arguments_of(command, arguments), grammar.explained(command):
-        hydra.main(version_base="1.3", config_path=str(grammar.conf()), config_name=command)(job)()
-    if is_multirun and outcome.status:
-        failed = sum(map(bool, outcome.statuses))
-        _refuse(f"{failed} of {len(outcome.statuses)} runs did not end well")
-    return outcome.status
+    with grammar.explained(command):
+        if is_multirun and runs_jobs and command == "train":
+            from blippose.cli import grid  # noqa: PLC0415  0.3 s: hydra
+
+            return grid.run(command, overrides, axes, words)
+        return _run_one(command, arguments)
+    return 0  # of --help and --cfg, after which Hydra exits
 
 
-def _job(command: str, outcome: _Outcome, is_multirun: bool) -> Callable[[Any], None]:
-    """`command` for Hydra: it never raises, but Ctrl-C, so that the rest of a grid goes on."""
-    program = sys.argv[0]
+def _run_one(command: str, arguments: list[str]) -> int:
+    import hydra  # noqa: PLC0415  0.3 s
 
-    run = importlib.import_module(f"blippose.cli.{command}").run
+    job = Job(command, sys.argv[0])
 
-    def job(config: Any) -> None:
-        # Lightning starts its other processes by this; -m would start the whole grid again.
-        sys.argv = [program, command, *_overrides()]
-        try:
-            status = run(config)
-        except UserError as error:
-            status = _refuse(_of_cell(str(error), is_multirun), config.debug)
-        except BrokenPipeError:
-            raise
-        except Exception as error:
-            line = _unexpected(error)
-            status = _refuse(_of_cell(line, is_multirun), config.debug, status=1)
-        outcome.statuses.append(status)
+    def run(config: Any) -> None:  # Hydra asks functions for their module
+        job(config)
 
-    return job
-
-
-def _unexpected(error: Exception) -> str:
-    from blippose.runs import RunFailedError  # noqa: PLC0415
-
-    if isinstance(error, RunFailedError):
-        return str(error)
-    return f"{type(error).__name__}: {error} (debug=true shows the traceback)"
-
-
-def _overrides() -> list[str]:
-    """What makes this one job again; Lightning adds the folder, which in a grid is the cell's."""
-    from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
-    from omegaconf import read_write  # noqa: PLC0415
-
-    hydra_config: Any = HydraConfig.get()
-    with read_write(hydra_config):
-        hydra_config.run.dir = hydra_config.runtime.output_dir
-    return list(hydra_config.overrides.task)
-
-
-def _of_cell(message: str, is_multirun: bool) -> str:
-    from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
-
-    cell = Path(HydraConfig.get().runtime.output_dir).name
-    return f"{cell}: {message}" if is_multirun else message
+    with grammar.arguments_of(command, arguments):
+        hydra.main(version_base="1.3", config_path=str(grammar.conf()), config_name=command)(run)()
+    return job.status

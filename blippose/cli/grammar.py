@@ -13,6 +13,12 @@ from typing import Any
 
 from blippose.errors import UserError
 
+# Of Hydra, whose value is a word of its own.
+_FLAGS_WITH_VALUE = (
+    *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--config-dir", "-cd", "--info", "-i"),
+)
+
 
 def conf() -> Path:
     """conf/ inside the installed package, or at the repository's top."""
@@ -39,14 +45,39 @@ def parse_flags(command: str, arguments: list[str]) -> tuple[list[str], bool, bo
     return flags.overrides, flags.multirun, runs_jobs
 
 
+def named(arguments: Sequence[str], key: str) -> list[str]:
+    """Paths that stand alone as `key`: `report runs/a runs/b` is `report run=['runs/a','runs/b']`.
+
+    A path that exists is one even with = in its name.
+    """
+    paths, others = [], []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        is_word = "=" not in argument and not argument.startswith(("-", "~"))
+        is_path = is_word and before not in _FLAGS_WITH_VALUE
+        if is_path or (not argument.startswith("-") and Path(argument).exists()):
+            paths.append(_quote(argument))
+        else:
+            others.append(argument)
+    value = paths[0] if len(paths) == 1 else f"[{','.join(paths)}]"
+    return [*others, f"{key}={value}"] if paths else others
+
+
+def _quote(value: str) -> str:
+    return "'" + value.replace("'", r"\'") + "'"
+
+
 def quoted(argument: str) -> str:
-    """Quotes round a path that exists, as Hydra's grammar reads runs/a/lr=1,x=2 otherwise."""
+    """Quotes round a path that exists, as Hydra's grammar reads runs/a/lr=1,x=2 otherwise.
+
+    And round a glob, such as runs/a/seed=*, of which nothing need exist.
+    """
     key, _, value = argument.partition("=")
     is_plain = not re.search(r"[,=:()\[\]{}'\"\s]", value)
-    if is_plain or key.startswith("-") or not Path(value).expanduser().exists():
+    is_glob = re.search(r"[*?]", value) and not re.search(r"[,()\[\]{}'\"\s]", value)
+    is_path = is_glob or Path(value).expanduser().exists()
+    if is_plain or key.startswith("-") or not is_path:
         return argument
-    escaped = value.replace("'", r"\'")
-    return f"{key}='{escaped}'"
+    return f"{key}={_quote(value)}"
 
 
 @contextlib.contextmanager

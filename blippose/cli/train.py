@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 from blippose.cli.config import check_targets, checked, instantiate_key, plain_config, short
 
 if TYPE_CHECKING:
+    from blippose.reuse import Shelf
     from blippose.runs import Run
+
+# Launchers whose processes run one cell after the other.
+_LASTING = ("hydra._internal.core_plugins.", "blippose.cli.launchers.local.")
+_shelves: list[Shelf] = []  # one, once a cell of a grid was run in this process
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,13 @@ class _TrainKeys:
     debug: bool
 
 
+@dataclass(frozen=True)
+class _CheckpointKeys:
+    """Keys of train.yaml's `checkpoint`."""
+
+    every_n_steps: int | None
+
+
 def run(config: Any) -> int:
     """Fit one model, or go on with it, or say what came out; the exit status."""
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
@@ -38,27 +51,80 @@ def run(config: Any) -> int:
     from blippose.summary import print_next, print_summary  # noqa: PLC0415
 
     folder = short(Path(HydraConfig.get().runtime.output_dir))
-    is_multirun = HydraConfig.get().mode is RunMode.MULTIRUN
     try:
         plain = plain_config(config)
         run = Run.open(folder, plain)
+        if plain["dry_run"]:
+            return _tell(folder)
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            return 0 if run.is_done else _fit_cell(config, plain, run)
         if run.is_done:
             print(f"{folder} is done; this is what came out:")
         else:
-            _fit(config, plain, run, plain["name"] if is_multirun else None)
+            _fit(config, plain, run)
         if not is_first_process():
             return 0
     finally:
         with contextlib.suppress(OSError):  # Hydra made it before anything was checked
             folder.rmdir()
     print_summary(run, Console())
-    if not is_multirun:
-        print_next(run, Console())
+    print_next(run, Console())
     return 0
 
 
-def _fit(config: Any, plain: dict[str, Any], run: Run, group: str | None) -> None:
+def _tell(folder: Path) -> int:
+    """How far the run came."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from blippose.report.cells import read_cell  # noqa: PLC0415
+    from blippose.sweep import cells_table  # noqa: PLC0415
+
+    Console().print(cells_table([read_cell(folder, str(folder))]))
+    return 0
+
+
+def _fit_cell(config: Any, plain: dict[str, Any], run: Run) -> int:
+    """Fit one of a grid; also a mistake leaves its trace there, as nobody may be watching."""
+    from blippose.runs import RunFailedError  # noqa: PLC0415
+
+    print(f"\n{run.folder.name}", flush=True)
+    from blippose import reuse  # noqa: PLC0415  seconds: torch, lightning, transformers
+
+    reuse.give_back()
+    try:
+        _fit(config, plain, run, plain["name"], _shelf())
+    except RunFailedError:
+        raise
+    except Exception as error:
+        run.fail(error)
+        raise
+    finally:
+        reuse.give_back()
+    return 0
+
+
+def _shelf() -> Shelf | None:
+    """What earlier cells of this process have left, where there can be others."""
+    from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
+
+    from blippose.reuse import Shelf  # noqa: PLC0415
+
+    if not str(HydraConfig.get().launcher["_target_"]).startswith(_LASTING):
+        return None
+    if not _shelves:
+        _shelves.append(Shelf())
+    return _shelves[0]
+
+
+def _fit(
+    config: Any,
+    plain: dict[str, Any],
+    run: Run,
+    group: str | None = None,
+    shelf: Shelf | None = None,
+) -> None:
     keys = checked(_TrainKeys, plain)
+    checkpoint = checked(_CheckpointKeys, plain["checkpoint"], "checkpoint")
     print("loading ...", flush=True)
     from omegaconf import OmegaConf  # noqa: PLC0415
 
@@ -69,10 +135,17 @@ def _fit(config: Any, plain: dict[str, Any], run: Run, group: str | None) -> Non
     parts = {key: instantiate_key(config, key) for key in ("optimizer", "scheduler")}
     captioner_of = partial(instantiate_key(config, "captioner"), **parts)
     trainer = instantiate_key(config, "trainer")
-    training.check(**parts, trainer=trainer, ckpt_path=keys.ckpt_path, init_from=keys.init_from)
-    captioner, data = _captioner_and_data(config, plain["model"], captioner_of)
+    training.check(
+        **parts,
+        trainer=trainer,
+        ckpt_path=keys.ckpt_path,
+        init_from=keys.init_from,
+        every_n_steps=checkpoint.every_n_steps,
+    )
+    captioner, data = _captioner_and_data(config, plain, captioner_of, shelf)
     start = run.resume_from
     with run.started():
+        run.note(command=_command(run.folder))
         run.write_config(OmegaConf.to_yaml(config, resolve=True))
         print(f"going on in {run.folder} from {start.name}" if start else f"into {run.folder}")
         training.fit(
@@ -85,20 +158,39 @@ def _fit(config: Any, plain: dict[str, Any], run: Run, group: str | None) -> Non
             ckpt_path=keys.ckpt_path,
             init_from=keys.init_from,
             keep_last=keys.keep_last,
+            every_n_steps=checkpoint.every_n_steps,
         )
 
 
+def _command(folder: Path) -> str:
+    """What makes this one run again, also one of a grid: its folder is part of it then."""
+    from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
+    from hydra.types import RunMode  # noqa: PLC0415
+
+    words = ["blippose", "train", *HydraConfig.get().overrides.task]
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        words.append(f"hydra.run.dir='{folder}'")
+    return shlex.join(words)
+
+
 def _captioner_and_data(
-    config: Any, model: dict[str, Any], captioner_of: Callable[..., Any]
+    config: Any, plain: dict[str, Any], captioner_of: Callable[..., Any], shelf: Shelf | None
 ) -> tuple[Any, Any]:
+    from blippose import training  # noqa: PLC0415
     from blippose.blip import load_blip, load_tokenizer  # noqa: PLC0415
 
+    model = plain["model"]
     fit_together = {
         "caption_format": instantiate_key(config, "model.caption"),
         "tokenizer": load_tokenizer(model["tokenizer"]),
     }
     data = instantiate_key(config, "data")(**fit_together)
-    data.prepare_data()
-    data.setup()  # before the weights, which may be a gigabyte to fetch
-    blip = load_blip(model["weights"], model["architecture"])
+    if shelf is None:
+        data.prepare_data()
+        data.setup()  # before the weights, which may be a gigabyte to fetch
+        blip = load_blip(model["weights"], model["architecture"])
+    else:
+        shelf.set_up(data)
+        blip = shelf.blip(model["weights"], model["architecture"])
+    training.seed(plain["seed"])  # again: what is kept from an earlier cell drew nothing
     return captioner_of(blip=blip, **fit_together), data

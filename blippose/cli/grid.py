@@ -1,0 +1,217 @@
+"""A grid: its cells composed and looked at, then handed to a launcher of Hydra's.
+
+Every cell is composed before any is run. A group's choice is composed once and values are set in
+copies of that, which is what Hydra would do, in a hundredth of the time.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, RunMode
+from omegaconf import OmegaConf, open_dict
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+from rich.console import Console
+
+from blippose import runs, sweep
+from blippose.cli import grammar
+from blippose.cli.config import instantiate_key, plain_config, short
+from blippose.cli.job import Job, refuse
+from blippose.errors import UserError, first_line
+from blippose.sweep import PlannedCell, Sweep
+
+_NAME = "grid"  # of a grid that nobody named; a single run's own default would be its folder
+_OWN = "blippose."  # targets that Hydra's register of plugins does not know
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is asked for, as Hydra's launchers want it.
+
+    Args:
+        command: a module beside this one; its config is of the same name.
+        config: composed without the axes.
+        swept: keys with several values.
+        overrides: of every cell and of the axes, parsed.
+    """
+
+    command: str
+    config: Any
+    swept: tuple[str, ...]
+    overrides: tuple[Override, ...]
+    _composed: dict[tuple[str, ...], Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Of the sweep."""
+        return short(Path(self.config.hydra.sweep.dir).absolute())
+
+    @property
+    def is_search(self) -> bool:
+        """Whether a sweeper of ours draws the values."""
+        return str(self.config.hydra.sweeper["_target_"]).startswith(_OWN)
+
+    def products(self) -> Iterator[list[str]]:
+        """The words of each cell, in the order of the axes."""
+        choices: dict[str, list[str]] = {}
+        for item in self.overrides:
+            key = item.get_key_element()
+            if not item.is_sweep_override():
+                choices[key] = [f"{key}={item.get_value_element_as_str()}"]
+            elif item.is_discrete_sweep():
+                choices[key] = [f"{key}={value}" for value in item.sweep_string_iterator()]
+            else:
+                raise UserError(
+                    f"{item.input_line}: not a list of values; an interval wants "
+                    "hydra/sweeper=optuna"
+                )
+        yield from (list(words) for words in itertools.product(*choices.values()))
+
+    def planned(self, words: Sequence[str]) -> PlannedCell:
+        """The cell of these words, composed.
+
+        Raises:
+            UserError: a key is still open.
+        """
+        parsed = OverridesParser.create().parse_overrides(list(words))
+        name = grammar.cell_name(words, self.swept)
+        values = {key: _simple(o.value()) for o in parsed if (key := o.key_or_group) in self.swept}
+        config = plain_config(self._compose(parsed))
+        return PlannedCell(name, self.folder / name, values, tuple(words), config)
+
+    def _compose(self, parsed: Sequence[Override]) -> Any:
+        late = [item for item in parsed if self._is_value_of_axis(item)]
+        early = tuple(str(item.input_line) for item in parsed if item not in late)
+        if early not in self._composed:
+            self._composed[early] = _compose(self.command, early)
+        config = copy.deepcopy(self._composed[early])
+        for item in late:
+            try:
+                OmegaConf.update(config, item.key_or_group, item.value(), merge=True)
+            except (ConfigAttributeError, ConfigKeyError) as error:  # in the words of Hydra
+                raise HydraException(f"Could not override '{item.key_or_group}'.") from error
+        return config
+
+    def sweep(self, cells: Sequence[PlannedCell], words: Sequence[str]) -> Sweep:
+        """These cells as a whole."""
+        axes = {
+            key: list(dict.fromkeys(cell.values[key] for cell in cells if key in cell.values))
+            for key in self.swept
+        }
+        return Sweep(self.folder, shlex.join(["blippose", *words]), axes, tuple(cells))
+
+    def launch(self, cells: Sequence[PlannedCell]) -> None:
+        """Run cells where hydra/launcher says; what happened their folders tell."""
+        overrides = [[*cell.overrides, f"hydra.sweep.subdir='{cell.name}'"] for cell in cells]
+        try:
+            self._launcher().launch(overrides, initial_job_idx=0)
+        except UserError:
+            raise
+        except Exception as error:  # of somebody else's launcher: ours bear a cell that dies
+            refuse(f"{type(error).__name__} in the launcher: {first_line(error)}", status=1)
+
+    def _launcher(self) -> Launcher:
+        job = Job(self.command, sys.argv[0], is_cell=True)
+        context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks(self.config))
+        target = str(self.config.hydra.launcher["_target_"])
+        if not target.startswith(_OWN):
+            return Plugins.instance().instantiate_launcher(
+                hydra_context=context, task_function=job, config=self.config
+            )
+        launcher: Launcher = instantiate_key(self.config, "hydra.launcher")
+        launcher.setup(hydra_context=context, task_function=job, config=self.config)
+        return launcher
+
+    def _is_value_of_axis(self, item: Override) -> bool:
+        is_value = not (item.is_add() or item.is_force_add() or item.is_delete())
+        return is_value and item.key_or_group in self.swept and not _is_group(item.key_or_group)
+
+
+def _compose(command: str, words: tuple[str, ...]) -> Any:
+    loader = GlobalHydra.instance().config_loader()
+    config = loader.load_configuration(command, list(words), run_mode=RunMode.RUN)
+    with open_dict(config):
+        del config["hydra"]
+    return config
+
+
+def _is_group(key: str) -> bool:
+    return bool(GlobalHydra.instance().config_loader().get_group_options(key.partition("@")[0]))
+
+
+def _simple(value: Any) -> Any:
+    """What JSON can hold."""
+    is_simple = value is None or isinstance(value, str | int | float | bool)
+    return value if is_simple else str(value)
+
+
+def run(command: str, arguments: Sequence[str], axes: Sequence[str], words: Sequence[str]) -> int:
+    """Run what is not done yet of a grid; 0 if every cell is done, else 1.
+
+    Args:
+        command: what each cell runs.
+        arguments: Hydra's overrides.
+        axes: keys that name cells even where they have one value.
+        words: what the user gave, for the record.
+
+    Raises:
+        UserError: a mistake in any cell; nothing was run then.
+    """
+    with initialize_config_dir(str(grammar.conf()), version_base="1.3"):
+        grid = _grid(command, list(arguments), axes)
+        if grid.is_search:
+            from blippose.cli.search import search  # noqa: PLC0415  optuna
+
+            return search(grid, words)
+        cells = [grid.planned(product) for product in grid.products()]
+        asked = grid.sweep(cells, words)
+        asked.check()
+        if grid.config.dry_run:
+            return _tell(asked)
+        asked.write()
+        pending = [cell for cell in cells if not runs.is_done(cell.folder)]
+        print(f"{sweep.counts(asked.seen())}, in {grid.folder}", flush=True)
+        if pending:
+            grid.launch(pending)
+        return _tell(asked)
+
+
+def _grid(command: str, arguments: list[str], axes: Sequence[str]) -> Grid:
+    parsed = OverridesParser.create().parse_overrides(arguments)
+    keys = {item.key_or_group for item in parsed}
+    if not keys & {"name", "experiment"}:
+        arguments = [f"name={_NAME}", *arguments]
+    arguments = [*arguments, "hydra.mode=MULTIRUN"]  # cells inherit it
+    loader = GlobalHydra.instance().config_loader()
+    config = loader.load_configuration(command, arguments, run_mode=RunMode.MULTIRUN)
+    parsed = OverridesParser.create().parse_overrides(arguments)
+    own = tuple(item for item in parsed if not item.is_hydra_override())
+    swept = dict.fromkeys([*axes, *(o.key_or_group for o in own if o.is_sweep_override())])
+    grammar.check_swept(tuple(swept))
+    return Grid(command, config, tuple(swept), own)
+
+
+def _tell(asked: Sweep) -> int:
+    """Print the table of all cells; 0 if every one is done."""
+    seen = asked.seen()
+    console = Console()
+    console.print(sweep.cells_table(seen))
+    for line in [*sweep.reasons(seen), ""]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{sweep.counts(seen)}, in {asked.folder}", highlight=False, soft_wrap=True)
+    return 0 if sweep.is_done(seen) else 1

@@ -1,0 +1,174 @@
+"""hydra/launcher=local: a few processes of this machine, each running one cell after another."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, final
+
+from blippose.cli.launchers.base import CellLauncher, Task, said
+from blippose.errors import UserError
+from blippose.preemption import CAN_BE_RESUMED
+
+_LOGS = ".local"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PATIENCE = 60  # s for a process that was asked to end, and writes a checkpoint first
+
+
+class _DiedError(Exception):
+    """A process that ended in the middle of a cell."""
+
+
+@final
+class LocalLauncher(CellLauncher):
+    """Cells in processes of their own; each process pays imports, data and weights once.
+
+    Args:
+        jobs: processes at the same time.
+        threads: of each; null shares out the cores.
+        devices: GPUs to deal out, as CUDA_VISIBLE_DEVICES names them; null shows each process all.
+    """
+
+    def __init__(self, jobs: int, threads: int | None, devices: list[int] | None) -> None:
+        if jobs < 1:
+            raise UserError(f"hydra.launcher.jobs={jobs}: expected 1 or more")
+        self.jobs, self.devices = jobs, devices
+        self.threads = threads or max(1, _num_cores() // jobs)
+
+    def run(self, tasks: Sequence[Task]) -> None:
+        """Run them all, the next as soon as a process is free; Ctrl-C and SIGTERM end them all."""
+        waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        for task in tasks:
+            waiting.put(task)
+        logs = self.sweep_folder / _LOGS
+        logs.mkdir(parents=True, exist_ok=True)
+        workers = [
+            _Worker(waiting, logs, self._environment(slot))
+            for slot in range(min(self.jobs, len(tasks)))
+        ]
+        before = signal.signal(signal.SIGTERM, _leave)
+        try:
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                while worker.is_alive():
+                    worker.join(0.2)  # a join without an end would not hear signals
+        finally:
+            for worker in workers:
+                worker.end()
+            signal.signal(signal.SIGTERM, before)
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(self.threads))}
+        if self.devices:
+            environment["CUDA_VISIBLE_DEVICES"] = str(self.devices[slot % len(self.devices)])
+        return environment
+
+
+def _leave(number: int, frame: Any) -> None:
+    raise SystemExit(CAN_BE_RESUMED)
+
+
+def _num_cores() -> int:
+    has_affinity = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+
+
+class _Worker(threading.Thread):
+    """Takes tasks as long as there are some; a process of its own runs them."""
+
+    def __init__(
+        self, waiting: queue.SimpleQueue[Task], logs: Path, environment: dict[str, str]
+    ) -> None:
+        super().__init__(daemon=True)
+        self.waiting, self.logs, self.environment = waiting, logs, environment
+        self._process: Any = None
+        self._pipe: Any = None
+        self._is_ended = False
+
+    def run(self) -> None:
+        """Run tasks until none is left."""
+        while not self._is_ended:
+            try:
+                task = self.waiting.get_nowait()
+            except queue.Empty:
+                break
+            log = self.logs / f"{task.name}.log"
+            print(f"{task.name}: started, its words go to {log}", flush=True)
+            try:
+                self._run(task, log)
+                print(f"{task.name}: ended", flush=True)
+            except Exception as error:  # one cell that cannot be sent or dies is not the others
+                self._process = None
+                if not self._is_ended:
+                    said(task, error, log)
+        if self._process is not None:
+            self._pipe.send(None)
+            self._process.join()
+
+    def _run(self, task: Task, log: Path) -> None:
+        if self._process is None:
+            context = multiprocessing.get_context("spawn")
+            self._pipe, theirs = context.Pipe()
+            arguments = (theirs, self.environment, os.getpid())
+            self._process = context.Process(target=_serve, args=arguments)
+            self._process.start()
+            theirs.close()
+        try:
+            self._pipe.send((task, str(log)))
+            self._pipe.recv()
+        except (EOFError, OSError) as error:
+            self._process.join()
+            raise _DiedError(f"its process ended with {self._process.exitcode}") from error
+
+    def end(self) -> None:
+        """Ask a process that is still at work to write a checkpoint and leave."""
+        self._is_ended = True
+        process = self._process
+        if process is not None and process.is_alive():
+            with suppress(OSError):
+                process.terminate()
+            process.join(_PATIENCE)
+
+
+def _serve(pipe: Any, environment: dict[str, str], parent: int) -> None:
+    """Run tasks that come through the pipe, their output in files."""
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's, who then asks by SIGTERM
+    _die_with(parent)
+    while True:
+        try:
+            message = pipe.recv()
+        except EOFError:
+            return
+        if message is None:
+            return
+        task, log = message
+        _write_to(log)
+        task()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pipe.send("ended")
+
+
+def _die_with(parent: int) -> None:
+    """Have Linux send SIGTERM when the parent is killed: nobody would wait for these cells."""
+    if not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit(CAN_BE_RESUMED)
+
+
+def _write_to(log: str) -> None:
+    with Path(log).open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)

@@ -1,0 +1,177 @@
+"""A grid of runs: its cells, what its folder keeps of it, how far each came.
+
+    runs/grid/sweep.json                                  the command, the axes, the cells
+    runs/grid/batch_size=2,lr=2e-05,optimizer=adamw/      one cell: a run folder
+
+Knows nothing of how cells are run, and must answer without torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from blippose import runs
+from blippose.errors import UserError
+from blippose.report.cells import Cell, CellState, read_cell
+from blippose.runs import Run
+
+RECORD = "sweep.json"
+METRIC = "mae_all"  # of val/: what chooses the best epoch, and what a search makes small
+_COLUMNS = {"mae_all": "MAE px", "epe": "EPE px", "acc_1px": "@1 px", "acc_5px": "@5 px"}
+_STYLES = {CellState.DONE: "green", CellState.RUNNING: "cyan", CellState.FAILED: "red"}
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell as it is asked for.
+
+    Args:
+        name: of its folder, inside the sweep's.
+        values: of the keys that differ from cell to cell.
+        overrides: the words that make it.
+        config: composed.
+    """
+
+    name: str
+    folder: Path
+    values: Mapping[str, Any]
+    overrides: tuple[str, ...]
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A grid as it is asked for, in its folder."""
+
+    folder: Path
+    command: str
+    axes: Mapping[str, Sequence[Any]]
+    cells: tuple[PlannedCell, ...]
+
+    def check(self) -> None:
+        """Hold every cell against its folder.
+
+        Raises:
+            UserError: a folder holds a run of another config, two cells would share one, or the
+                sweep's own holds a single run.
+        """
+        twice = [name for name, count in Counter(c.name for c in self.cells).items() if count > 1]
+        if twice:
+            raise UserError(f"{twice[0]}: two cells would share this folder; give each value once")
+        if (self.folder / runs.RECORD).exists():
+            raise UserError(f"{self.folder} holds a single run; give the grid another name=")
+        for cell in self.cells:
+            Run.open(cell.folder, cell.config)
+
+    def seen(self) -> list[Cell]:
+        """How far each cell came."""
+        return [read_cell(cell.folder, cell.name) for cell in self.cells]
+
+    def write(self) -> None:
+        """Keep a record in the folder, beside what earlier commands asked for there.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        earlier = read_record(self.folder)
+        cells = {cell["name"]: cell for cell in earlier.get("cells", [])}
+        cells |= {
+            cell.name: {"name": cell.name, "values": dict(cell.values)} for cell in self.cells
+        }
+        record = {
+            "command": self.command,
+            "axes": _union(earlier.get("axes", {}), self.axes),
+            "cells": list(cells.values()),
+        }
+        if record == earlier:
+            return
+        partial = self.folder / f".{RECORD}.{os.getpid()}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(record, indent=1) + "\n")
+            partial.replace(self.folder / RECORD)
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot be written ({error.strerror})") from error
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What sweep.json says; empty where there is none, or none that can be read."""
+    try:
+        return dict(json.loads((folder / RECORD).read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _union(
+    old: Mapping[str, Sequence[Any]], new: Mapping[str, Sequence[Any]]
+) -> dict[str, list[Any]]:
+    keys = dict.fromkeys([*old, *new])
+    return {key: list(dict.fromkeys([*old.get(key, ()), *new.get(key, ())])) for key in keys}
+
+
+def is_done(cells: Sequence[Cell]) -> bool:
+    """Whether every cell ran to its end."""
+    return all(cell.state is CellState.DONE for cell in cells)
+
+
+def score(folder: Path) -> float | None:
+    """The metric of a run that is done; None of any other."""
+    try:
+        record = Run.read(folder).record
+    except UserError:
+        return None
+    value = (record.get("results") or {}).get("free_running", {}).get(METRIC)
+    return None if value is None or record["state"] != "done" else float(value)
+
+
+def counts(cells: Sequence[Cell]) -> str:
+    """Such as "18 cells: 16 done, 1 failed, 1 missing"."""
+    number = Counter(cell.state for cell in cells)
+    parts = [f"{number[state]} {state}" for state in CellState if number[state]]
+    return f"{len(cells)} cell{'s' * (len(cells) != 1)}: {', '.join(parts)}"
+
+
+def cells_table(cells: Sequence[Cell]) -> Table:
+    """A row a cell: its state, the results of one that is done, what stopped the others."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("cell", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for title in (*_COLUMNS.values(), "s"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for cell in cells:
+        table.add_row(*_row(cell))
+    return table
+
+
+def reasons(cells: Sequence[Cell]) -> list[str]:
+    """A line for each cell that was begun and is not done."""
+    begun = [cell for cell in cells if cell.reason and cell.state is not CellState.MISSING]
+    return [f"{cell.name}: {cell.reason}" for cell in begun]
+
+
+def _row(cell: Cell) -> list[str]:
+    state, style = str(cell.state), _STYLES.get(cell.state)
+    results = cell.results.get("free_running", {})
+    numbers = [_number(name, results.get(name)) for name in _COLUMNS]
+    seconds = cell.fact("seconds")
+    return [
+        cell.name,
+        f"[{style}]{state}[/]" if style else state,
+        *numbers,
+        "-" if seconds is None else f"{seconds:.0f}",
+    ]
+
+
+def _number(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if name in ("mae_all", "epe") else f"{value:.3f}"

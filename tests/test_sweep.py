@@ -1,0 +1,216 @@
+"""Grids by the program: the same cells by both ways in, states, mistakes, one process for many."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_grid
+
+from blippose.cli import main
+from blippose.sweep import Sweep, read_record
+
+POSTER = Path(__file__).parents[1] / "sweeps" / "poster.yaml"
+POSTER_WORDS = ["data.batch_size=1,2,4", "optimizer.lr=5e-6,2e-5,5e-5", "optimizer=adam,adamw"]
+AXES = {"data.batch_size": [4, 8], "optimizer": ["adam", "adamw"]}
+NAMES = [f"batch_size={size},optimizer={name}" for size in (4, 8) for name in ("adam", "adamw")]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def done(release_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a grid has run to its end, and its file."""
+    folder = tmp_path_factory.mktemp("grid")
+    common = tiny_grid.settings(release_root, runs=f"{folder}/runs")
+    file = tiny_grid.write(folder / "sweep.yaml", AXES, common)
+    assert main(["sweep", str(file)]) == 0
+    return folder
+
+
+def copied(done: Path, folder: Path) -> tuple[Path, list[str]]:
+    """A copy to change, and the command of its grid."""
+    shutil.copytree(done / "runs", folder / "runs")
+    return folder / "runs/grid", ["sweep", str(done / "sweep.yaml"), f"runs={folder}/runs"]
+
+
+def test_both_ways_in_make_the_same_18_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Sweep] = []
+
+    def look(sweep: Sweep) -> None:
+        seen.append(sweep)
+
+    monkeypatch.setattr(Sweep, "check", look)
+    assert main(["sweep", str(POSTER), "dry_run=true"]) == 1
+    assert main(["train", "-m", *POSTER_WORDS, "dry_run=true"]) == 1
+    by_file, by_words = ([(c.folder, c.config) for c in sweep.cells] for sweep in seen)
+    assert len(by_file) == 18
+    assert by_file == by_words
+    assert by_file[0][0] == Path("runs/grid/batch_size=1,lr=5e-06,optimizer=adam")
+
+
+def test_a_dry_run_leaves_nothing(
+    in_an_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", str(POSTER), "dry_run=true"]) == 1
+    assert "18 cells: 18 missing, in runs/grid" in capsys.readouterr().out
+    assert list(in_an_empty_folder.iterdir()) == []
+
+
+def test_cells_are_what_a_run_of_its_own_would_be(done: Path) -> None:
+    """Composed once for all and by Hydra for the run: the record is the run's."""
+    cell = json.loads((done / "runs/grid" / NAMES[3] / "run.json").read_text())
+    words = [*map(str, tiny_grid.words({}, {**cell_settings(done), "name": "alone"}))]
+    alone = [*words, "data.batch_size=8", "optimizer=adamw"]
+    assert main(["train", *alone]) == 0
+    record = json.loads((done / "runs/alone/run.json").read_text())
+    assert record["config_hash"] == cell["config_hash"]
+    for name in ("metrics.csv", "best.ckpt"):
+        assert (done / "runs/alone" / name).read_bytes() == (
+            done / "runs/grid" / NAMES[3] / name
+        ).read_bytes(), name
+
+
+def cell_settings(done: Path) -> dict[str, Any]:
+    return dict(json.loads((done / "sweep.yaml").read_text())["settings"])
+
+
+def test_the_folder_keeps_axes_cells_and_command(done: Path) -> None:
+    record = read_record(done / "runs/grid")
+    assert record["axes"] == AXES
+    assert [cell["name"] for cell in record["cells"]] == NAMES
+    assert record["cells"][1]["values"] == {"data.batch_size": 4, "optimizer": "adamw"}
+    assert record["command"].startswith("blippose sweep ")
+
+
+def test_done_cells_are_told_without_torch(done: Path) -> None:
+    code = (
+        "import sys; from blippose.cli import main; "
+        f"status = main(['sweep', {str(done / 'sweep.yaml')!r}]); "
+        "print(status, sorted({'torch', 'lightning', 'transformers'} & sys.modules.keys()))"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "4 cells: 4 done" in printed.stdout
+    assert printed.stdout.endswith("0 []\n")
+
+
+def test_a_cell_that_is_missing_is_run_and_the_others_are_left(done: Path, tmp_path: Path) -> None:
+    grid, command = copied(done, tmp_path)
+    shutil.rmtree(grid / NAMES[1])
+    before = (grid / NAMES[0] / "run.json").stat().st_mtime_ns
+    assert main(command) == 0
+    assert tiny_grid.states(grid) == dict.fromkeys(NAMES, "done")
+    assert (grid / NAMES[0] / "run.json").stat().st_mtime_ns == before
+
+
+def test_one_cell_of_a_file_goes_into_the_grids_folder(done: Path, tmp_path: Path) -> None:
+    _, command = copied(done, tmp_path)
+    assert main([*command, "name=agents", "data.batch_size=8", "optimizer=adam"]) == 0
+    assert list(tiny_grid.states(tmp_path / "runs/agents")) == [NAMES[2]]
+
+
+def test_a_changed_config_is_refused_with_the_difference(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid, command = copied(done, tmp_path)
+    shutil.rmtree(grid / NAMES[3])
+    assert main([*command, "seed=1"]) == 2
+    assert "holds a run of another config (captioner.seed: 0 -> 1; " in capsys.readouterr().err
+    assert not (grid / NAMES[3]).exists()
+
+
+WRONG = {
+    "unknown key": (["optimizer.rate=1,2"], "optimizer.rate: no such key"),
+    "unknown choice": (["optimizer=sgd,adam"], "optimizer=sgd: no such choice"),
+    "open value": (["data=mpii", "optimizer=adam,adamw"], "add data.root=VALUE"),
+    "value twice": (["optimizer.lr=1e-3,0.001"], "lr=0.001: two cells would share this folder"),
+    "interval": (["optimizer.lr=interval(1,2)"], "hydra/sweeper=optuna"),
+    "no launcher": (["seed=0,1", "hydra/launcher=nowhere"], "launcher"),
+    "no processes": (["seed=0,1", "hydra/launcher=local", "hydra.launcher.jobs=0"], "jobs=0"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG.values(), ids=WRONG.keys())
+def test_a_mistake_stops_before_anything_runs(
+    words: list[str], said: str, in_an_empty_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "-m", "logger=csv", *words]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert said in lines[0]
+    assert not list(in_an_empty_folder.glob("runs/*/*/run.json"))
+
+
+def test_a_single_runs_folder_is_no_grids(
+    in_an_empty_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (in_an_empty_folder / "runs/grid").mkdir(parents=True)
+    (in_an_empty_folder / "runs/grid/run.json").write_text("{}")
+    assert main(["train", "-m", "seed=0,1"]) == 2
+    assert "runs/grid holds a single run" in capfd.readouterr().err
+
+
+def test_a_cell_that_fails_leaves_its_traceback_and_the_others_go_on(
+    release_root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = shutil.copytree(release_root, tmp_path / "broken")
+    for image in (broken / "images").iterdir():
+        image.write_bytes(b"no picture")
+    axes = {"data.root": [str(broken), str(release_root)]}
+    file = tiny_grid.write(tmp_path / "s.yaml", axes, tiny_grid.settings(release_root))
+    content = json.loads(file.read_text())
+    del content["settings"]["data.root"]
+    file.write_text(json.dumps(content))
+    assert main(["sweep", str(file)]) == 1
+    printed = capfd.readouterr().out
+    assert "2 cells: 1 done, 1 failed" in printed
+    [failed] = [n for n, s in tiny_grid.states(tmp_path / "runs/grid").items() if s == "failed"]
+    assert "copy them again" in (tmp_path / "runs/grid" / failed / "traceback.txt").read_text()
+    shutil.copytree(release_root / "images", broken / "images", dirs_exist_ok=True)
+    assert main(["sweep", str(file)]) == 0
+    assert not (tmp_path / "runs/grid" / failed / "traceback.txt").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_of_this_machine_share_the_cells(done: Path, tmp_path: Path) -> None:
+    """Slow: each process imports torch."""
+    command = ["sweep", str(done / "sweep.yaml"), f"runs={tmp_path}/runs", "hydra/launcher=local"]
+    program = [sys.executable, "-m", "blippose", *command]
+    again = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stdout + again.stderr
+    for name in NAMES:
+        own, other = tmp_path / "runs/grid" / name, done / "runs/grid" / name
+        assert (own / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_a_cell_do_not_start_the_grid_twice(
+    release_root: Path, tmp_path: Path
+) -> None:
+    """Slow: every cell starts a second process, which imports torch."""
+    common = tiny_grid.settings(release_root, trainer="ddp", trainer__devices=2)
+    common |= {"trainer.accelerator": "cpu", "trainer.precision": "32-true"}
+    file = tiny_grid.write(tmp_path / "s.yaml", {"seed": [0, 1]}, common)
+    done = subprocess.run(
+        [sys.executable, "-m", "blippose", "sweep", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert tiny_grid.states(tmp_path / "runs/grid") == {"seed=0": "done", "seed=1": "done"}
+    assert done.stdout.count("into runs/grid/seed=") == 4  # two processes a cell
+    assert done.stdout.count("2 cells: ") == 2
