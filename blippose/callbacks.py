@@ -25,6 +25,15 @@ from blippose.pose import Pose
 # MAE with the mean pose in place of what did not parse: a model that falls silent must not win.
 MONITOR = "val/mae_all"
 _NUM_LOGGED = 6  # pictures an epoch in W&B
+# Titles and digits of an epoch's line, which fits a terminal of 80 columns.
+_SHOWN = {
+    "train/loss": ("loss", 2),
+    "val/mae": ("MAE px", 2),
+    "val/epe": ("EPE", 2),
+    "val/acc_1px": ("@1", 2),
+    "val/acc_5px": ("@5", 2),
+    "val/parse_rate": ("parsed", 2),
+}
 
 
 @final
@@ -43,10 +52,11 @@ class EpochLine(Callback):
         """Print the epoch's loss and validation."""
         values = {key: float(value) for key, value in trainer.callback_metrics.items()}
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
-        titles = {"train/loss": "loss", "val/mae": "val MAE px", "val/epe": "EPE px"}
-        parts += [f"{title} {values[key]:.3f}" for key, title in titles.items() if key in values]
-        shares = {"val/acc_1px": "@1 px", "val/acc_5px": "@5 px", "val/parse_rate": "parsed"}
-        parts += [f"{title} {values[key]:.3f}" for key, title in shares.items() if key in values]
+        parts += [
+            f"{title} {values[key]:.{digits}f}"
+            for key, (title, digits) in _SHOWN.items()
+            if key in values
+        ]
         print("  ".join([*parts, f"{time.monotonic() - self._started:.0f} s"]), flush=True)
 
 
@@ -58,6 +68,11 @@ class Bars(RichProgressBar):
     def validation_description(self) -> str:
         """What takes so long."""
         return "Validation: generating captions"
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        """Counted from 1, as in the epoch's line."""
+        epoch = f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
+        return epoch.ljust(len(self.validation_description))
 
     def get_metrics(self, trainer: Trainer, pl_module: Any) -> dict[str, Any]:
         """The loss; the rest stands in the epoch's line."""

@@ -128,6 +128,7 @@ def wandb_logger(
         run = start(mode="offline" if is_lost else None)
     except wandb.errors.CommError:
         print("W&B does not answer", file=sys.stderr)
+        wandb.teardown()  # its service holds the id of the run that could not begin
         run = start(mode="offline")
     if run.settings.mode == "offline":
         print(f"W&B is offline; send it later with: wandb sync {Path(run.dir).parent}")

@@ -6,13 +6,17 @@ and goes on from there.
 
 from __future__ import annotations
 
+import subprocess
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, final
 
 from blippose.cli.launchers.base import CellLauncher, Task, given, needs, said
 from blippose.errors import UserError
 
 _LOGS = ".submitit"
+_SECONDS = 5  # between two looks at the queue
 
 
 @final
@@ -97,9 +101,45 @@ class SlurmLauncher(CellLauncher):
         print(
             f"{len(jobs)} jobs in Slurm, the first is {jobs[0].job_id}; logs in {logs}", flush=True
         )
-        for task, job in zip(tasks, jobs, strict=True):
-            try:
-                job.results()
-                print(f"{task.name}: ended", flush=True)
-            except Exception as error:
-                said(task, error, logs / job.job_id)
+        _wait(
+            dict(zip([job.job_id for job in jobs], zip(tasks, jobs, strict=True), strict=True)),
+            logs,
+        )
+
+
+def _wait(waiting: dict[str, tuple[Task, Any]], logs: Path) -> None:
+    """Until every job has left a result or the queue.
+
+    submitit itself asks sacct, and where nobody accounts waits for ever for a job that was killed.
+    """
+    absent: set[str] = set()
+    while waiting:
+        time.sleep(_SECONDS)
+        listed = _listed(next(iter(waiting)).partition("_")[0])
+        if listed is None:
+            continue
+        for name, (task, job) in list(waiting.items()):
+            if not job.paths.result_pickle.exists() and (name in listed or name not in absent):
+                absent = absent - {name} if name in listed else absent | {name}
+                continue
+            _tell(task, job, logs)
+            del waiting[name]
+
+
+def _listed(array: str) -> set[str] | None:
+    """Ids of its jobs that wait or run; None while Slurm does not answer."""
+    command = ["squeue", "--noheader", "--array", "--format=%i", "--jobs", array]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode and "Invalid job id" not in done.stderr:  # as of an array that is forgotten
+        return None
+    return set(done.stdout.split())
+
+
+def _tell(task: Task, job: Any, logs: Path) -> None:
+    try:
+        if not job.paths.result_pickle.exists():
+            raise ChildProcessError("left the queue without a result: killed, or out of memory")
+        job.results()
+        print(f"{task.name}: ended", flush=True)
+    except Exception as error:
+        said(task, error, logs / job.job_id)
