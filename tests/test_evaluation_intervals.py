@@ -109,11 +109,17 @@ def test_estimates_add_scale_and_name() -> None:
     assert pair.named(["a", "b"])["b"] == pytest.approx({"value": 3.0, "low": 2.05, "high": 3.95})
 
 
-def test_videos_are_drawn_only_where_each_is_known() -> None:
-    assert units(np.array([4, 4, 2]))[0] == "video"
-    name, groups = units(np.array([4, 4, -1]))
+def test_an_unknown_video_is_one_of_its_own() -> None:
+    name, groups = units(np.array([4, 4, -1, 2, -1]))
+    assert name == "video"
+    assert groups[0] == groups[1]
+    assert len(set(groups.tolist())) == 4
+
+
+def test_images_are_drawn_where_no_video_is_known() -> None:
+    name, groups = units(np.array([-1, -1, -1]))
     assert name == "image"
-    assert groups.tolist() == [0, 1, 2]
+    assert len(set(groups.tolist())) == 3
 
 
 def test_a_thousand_draws_of_three_hundred_persons_are_quick() -> None:

@@ -204,6 +204,13 @@ def test_what_is_wrong_with_the_circumstances_is_said(changed: dict[str, Any], w
     assert word in sentence
 
 
+def test_leaks_of_a_model_trained_on_another_split_are_not_said_to_be_none() -> None:
+    report = trust_report(localiser(about={**ABOUT, "trained_manifest": "b" * 64}), samples=100)
+    assert "shared_video" in trust_report(localiser(), samples=100)["leaks"]
+    assert report["leaks"] == {"manifest": ABOUT["manifest"], "rows": []}
+    assert "train_gap" not in report["diagnostics"]
+
+
 # The evaluation that looks good. The eyes are dead, as BLIP's own initialiser leaves them; each
 # judged image is a training image saved once more, in a random split over frames of one video;
 # and the figures are teacher-forced. Nothing is learned but 24 captions by heart.

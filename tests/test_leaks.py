@@ -92,6 +92,18 @@ def test_real_photos_are_no_duplicates_of_each_other_but_of_their_copies(
     assert [pair.train for pair in leaks.pairs] == [first.name]
 
 
+def test_scenes_of_one_layout_in_other_colours_are_no_duplicates(scenes: Path) -> None:
+    """The hash knows brightness alone; red under grey and blue under grey are two scenes."""
+    for name, wall in (("x.png", (230, 60, 60)), ("y.png", (60, 90, 230))):
+        scene = Image.new("RGB", (320, 240), wall)
+        scene.paste((40, 40, 40), (0, 150, 320, 240))
+        scene.save(scenes / name)
+    bits = image_hashes(scenes, ["x.png", "y.png"])
+    assert (bits["x.png"] ^ bits["y.png"]).bit_count() <= THRESHOLD
+    leaks = leaks_between([person("x.png")], [person("y.png")], scenes)
+    assert not leaks.near_duplicate.any()
+
+
 def test_threshold_decides_and_its_end_counts(scenes: Path) -> None:
     copy = save_as_jpeg(scenes, "c.jpg", Image.open(scenes / "a.png").crop((12, 9, 308, 231)))
     train = [person("a.png")]
@@ -112,8 +124,9 @@ def test_persons_of_a_training_video_are_marked(scenes: Path) -> None:
 def test_record_is_json_with_the_nearest_pairs_first(scenes: Path) -> None:
     scene = Image.open(scenes / "a.png")
     judged = [
-        save_as_jpeg(scenes, f"{i:02}.jpg", scene.crop((i, i, 320 - i, 240 - i)))
+        save_as_jpeg(scenes, f"{i:02}.jpg", scene.crop((d, d, 320 - d, 240 - d)))
         for i in range(25)
+        for d in [i // 5]
     ]
     leaks = leaks_between([person("a.png", video=1)], judged, scenes, threshold=HASH_BITS)
     record = leaks.record("ab")

@@ -218,7 +218,7 @@ def _judge_runs(keys: _EvalKeys, folders: list[Path], places: dict[str, Any]) ->
     if not is_first_process():
         return 0
     summary = across_runs(reports)
-    out = _out(keys, Path(os.path.commonpath([folder.parent for folder in folders])))
+    out = _out(keys, Path(os.path.commonpath([folder.parent.absolute() for folder in folders])))
     write_texts(out, {JSON_FILE: json_text(summary), MARKDOWN_FILE: markdown_of_runs(summary)})
     console = Console()
     print_runs(summary, console)

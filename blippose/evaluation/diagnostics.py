@@ -18,27 +18,30 @@ from blippose.pose import JOINTS, MIRROR
 
 _RIGHT = [joint for joint, name in enumerate(JOINTS) if name.startswith("right ")]
 _LEFT = [MIRROR[joint] for joint in _RIGHT]
-_APART = 0.5  # x head size: nearer joints are one place to PCKh@0.5, and no side of them is wrong
+_NEAR = 0.5  # x head size, as in PCKh@0.5: nearer joints are one place, and have no sides
 
 
 def swapped_pairs(
     targets: Targets, answers: Answers
 ) -> tuple[Int[np.ndarray, "persons"], Int[np.ndarray, "persons"]]:
-    """Pairs, such as both wrists, nearer to the truth with right and left exchanged; and pairs.
+    """Pairs, such as both wrists, that were found with right and left exchanged; and pairs found.
 
-    Exchanged is nearer if the sum of both distances is less, in image pixels. Only pairs whose
-    joints are annotated, answered, and more than half a head size apart in truth are judged.
+    A pair is found where both joints lie within half a head size of the truth, either way round,
+    and exchanged where that is nearer. An answer far off is no swap, and not judged. Pairs whose
+    joints are less than half a head size apart in truth have no sides.
 
     Source: the "inversion" of Ronchi & Perona, Benchmarking and Error Diagnosis in Multi-Instance
-    Pose Estimation, ICCV 2017, by pairs and by distance.
+    Pose Estimation, ICCV 2017, by pairs, with the threshold of PCKh@0.5.
     """
     xy_img = targets.to_img(answers.xy_input)
     kept = _pair_distances(xy_img, targets.xy_img)
     exchanged = _pair_distances(xy_img[:, list(MIRROR)], targets.xy_img)
     apart = np.linalg.norm(targets.xy_img[:, _RIGHT] - targets.xy_img[:, _LEFT], axis=-1)
-    judged = targets.valid[:, _RIGHT] & targets.valid[:, _LEFT] & np.isfinite(kept)
-    judged &= (targets.head_size > 0)[:, None] & (apart > _APART * targets.head_size[:, None])
-    return (judged & (exchanged < kept)).sum(axis=1), judged.sum(axis=1)
+    reach = _NEAR * targets.head_size[:, None]
+    judged = targets.valid[:, _RIGHT] & targets.valid[:, _LEFT] & (apart > reach) & (reach > 0)
+    judged &= np.minimum(kept.max(axis=-1), exchanged.max(axis=-1)) <= reach
+    is_swapped = exchanged.sum(axis=-1) < kept.sum(axis=-1)
+    return (judged & is_swapped).sum(axis=1), judged.sum(axis=1)
 
 
 def swap_rate(targets: Targets, answers: Answers, bootstrap: Bootstrap) -> Estimate:
@@ -96,11 +99,10 @@ def caption_faults(
 
 def _pair_distances(
     preds: Float[np.ndarray, "persons 16 2"], target: Float[np.ndarray, "persons 16 2"]
-) -> Float[np.ndarray, "persons pairs"]:
-    """Sum over right and left of each pair; NaN if one of them is missing."""
+) -> Float[np.ndarray, "persons pairs 2"]:
+    """Of the right and of the left joint of each pair; NaN where one is missing."""
     distance = joint_distances(torch.from_numpy(preds), torch.from_numpy(target)).numpy()
-    total: Float[np.ndarray, "persons pairs"] = distance[:, _RIGHT] + distance[:, _LEFT]
-    return total
+    return np.stack([distance[:, _RIGHT], distance[:, _LEFT]], axis=-1)
 
 
 def _share(part: int, whole: int) -> float:

@@ -108,7 +108,8 @@ def _errors(diagnostics: Mapping[str, Any]) -> Iterator[str]:
             "about half where a model localises, hardly any where it copies"
         )
     if "swap_rate" in diagnostics:
-        yield f"{_share(diagnostics['swap_rate'])} of the pairs have left and right swapped"
+        share = _share(diagnostics["swap_rate"])
+        yield f"{share} of the limb pairs that were found have left and right swapped"
 
 
 def _train_gap(gap: Mapping[str, Any] | None) -> Iterator[str]:
@@ -125,6 +126,9 @@ def _train_gap(gap: Mapping[str, Any] | None) -> Iterator[str]:
 def _leaks(leaks: Mapping[str, Any] | None, num_images: int) -> Iterator[str]:
     if not leaks:
         return
+    if "shared_video" not in leaks:
+        yield "not known: the model was trained on another split than this one"
+        return
     shared, near = leaks["shared_video"], leaks["near_duplicates"]
     unknown = shared.get("num_unknown", 0)
     of_unknown = f"; of {unknown:,} the video is not known" if unknown else ""
@@ -132,7 +136,7 @@ def _leaks(leaks: Mapping[str, Any] | None, num_images: int) -> Iterator[str]:
     yield f"images that share a video with a training image: {shared['num_images']:,}{of_unknown}"
     yield (
         f"near-duplicates of a training image: {near['num_images']:,} (perceptual hashes "
-        f"{near['threshold']} bits apart or less)"
+        f"{near['threshold']} bits apart or less, and of like colours)"
     )
     for row in leaks["rows"]:
         if row["num_images"] < num_images:

@@ -113,11 +113,12 @@ def bootstrap(
 def units(video: Int[np.ndarray, "persons"]) -> tuple[str, Int[np.ndarray, "persons"]]:
     """What is drawn, "video" or "image", and to which each person belongs.
 
-    Videos only if each is known (-1 is not): a made-up mixture would have no name.
+    A person whose video is not known (-1) is a video of its own: frames of the known ones still
+    hang together. Images where none is known.
     """
-    if len(video) and (video >= 0).all():
-        return "video", video
-    return "image", np.arange(len(video))
+    if not (video >= 0).any():
+        return "image", np.arange(len(video))
+    return "video", np.where(video >= 0, video, -1 - np.arange(len(video)))
 
 
 def _divide(

@@ -191,7 +191,7 @@ def _diagnostics(evidence: Evidence, table: _Table, samples: int, seed: int) -> 
         "swap_rate": swaps.interval().as_dict(),
         "share_1_to_5px": near.interval().as_dict(),
     }
-    if evidence.train_answers is None:
+    if evidence.train_answers is None or _trained_elsewhere(evidence):
         return found
     return {**found, "train_gap": _train_gap(evidence, table, samples, seed)}
 
@@ -213,7 +213,12 @@ def _train_gap(evidence: Evidence, table: _Table, samples: int, seed: int) -> di
 
 
 def _leaks(evidence: Evidence, table: _Table, samples: int, seed: int) -> dict[str, Any]:
-    """What may be known from training, and the free-running figures without it."""
+    """What may be known from training, and the free-running figures without it.
+
+    Of a model that was trained on another split nothing is known, which is not 0.
+    """
+    if _trained_elsewhere(evidence):
+        return {"manifest": evidence.about["manifest"], "rows": []}
     leaks = evidence.leaks
     kept = {
         "without images that share a video": ~leaks.shared_video,
@@ -227,6 +232,12 @@ def _leaks(evidence: Evidence, table: _Table, samples: int, seed: int) -> dict[s
         metrics = table.free.where(chosen).metrics(bootstrap).named(NAMES)
         rows.append({"name": name, "num_images": int(chosen.sum()), "metrics": metrics})
     return {**leaks.record(evidence.about["manifest"]), "rows": rows}
+
+
+def _trained_elsewhere(evidence: Evidence) -> bool:
+    """Whether the training side here is not what the model learned from."""
+    about = evidence.about
+    return about.get("trained_manifest", about["manifest"]) != about["manifest"]
 
 
 def _warnings(evidence: Evidence, table: _Table) -> list[str]:
