@@ -53,8 +53,8 @@ def print_next(run: Run, console: Console) -> None:
         console,
         "",
         "next:",
+        f"  blippose eval run={run.folder}",
         f"  blippose predict run={run.folder} images=FOLDER",
-        "  blippose train name=gentle optimizer.lr=1e-4",
         "  blippose train -m name=grid optimizer.lr=1e-4,4e-4 data.batch_size=8,16",
     )
 
