@@ -182,7 +182,8 @@ def run(command: str, arguments: Sequence[str], axes: Sequence[str], words: Sequ
         asked = grid.sweep(cells, words)
         asked.check()
         if grid.config.dry_run:
-            return _tell(asked)
+            _tell(asked)
+            return 0  # the list is what was asked for
         asked.write()
         pending = [cell for cell in cells if not runs.is_done(cell.folder)]
         print(f"{sweep.counts(asked.seen())}, in {grid.folder}", flush=True)
