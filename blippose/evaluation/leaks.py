@@ -116,15 +116,16 @@ def leaks_between(
     train_names = sorted({person.image_name for person in train})
     names = [person.image_name for person in judged]
     hashes = image_hashes(images, dict.fromkeys([*names, *train_names]), progress=progress)
-    distance, nearest = nearest_hashes(
-        np.array([hashes[name] for name in names], dtype=np.uint64),
-        np.array([hashes[name] for name in train_names], dtype=np.uint64),
-    )
-    candidates = [
-        Pair(names[i], train_names[nearest[i]], int(distance[i]))
-        for i in (distance <= threshold).nonzero()[0]
-    ]
-    pairs = [pair for pair in candidates if _are_alike(images / pair.val, images / pair.train)]
+    judged_hashes = np.array([hashes[name] for name in names], dtype=np.uint64)
+    train_hashes = np.array([hashes[name] for name in train_names], dtype=np.uint64)
+    distance, _ = nearest_hashes(judged_hashes, train_hashes)
+    pairs = []
+    for i in (distance <= threshold).nonzero()[0]:
+        bits = np.bitwise_count(judged_hashes[i] ^ train_hashes)
+        for j in bits.argsort(kind="stable")[: int((bits <= threshold).sum())]:
+            if _are_alike(images / names[i], images / train_names[j]):
+                pairs.append(Pair(names[i], train_names[j], int(bits[j])))
+                break
     near = np.isin(names, [pair.val for pair in pairs])
     videos = [person.video for person in judged]
     return Leaks(
