@@ -96,6 +96,7 @@ class PoseDataset(Dataset[Sample]):
     ) -> None:
         self.indices = indices
         self.persons = [persons[index] for index in indices]
+        self.images = images
         self.augmentation = augmentation
         self.seed = seed
         self._cut = partial(_cut, images=images, size=size, resize=resize, crop=crop)
@@ -306,9 +307,22 @@ class PoseDataModule(L.LightningDataModule):
         """Read, filter, split and decode; a broken release stops here, before training.
 
         Test images are decoded when they are asked for.
+
+        Raises:
+            UserError: a release or an image that cannot be read, or that nothing is kept of.
         """
         if self.persons:
             return
+        self.find_persons()
+        self.train_set.decode("reading training images")
+        self.val_set.decode("reading validation images")
+
+    def find_persons(self) -> None:
+        """Read, filter and split, without the images: those are decoded when they are asked for.
+
+        Raises:
+            UserError: a release that cannot be read, or that nothing is kept of.
+        """
         release = self.release_source.read()
         persons = mpii.select(release, self.reading)
         if not persons:
@@ -325,8 +339,6 @@ class PoseDataModule(L.LightningDataModule):
         self.train_set = self._dataset(persons, sides.train, self.augmentation)
         self.val_set = self._dataset(persons, sides.val, None)
         self.test_set = self._dataset(persons, sides.test, None)
-        self.train_set.decode("reading training images")
-        self.val_set.decode("reading validation images")
         self.persons = persons
 
     @property

@@ -110,7 +110,9 @@ class PoseCaptioner(L.LightningModule):
         self.frame = InputFrame(
             caption_format.input_size, caption_format.num_bins, str(resize), str(crop)
         )
-        self.synthetic: bool | None = None  # whether its people are drawn; kept in checkpoints
+        # Of what it learns from, kept in checkpoints: whether people are drawn, hash of the split.
+        self.synthetic: bool | None = None
+        self.manifest: str | None = None
         self.grammar = TokenGrammar.of(tokenizer, caption_format)
         _check_fit(blip, tokenizer, self.frame.input_size, self.grammar.longest)
         self.caption_loss = self._caption_loss(number_sigma, fixed_weight)
@@ -295,6 +297,7 @@ class PoseCaptioner(L.LightningModule):
             "metrics": {key: float(value) for key, value in logged.items()},
             "frame": asdict(self.frame),
             "synthetic": self.synthetic,
+            "manifest": self.manifest,
             "blip_config": self.blip.config.to_json_string(use_diff=False),
             "tokenizer": self.tokenizer.backend_tokenizer.to_str(),
         }

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, BinaryIO, final
 
 import numpy as np
 import torch
@@ -96,7 +96,17 @@ class PosePredictor:
             UserError: there is no such file, it is damaged, or another program's.
         """
         path = Path(path).expanduser()
-        checkpoint = _load_checkpoint(path)
+        return PosePredictor.of_checkpoint(load_checkpoint(path), path, device)
+
+    @staticmethod
+    def of_checkpoint(
+        checkpoint: Mapping[str, Any], path: Path, device: str = "cpu"
+    ) -> PosePredictor:
+        """The model in what `load_checkpoint` read from `path`.
+
+        Raises:
+            UserError: it is another program's.
+        """
         try:
             record = checkpoint["blippose"]
             frame = _frame(record["frame"])
@@ -232,11 +242,20 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _load_checkpoint(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+def load_checkpoint(path: Path, file: BinaryIO | None = None) -> dict[str, Any]:
+    """What a checkpoint that blippose wrote holds, on the CPU; no code in it is run.
+
+    Args:
+        path: of the file.
+        file: the same, where it is open already.
+
+    Raises:
+        UserError: there is no such file, it is damaged, or another program's.
+    """
+    if file is None and not path.is_file():
         raise UserError(f"{path}: no such checkpoint; `blippose train` writes RUN/best.ckpt")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(file or path, map_location="cpu", weights_only=True)
     # A damaged pickle can raise almost anything.
     except Exception as error:
         raise UserError(

@@ -20,6 +20,7 @@ from jaxtyping import Bool
 
 from blippose.errors import UserError
 from blippose.mpii import Person, Release
+from blippose.whole_file import whole_file
 
 KINDS = ("random", "video")
 
@@ -171,14 +172,11 @@ def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
         UserError: it cannot be written there.
     """
     check_manifest_path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
+        with whole_file(path) as partial:
+            partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"manifest={path}: cannot be written ({error.strerror})") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def check_manifest_path(path: Path) -> None:

@@ -27,12 +27,13 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from torch import Tensor
 from torch.optim import Optimizer
 
-from blippose import checkpoint_files, evaluation, runs
+from blippose import checkpoint_files, runs
 from blippose.callbacks import Bars, EpochLine, SamplePictures, write_samples
 from blippose.checkpoint_files import WholeFiles
 from blippose.checkpoints import BestCheckpoint, LastCheckpoint, usable
 from blippose.data import PoseDataModule
 from blippose.errors import UserError, first_line
+from blippose.evaluation.run_results import mean_pose, run_results
 from blippose.loggers import METRICS, CSVLogger
 from blippose.model import PoseCaptioner
 from blippose.preemption import Preempted, StopSignals
@@ -166,9 +167,9 @@ def fit(
         KeyboardInterrupt: the user stopped it; the run can be resumed.
         Preempted: a signal asked for its end; a checkpoint is written.
     """
-    mean_pose = evaluation.mean_pose(data)
-    captioner.set_mean_pose(mean_pose)
-    captioner.synthetic = data.manifest["synthetic"]
+    blind_pose = mean_pose(data)
+    captioner.set_mean_pose(blind_pose)
+    captioner.synthetic, captioner.manifest = data.manifest["synthetic"], data.manifest["hash"]
     if init_from is not None:
         load_weights(captioner, Path(init_from))
     last = usable(run, partial(_misfit, captioner))
@@ -189,14 +190,14 @@ def fit(
         _fit(lightning_trainer, captioner, data, start)
         if not lightning_trainer.is_global_zero:
             return
-        results = _results(captioner, data, mean_pose, run.folder)
+        results = _results(captioner, data, blind_pose, run.folder)
     run.finish(results, keep_last)  # once the loggers are closed: until then it can be resumed
 
 
 def _results(
     captioner: PoseCaptioner,
     data: PoseDataModule,
-    mean_pose: Float[Tensor, "16 2"],
+    blind_pose: Float[Tensor, "16 2"],
     folder: Path,
 ) -> dict[str, Any]:
     """What best.ckpt says of its epoch, and its picture."""
@@ -205,7 +206,7 @@ def _results(
         raise UserError("no epoch was validated: trainer.check_val_every_n_epoch is too large")
     best = load_weights(captioner, path)["blippose"]
     write_samples(folder / PICTURE, captioner, data)
-    results = evaluation.results(data, mean_pose, best["metrics"], best["epoch"])
+    results = run_results(data, blind_pose, best["metrics"], best["epoch"])
     return {**results, "picture": PICTURE}
 
 

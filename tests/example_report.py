@@ -16,8 +16,9 @@ ROWS = {  # name: kind, MAE px, share within 5 px
     "nearest neighbour by image features": ("baseline", 9.1312, 0.2012),
     "blank image": ("control", 14.2012, 0.0412),
     "shuffled images": ("control", 17.3312, 0.0301),
+    "whole pixels of the image": ("ceiling", 0.0012, 1.0),
+    "resize: whole pixels of the input": ("ceiling", 0.2512, 1.0),
     "caption format (quantisation)": ("ceiling", 0.2512, 1.0),
-    "resize to the input": ("ceiling", 0.0012, 1.0),
 }
 GROUPS = ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
@@ -33,7 +34,8 @@ def interval(value: float | None, half: float = 0.03) -> dict[str, float | None]
 
 
 def distance(value: float) -> dict[str, float | None]:
-    return {"value": value, "low": 0.94 * value, "high": 1.07 * value}
+    low, high = sorted((0.94 * value, 1.07 * value))
+    return {"value": value, "low": low, "high": high}
 
 
 def metrics(mae: float, share: float) -> dict[str, Any]:
@@ -49,7 +51,10 @@ def example_report() -> dict[str, Any]:
         {"name": name, "kind": kind, "metrics": metrics(mae, share)}
         for name, (kind, mae, share) in ROWS.items()
     ]
-    joint = {"mae": 3.1, "epe": 5.2, "acc_1px": 0.1, "acc_5px": 0.6, "pckh_0.5": None}
+    joint = {
+        **{"mae": distance(3.1), "epe": distance(5.2)},
+        **{"acc_1px": interval(0.1), "acc_5px": interval(0.6), "pckh_0.5": interval(None)},
+    }
     shown = ("model, free-running", "model, teacher-forced", "mean pose of training")
     return {
         "about": {
@@ -72,18 +77,18 @@ def example_report() -> dict[str, Any]:
         "groups": {
             name: {
                 key: {group: interval(share) for group in GROUPS}
-                for key in ("pckh_0.5", "pckh_0.1")
+                for key in ("pckh_0.5", "pckh_0.1", "pckh_auc")
             }
             for name, (_, _, share) in ROWS.items()
         },
         "per_joint": {name: {joint_: dict(joint) for joint_ in JOINTS} for name in shown},
         "captions": {
-            "parse_rate": 0.9958,
-            "absent": 0.0021,
-            "no_number": 0.0,
-            "twice": 0.0,
-            "out_of_range": 0.0021,
-            "truncated": 0.0033,
+            "parse_rate": interval(0.9958),
+            "absent": interval(0.0021),
+            "no_number": interval(0.0),
+            "twice": interval(0.0),
+            "out_of_range": interval(0.0021),
+            "truncated": interval(0.0033),
             "num_captions": 300,
         },
         "tokens": {
@@ -93,9 +98,12 @@ def example_report() -> dict[str, Any]:
         "diagnostics": {
             "swap_rate": interval(0.0312),
             "share_1_to_5px": interval(0.5071),
+            "outside_input": interval(0.0),
+            "input_pixel": {"width": 6.7, "height": 3.8},
             "train_gap": {
                 "train": metrics(2.9, 0.75),
                 "val": metrics(3.8251, 0.6552),
+                "difference": metrics(-0.9251, 0.0948),
                 "num_train_scored": 300,
             },
         },
@@ -117,7 +125,13 @@ def example_report() -> dict[str, Any]:
             ],
         },
         "warnings": [
-            "The people are drawn: these numbers say that the machinery works, nothing of MPII.",
-            "Teacher-forced accuracy is not localisation: the model was shown the true joints.",
+            {
+                "kind": "synthetic people",
+                "text": "The people are drawn: the numbers say that the machinery works.",
+            },
+            {
+                "kind": "teacher forcing",
+                "text": "Shown the true joints, the model scores .774; reading its own, .655.",
+            },
         ],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from blippose.__main__ import main
+from blippose.evaluation.subject import Subject
 
 FEW = "data.synthetic.num_persons=16"
 SMALL = [FEW, "trainer.max_epochs=1", "logger=csv", "name=grid", "seed=0,1"]
@@ -44,6 +46,10 @@ def without_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def report_in(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "eval.json").read_text()))
+
+
+def texts(report: dict[str, Any]) -> list[str]:
+    return [warning["text"] for warning in report["warnings"]]
 
 
 def values(report: dict[str, Any], row: str) -> dict[str, float]:
@@ -86,9 +92,10 @@ def test_the_table_has_every_kind_of_row_on_the_same_images(run: Path) -> None:
 
 def test_cautions_are_on_the_page(run: Path) -> None:
     report, page = report_in(run), (run / "eval.md").read_text()
-    assert any("synthetic" in text for text in report["warnings"])
-    assert any("chosen by its score on these same images" in text for text in report["warnings"])
-    assert all(text in page for text in report["warnings"])
+    said = texts(report)
+    assert any("synthetic" in text for text in said)
+    assert any("chosen by its score on these same images" in text for text in said)
+    assert all(text in page for text in said)
 
 
 def test_rows_of_images_average_to_the_figures(run: Path) -> None:
@@ -108,9 +115,8 @@ def test_the_second_time_the_model_is_not_asked(
         raise AssertionError("asked again")
 
     before = (run / "eval.json").read_text()
-    monkeypatch.setattr("blippose.evaluation.evidence.image_features", asked)
-    monkeypatch.setattr("blippose.evaluation.predictions.free_tokens", asked, raising=False)
-    monkeypatch.setattr("blippose.evaluation.asking.free_tokens", asked, raising=False)
+    monkeypatch.setattr("blippose.evaluation.predictions._features", asked)
+    monkeypatch.setattr("blippose.evaluation.predictions.ask", asked)
     assert main(["eval", f"run={run}", QUICK]) == 0
     printed = capsys.readouterr().out
     assert "used again" in printed
@@ -126,6 +132,78 @@ def test_damaged_features_are_made_again(run: Path) -> None:
     assert main(["eval", f"run={run}", QUICK]) == 0
     assert len(kept.read_bytes()) == len(good)
     assert (run / "eval.json").read_text() == before
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_two_processes_report_what_one_does_to_the_last_digit(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torchrun starts them; the second comes first here, and does not wait."""
+    words = ["eval", f"run={run}", QUICK, "batch_size=1"]
+    assert main([*words, f"out={tmp_path}/one"]) == 0
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, written in (("1", False), ("0", True)):
+        monkeypatch.setenv("RANK", rank)
+        assert main([*words, f"out={tmp_path}/two"]) == 0
+        assert (tmp_path / "two" / "eval.json").exists() == written
+    for name in WRITTEN | {"predictions/val.json", "predictions/train.json"}:
+        one, two = (tmp_path / folder / name for folder in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes(), name
+    kept = [path.name for path in (tmp_path / "two" / "predictions").iterdir()]
+    assert not [name for name in kept if name.startswith(".")]
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_held_out_test_side_is_what_is_reported(folder: Path) -> None:
+    words = [f"runs={folder}", f"data.root={folder}/data", *SMALL[:3]]
+    assert main(["train", *words, "name=held", "data.test_fraction=0.15"]) == 0
+    run = folder / "held"
+    results = json.loads((run / "run.json").read_text())["results"]
+    assert main(["eval", f"run={run}", QUICK]) == 0
+    report = report_in(run)
+    images = [row["image"] for row in csv.DictReader((run / "per_image.csv").open())]
+    asked = json.loads((run / "predictions" / "test.json").read_text())["rows"]
+    assert report["about"]["subset"] == "test"
+    assert "subset" not in [warning["kind"] for warning in report["warnings"]]
+    assert len(asked) == report["about"]["num_images"] == len(set(images)) > 0
+    assert main(["eval", f"run={run}", QUICK, "subset=val"]) == 0
+    judged = report_in(run)
+    assert judged["about"]["num_images"] == results["num_val"]
+    assert "subset" in [warning["kind"] for warning in judged["warnings"]]
+    val = {row["image"] for row in csv.DictReader((run / "per_image.csv").open())}
+    assert val.isdisjoint(images)
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_run_that_goes_on_is_judged_on_its_best_epoch_so_far(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    record |= {"state": "running", "results": None}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    assert main(["eval", f"run={tmp_path}/run", QUICK]) == 0
+    report = report_in(tmp_path / "run")
+    assert "The run is not done (running)" in " ".join(texts(report))
+    assert "shared_video" in report["leaks"]  # the checkpoint knows what it was trained on
+
+
+def test_weights_are_those_that_were_hashed_though_the_file_is_replaced(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that trains may put a better epoch in its place at any time."""
+    path = Path(shutil.copy(run / "best.ckpt", tmp_path))
+    expected = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.file_digest
+
+    def digest_and_replace(*arguments: Any) -> Any:
+        found = digest(*arguments)
+        (tmp_path / "next.ckpt").write_bytes(b"another epoch")
+        (tmp_path / "next.ckpt").replace(path)
+        return found
+
+    monkeypatch.setattr(hashlib, "file_digest", digest_and_replace)
+    settings = {"root": str(run.parents[1] / "data"), "split": "random"}
+    subject = Subject.of_checkpoint(path, settings)
+    assert (subject.sha256, subject.epoch) == (expected, 0)
 
 
 @pytest.mark.usefixtures("without_pictures")
@@ -153,7 +231,15 @@ def test_a_checkpoint_is_judged_on_data_that_are_named(
     assert main(["eval", f"ckpt={run}/best.ckpt", *words]) == 0
     report = report_in(tmp_path / "out")
     assert report["about"]["split"] == "random"
-    assert any("was trained on another split" in text for text in report["warnings"])
+    # run.json beside it says what it was trained on, and that is still there.
+    assert report["leaks"]["shared_video"]["num_images"] > 0
+    assert any("share a video with a training image (another split)" in t for t in texts(report))
+    assert "train_gap" in report["diagnostics"]
+    shutil.copy(run / "best.ckpt", tmp_path)
+    assert main(["eval", f"ckpt={tmp_path}/best.ckpt", *words]) == 0
+    alone = report_in(tmp_path / "out")
+    assert any("which is not there: these images may" in text for text in texts(alone))
+    assert "shared_video" not in alone["leaks"]
 
 
 @pytest.mark.usefixtures("without_pictures")
@@ -165,7 +251,7 @@ def test_data_that_moved_are_named_and_must_be_the_same(
     assert main(["eval", f"run={run}", *words]) == 0
     shutil.copytree(run, tmp_path / "run")
     record = json.loads((run / "run.json").read_text())
-    record["results"]["manifest"] = "f" * 64  # as if it had been trained on others
+    record["config"]["data"]["split_seed"] = 7  # as if it had been trained on others
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     capfd.readouterr()
     assert main(["eval", f"run={tmp_path}/run", *words]) == 2
@@ -252,7 +338,7 @@ def test_a_file_of_predictions_is_scored(
     words = write_mats(tmp_path, off=6.3)  # 0.105 of the head
     assert main(["eval", *words, f"out={tmp_path}/out"]) == 0
     assert "100.00" in capsys.readouterr().out
-    assert report_in(tmp_path / "out")["mean"]["pckh_0.5"] == 1
-    assert report_in(tmp_path / "out")["mean"]["pckh_0.1"] == 0
+    mean = report_in(tmp_path / "out")["mean"]
+    assert (mean["pckh_0.5"]["value"], mean["pckh_0.1"]["value"]) == (1, 0)
     assert main(["eval", *words, "tenth=0.11", f"out={tmp_path}/out"]) == 0
-    assert report_in(tmp_path / "out")["mean"]["pckh_0.1"] == 1
+    assert report_in(tmp_path / "out")["mean"]["pckh_0.1"]["value"] == 1

@@ -11,15 +11,15 @@ from example_persons import make_targets, with_gaps
 
 from blippose.caption import CaptionFormat
 from blippose.data import PoseDataModule
-from blippose.evaluation import mean_pose, mean_pose_baseline
 from blippose.evaluation.baselines import (
     mean_pose_answers,
     median_pose_answers,
     nearest_pose_answers,
     random_pose_answers,
 )
-from blippose.evaluation.ceilings import caption_ceiling, resize_ceiling
+from blippose.evaluation.ceilings import caption_ceiling, image_ceiling, resize_ceiling
 from blippose.evaluation.intervals import Bootstrap
+from blippose.evaluation.run_results import mean_pose, mean_pose_baseline
 from blippose.evaluation.scores import NAMES, Scores
 from blippose.evaluation.targets import Answers, Targets
 from blippose.metrics import PoseMetrics
@@ -121,9 +121,28 @@ def test_whole_input_pixels_cost_more_image_pixels_in_a_larger_image() -> None:
     assert found["mae_img"] == pytest.approx(0.25 * (640 + 360) / 2 / 96, rel=0.05)
 
 
+def test_whole_pixels_of_the_image_lose_a_quarter_of_one() -> None:
+    targets = make_targets(40)
+    found = values(targets, image_ceiling(targets))
+    assert found["mae_img"] == pytest.approx(0.25, rel=0.05)
+    assert np.abs(targets.to_img(image_ceiling(targets).xy_input) % 1).round(9).max() in (0, 1)
+
+
+def test_each_step_on_the_way_to_a_caption_costs_more() -> None:
+    targets = make_targets(40)  # 640 x 360 to 96 x 96, to 48 bins
+    ceilings = (
+        image_ceiling(targets),
+        resize_ceiling(targets),
+        caption_ceiling(targets, CaptionFormat(96, 48)),
+    )
+    errors = [values(targets, said)["mae_img"] for said in ceilings]
+    assert errors[0] < 0.25 * errors[1] < 0.25 * errors[2]
+
+
 def test_ceilings_leave_out_what_is_not_annotated() -> None:
     targets = with_gaps(make_targets(20))
-    for said in (caption_ceiling(targets, CaptionFormat(96)), resize_ceiling(targets)):
+    coarse = caption_ceiling(targets, CaptionFormat(96))
+    for said in (image_ceiling(targets), resize_ceiling(targets), coarse):
         np.testing.assert_array_equal(np.isfinite(said.xy_input).all(axis=-1), targets.valid)
 
 
@@ -136,6 +155,7 @@ def test_rows_are_named_apart() -> None:
         nearest_pose_answers(train, np.eye(5), np.eye(5)),
         caption_ceiling(train, CaptionFormat(96)),
         resize_ceiling(train),
+        image_ceiling(train),
     )
     assert len({row.name for row in rows}) == len(rows)
-    assert [row.kind for row in rows] == ["baseline"] * 4 + ["ceiling"] * 2
+    assert [row.kind for row in rows] == ["baseline"] * 4 + ["ceiling"] * 3

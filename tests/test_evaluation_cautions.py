@@ -72,10 +72,22 @@ def test_a_single_near_duplicate_is_said() -> None:
     assert cautions.near_duplicates(0, 120) is None
 
 
-def test_another_split_than_the_trained_one_is_said() -> None:
-    assert cautions.other_split("a" * 64, "a" * 64) is None
-    assert "aaaaaaaaaaaa)" in str(cautions.other_split("a" * 64, "b" * 64))
-    assert "unknown split" in str(cautions.other_split(None, "b" * 64))
+def test_of_another_split_what_the_model_learned_from_is_named() -> None:
+    sentence = str(cautions.shared_videos(None, num_shared=6, num_unknown=0, num_images=120))
+    assert "6 of 120 images (5 %) share a video with a training image (another split)" in sentence
+    assert "another split, and of 2 of" in str(cautions.shared_videos(None, 0, 2, 120))
+    assert cautions.shared_videos(None, 0, 0, 120) is None
+
+
+def test_training_that_nobody_knows_is_said() -> None:
+    assert "another split (aaaaaaaaaaaa)" in cautions.unknown_training("a" * 64, "b" * 64)
+    assert "Nobody knows" in cautions.unknown_training(None, "b" * 64)
+
+
+def test_a_run_that_is_not_done_is_said() -> None:
+    assert "not done (running)" in str(cautions.run_not_done("running"))
+    assert cautions.run_not_done("done") is None
+    assert cautions.run_not_done(None) is None
 
 
 def test_only_a_test_set_says_nothing_of_selection() -> None:

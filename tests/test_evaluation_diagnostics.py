@@ -11,6 +11,8 @@ from blippose.evaluation.diagnostics import (
     caption_faults,
     error_density,
     improvement,
+    input_pixel,
+    outside_input,
     share_between,
     swap_rate,
     swapped_pairs,
@@ -137,8 +139,10 @@ def test_faults_of_captions_are_shares_of_annotated_joints() -> None:
     valid = np.ones((5, 16), dtype=bool)
     valid[1, 8:] = False  # of the empty caption eight joints are asked for
     reasons = [caption_format.decode(caption).reasons for caption in said]
-    found = caption_faults(reasons, np.array([False, True, False, False, False]), valid)
-    assert found == pytest.approx(
+    truncated = np.array([False, True, False, False, False])
+    found = caption_faults(reasons, truncated, valid, Bootstrap.of(np.arange(5), 100, seed=0))
+    assert found.pop("num_captions") == 5
+    assert {name: cell["value"] for name, cell in found.items()} == pytest.approx(
         {
             "parse_rate": 61 / 72,
             "absent": 8 / 72,
@@ -146,12 +150,27 @@ def test_faults_of_captions_are_shares_of_annotated_joints() -> None:
             "twice": 1 / 72,
             "out_of_range": 1 / 72,
             "truncated": 1 / 5,
-            "num_captions": 5,
         }
     )
+    for cell in found.values():
+        assert cell["low"] < cell["value"] < cell["high"]
 
 
 def test_no_caption_has_no_shares() -> None:
-    found = caption_faults([], np.zeros(0, dtype=bool), np.zeros((0, 16), dtype=bool))
-    assert np.isnan(found["parse_rate"])
+    nobody = Bootstrap.of(np.arange(0), 10, seed=0)
+    found = caption_faults([], np.zeros(0, dtype=bool), np.zeros((0, 16), dtype=bool), nobody)
+    assert np.isnan(found["parse_rate"]["value"])
     assert found["num_captions"] == 0
+
+
+def test_joints_that_the_input_does_not_show_are_counted() -> None:
+    xy_input = np.full((40, 16, 2), 48.0)
+    xy_input[0, :4, 0] = (-0.5, 95.5, -0.6, 95.6)  # pixel centres are integers: the ends are in
+    targets = make_targets(xy_input=xy_input)
+    assert outside_input(targets, DRAWS).interval().value == 2 / (40 * 16)
+    targets.valid[0, 2] = False
+    assert outside_input(targets, DRAWS).interval().value == 1 / (40 * 16 - 1)
+
+
+def test_an_input_pixel_is_as_large_as_its_share_of_the_image() -> None:
+    assert input_pixel(make_targets()) == {"width": 640 / 96, "height": 360 / 96}

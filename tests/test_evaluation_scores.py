@@ -44,6 +44,12 @@ def tensors(targets: Targets, said: Answers) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
+def area_under_curve(*img: Tensor) -> Tensor:
+    """Of each joint, from fifty-one calls of the function at one threshold."""
+    curve = torch.stack([m.pckh_per_joint(*img, 0.5 * i / 50) for i in range(51)])
+    return torch.trapezoid(curve, dx=0.01, dim=0) / 0.5
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_metric_equals_that_of_the_metric_classes(seed: int) -> None:
     targets, said, scores = case(seed)
@@ -52,6 +58,9 @@ def test_every_metric_equals_that_of_the_metric_classes(seed: int) -> None:
     whole.update(**t)
     img = t["preds_img"], t["target_img"], t["valid"]
     expected = {name: value.item() for name, value in whole.compute().items()}
+    mean_img = torch.from_numpy(targets.to_img(np.tile(MEAN_POSE, (60, 1, 1))))
+    filled = torch.where(t["preds_img"].isnan(), mean_img, t["preds_img"])
+    expected["mae_all_img"] = m.pixel_mae(filled, t["target_img"], t["valid"]).item()
     expected["pck_0.2"] = m.pck(*img, 0.2).item()
     expected["oks"] = m.oks(*img, torch.from_numpy(area(targets))).item()
 
@@ -69,8 +78,13 @@ def test_groups_equal_those_of_mpii(seed: int) -> None:
     t = tensors(targets, said)
     img = t["preds_img"], t["target_img"], t["valid"], t["head_size"]
     found = scores.groups(draws(targets))
-    for name, threshold in (("pckh_0.5", 0.5), ("pckh_0.1", 0.1)):
-        expected = m.pckh_groups(m.pckh_per_joint(*img, threshold))
+    per_joint = {
+        "pckh_0.5": m.pckh_per_joint(*img, 0.5),
+        "pckh_0.1": m.pckh_per_joint(*img, 0.1),
+        "pckh_auc": area_under_curve(*img),
+    }
+    for name, values_of_joints in per_joint.items():
+        expected = m.pckh_groups(values_of_joints)
         values = {group: interval["value"] for group, interval in found[name].items()}
         assert values == pytest.approx({k: v.item() for k, v in expected.items()}, abs=1e-9)
         assert all(i["low"] <= i["value"] <= i["high"] for i in found[name].values())
@@ -96,10 +110,9 @@ def test_a_group_with_one_annotated_side_is_that_side() -> None:
     valid[:, JOINTS.index("left knee")] = False
     some = Targets(**{**vars(targets), "valid": valid})
     scores = Scores.of(some, answers(some), MEAN_POSE)
-    right = scores.per_joint()["right knee"]["pckh_0.5"]
-    knee = scores.groups(draws(some))["pckh_0.5"]["knee"]
-    assert knee["value"] == right
-    assert not np.isnan([knee["low"], knee["high"]]).any()
+    right = scores.per_joint(draws(some))["right knee"]["pckh_0.5"]
+    assert scores.groups(draws(some))["pckh_0.5"]["knee"] == right
+    assert not np.isnan([right["low"], right["high"]]).any()
 
 
 @pytest.mark.parametrize("joint", ["head top", "left wrist"])
@@ -116,9 +129,13 @@ def test_joint_by_joint_equals_a_pose_of_that_joint_alone(joint: str) -> None:
         "parse_rate": m.parse_rate(pose[0], pose[2]),
         "pckh_0.5": m.pckh_per_joint(*img, t["head_size"], 0.5)[0],
         "pckh_0.1": m.pckh_per_joint(*img, t["head_size"], 0.1)[0],
+        "pckh_auc": area_under_curve(*img, t["head_size"])[0],
     }
     values = {name: value.item() for name, value in expected.items()}
-    assert scores.per_joint()[joint] == pytest.approx(values, abs=1e-9)
+    found = scores.per_joint(draws(targets))[joint]
+    assert {name: cell["value"] for name, cell in found.items()} == pytest.approx(values, abs=1e-9)
+    assert all(cell["low"] <= cell["value"] <= cell["high"] for cell in found.values())
+    assert found["mae"]["low"] < found["mae"]["high"]
 
 
 def test_a_joint_that_no_one_has_annotated_is_nan() -> None:
@@ -126,8 +143,8 @@ def test_a_joint_that_no_one_has_annotated_is_nan() -> None:
     valid = targets.valid.copy()
     valid[:, 3] = False
     some = Targets(**{**vars(targets), "valid": valid})
-    values = Scores.of(some, answers(some), MEAN_POSE).per_joint()[JOINTS[3]]
-    assert np.isnan(list(values.values())).all()
+    cells = Scores.of(some, answers(some), MEAN_POSE).per_joint(draws(some))[JOINTS[3]]
+    assert np.isnan([list(cell.values()) for cell in cells.values()]).all()
 
 
 def test_some_persons_score_as_if_they_were_alone() -> None:

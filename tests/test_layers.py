@@ -16,7 +16,7 @@ PACKAGE = Path(blippose.__file__).parent
 
 # A module imports from layers below its own, and within its layer only what does not come back.
 LAYERS = (
-    {"errors", "pose"},
+    {"errors", "pose", "whole_file"},
     {"caption", "geometry", "mpii", "split", "audit", "metrics", "drawing", "images"},
     {"synthetic", "blip", "decoding", "vocabulary", "loss", "schedules", "augmentation"},
     {"data", "model"},
@@ -45,6 +45,7 @@ LAYERS = (
 )
 WITHOUT_TORCH = (
     "pose",
+    "whole_file",
     "caption",
     "geometry",
     "mpii",

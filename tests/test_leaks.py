@@ -19,7 +19,6 @@ from blippose.errors import UserError
 from blippose.evaluation.leaks import (
     HASH_BITS,
     THRESHOLD,
-    find_leaks,
     image_hashes,
     leaks_between,
     nearest_hashes,
@@ -28,6 +27,7 @@ from blippose.mpii import Person
 from blippose.pose import Pose
 
 MakeData = Callable[..., PoseDataModule]
+MakeFolder = pytest.TempPathFactory
 
 
 def person(image_name: str, video: int | None = None) -> Person:
@@ -98,8 +98,8 @@ def test_scenes_of_one_layout_in_other_colours_are_no_duplicates(scenes: Path) -
         scene = Image.new("RGB", (320, 240), wall)
         scene.paste((40, 40, 40), (0, 150, 320, 240))
         scene.save(scenes / name)
-    bits = image_hashes(scenes, ["x.png", "y.png"])
-    assert (bits["x.png"] ^ bits["y.png"]).bit_count() <= THRESHOLD
+    first, second = image_hashes([scenes / "x.png", scenes / "y.png"]).values()
+    assert (first ^ second).bit_count() <= THRESHOLD
     leaks = leaks_between([person("x.png")], [person("y.png")], scenes)
     assert not leaks.near_duplicate.any()
 
@@ -141,9 +141,9 @@ def test_record_is_json_with_the_nearest_pairs_first(scenes: Path) -> None:
 
 
 def test_hash_is_that_of_imagehash(scenes: Path) -> None:
-    hashes = image_hashes(scenes, ["a.png", "b.png"])
-    for name, value in hashes.items():
-        with Image.open(scenes / name) as image:
+    hashes = image_hashes([scenes / "a.png", scenes / "b.png"])
+    for path, value in hashes.items():
+        with Image.open(path) as image:
             assert f"{value:016x}" == str(imagehash.phash(image))
 
 
@@ -172,10 +172,28 @@ def test_without_training_images_nothing_leaks(scenes: Path) -> None:
 
 
 def test_frames_of_a_video_leak_under_the_random_split_alone(make_data: MakeData) -> None:
-    random = find_leaks(make_data(split="random"), "val")
-    video = find_leaks(make_data(split="video"), "val")
-    assert random.shared_video.any()
-    assert not video.shared_video.any()
+    for split, leaks in (("random", True), ("video", False)):
+        data = make_data(split=split)
+        sides = data.train_set.persons, data.val_set.persons
+        found = leaks_between(*sides, data.release_source.images)
+        assert found.shared_video.any() == leaks
+
+
+def test_videos_of_another_release_have_nothing_to_say(scenes: Path) -> None:
+    train, judged = [person("a.png", video=1)], [person("b.png", video=1), person("c.png")]
+    leaks = leaks_between(train, judged, scenes, is_same_release=False)
+    assert not leaks.shared_video.any()
+    assert leaks.num_unknown == 2
+
+
+def test_copies_in_another_folder_are_found(scenes: Path, tmp_path_factory: MakeFolder) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    shutil.copy(scenes / "a.png", elsewhere / "z.png")
+    shutil.copy(scenes / "b.png", elsewhere / "c.png")  # a name of another image here
+    train = [person("z.png"), person("c.png")]
+    judged = [person(f"{name}.png") for name in "abcd"]
+    leaks = leaks_between(train, judged, scenes, train_images=elsewhere)
+    assert leaks.near_duplicate.tolist() == [True, True, False, False]
 
 
 def test_an_image_on_both_sides_is_found(make_data: MakeData) -> None:

@@ -33,6 +33,7 @@ from blippose.evaluation.predictions import (
     image_features,
     other_persons,
     predict,
+    stored_features,
     stored_predict,
 )
 from blippose.loss import IGNORED
@@ -50,6 +51,8 @@ ORIGIN = Origin(
     subset="val",
     frame=InputFrame(SIZE, None, "stretch", "full"),
     max_length=130,
+    version="0.1",
+    made_with={"commit": "ab"},
 )
 
 
@@ -110,6 +113,15 @@ def test_answers_are_what_the_captions_say(stored: StoredPredictions) -> None:
     assert stored.truncated().tolist() == [False, True, False]
 
 
+def test_captions_are_read_anew_and_what_stands_beside_them_is_not_believed(
+    stored: StoredPredictions,
+) -> None:
+    wrong = replace(stored.rows[0], xy_input=((1.0, 2.0),) * 16, reasons=("absent",) * 16)
+    free, reasons = replace(stored, rows=(wrong,)).free(), replace(stored, rows=(wrong,)).reasons()
+    np.testing.assert_array_equal(free.xy_input[0], np.arange(32.0).reshape(16, 2))
+    assert reasons == [(None,) * 16]
+
+
 def test_stored_predictions_survive_the_file_to_the_last_digit(
     stored: StoredPredictions, tmp_path: Path
 ) -> None:
@@ -140,8 +152,10 @@ def test_file_is_json_with_a_row_a_line_and_its_frame(
 
 def test_moved_checkpoint_is_still_the_same(stored: StoredPredictions, tmp_path: Path) -> None:
     stored.save(tmp_path / "val.json", ORIGIN)
-    moved = replace(ORIGIN, source="elsewhere/best.ckpt")
-    assert StoredPredictions.load(tmp_path / "val.json", moved) == stored
+    moved = replace(ORIGIN, source="elsewhere/best.ckpt", made_with={"commit": "ef"})
+    found = StoredPredictions.load(tmp_path / "val.json", moved)
+    assert found == stored
+    assert found.made_with == {"commit": "ab"}  # of the program that asked the model
 
 
 @pytest.mark.parametrize(
@@ -151,6 +165,7 @@ def test_moved_checkpoint_is_still_the_same(stored: StoredPredictions, tmp_path:
         {"manifest": "ef"},
         {"subset": "test"},
         {"max_length": 100},
+        {"version": "0.0"},
         {"decoding": "constrained"},
         {"frame": InputFrame(SIZE, None, "letterbox", "full")},
         {"frame": InputFrame(SIZE, 16, "stretch", "full")},
@@ -435,30 +450,38 @@ def test_two_processes_write_what_one_does_to_the_last_digit(
     assert [file.name for file in two.parent.iterdir()] == ["val.json"]
 
 
-def test_every_process_gets_all_rows(
+def test_the_others_do_their_share_and_go(
+    captioner: PoseCaptioner,
+    data: PoseDataModule,
+    tmp_path: Path,
+    looks: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = predict(captioner, data.val_set, data.collator, 2, progress=False)
+    looks.clear()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, said in (("1", (None, False)), ("0", (whole, False)), ("1", (whole, True))):
+        monkeypatch.setenv("RANK", rank)
+        assert ask(captioner, data, tmp_path / "val.json") == said
+    assert looks == [2] * 3  # three batches: the second, then the first and the third
+    assert [file.name for file in tmp_path.iterdir()] == ["val.json"]
+
+
+def test_features_of_two_processes_are_those_of_one(
     captioner: PoseCaptioner, data: PoseDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first comes last here, so that it finds the other's part."""
+    def features(folder: str) -> Any:
+        path = tmp_path / folder / "features.npz"
+        dataset, collator = data.val_set, data.collator
+        return stored_features(path, ORIGIN, captioner, dataset, collator, 2)
+
+    alone = features("one")
+    np.testing.assert_array_equal(alone, image_features(captioner, data.val_set, data.collator, 2))
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    whole = predict(captioner, data.val_set, data.collator, 2, progress=False)
-
-    def first_process(*_: Any) -> StoredPredictions:
-        with monkeypatch.context() as patch:
-            patch.setenv("RANK", "0")
-            return ask(captioner, data, tmp_path / "val.json")[0]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(parts, "wait_for", first_process)
-        # Within, the first process merges with the real one.
-        patch.setattr(parts, "merged", merged_now)
-        assert ask(captioner, data, tmp_path / "val.json")[0] == whole
-
-
-def merged_now(shares: Any) -> list[Any]:
-    assert all(share.is_whole() for share in shares)
-    results = {number: each for share in shares for number, each in share.results().items()}
-    return [results[number] for number in sorted(results)]
+    assert features("two") is None
+    monkeypatch.setenv("RANK", "0")
+    np.testing.assert_array_equal(features("two"), alone)
 
 
 def test_waiting_ends_when_the_others_have_stopped(

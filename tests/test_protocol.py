@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat, savemat
 
 from blippose.errors import UserError
+from blippose.evaluation.intervals import Bootstrap
 from blippose.evaluation.protocol import Truth, Variant, read_truth, score, score_file
 
 GT_VALID = Path(__file__).parents[2] / "shared" / "mpii" / "gt_valid.mat"
@@ -107,13 +108,23 @@ def without_heads(gt: dict[str, Any]) -> dict[str, Any]:
     return {**gt, "headboxes_src": boxes}
 
 
+def read_truth_of(folder: Path, gt: dict[str, Any]) -> Truth:
+    savemat(folder / "gt.mat", {k: v for k, v in gt.items() if not k.startswith("__")})
+    return read_truth(folder / "gt.mat")
+
+
 def scored(
     tmp_path: Path, preds: NDArray[Any], gt: dict[str, Any], variant: Variant | None = None
 ) -> dict[str, Any]:
     """Through the files, as a user does it."""
     savemat(tmp_path / "pred.mat", {"preds": preds})
     savemat(tmp_path / "gt.mat", {k: v for k, v in gt.items() if not k.startswith("__")})
-    return score_file(tmp_path / "pred.mat", tmp_path / "gt.mat", variant)
+    return score_file(tmp_path / "pred.mat", tmp_path / "gt.mat", variant, samples=20)
+
+
+def mean(scores: dict[str, Any], name: str) -> float:
+    """In percent."""
+    return float(100 * scores["mean"][name]["value"])
 
 
 @pytest.mark.parametrize("is_headless", [False, True])
@@ -134,35 +145,37 @@ def test_a_file_scores_what_the_usual_evaluation_gives(
         return pytest.approx(value, abs=1e-6)
 
     assert percent(usual["groups"]["pckh_0.5"]) == near(expected["groups"])
-    assert 100 * usual["mean"]["pckh_0.5"] == near(expected["Mean"])
-    assert 100 * usual["mean"]["pckh_0.1"] == near(expected["really 0.1"])
-    assert 100 * tenth["mean"]["pckh_0.1"] == near(expected["Mean@0.1"])
-    assert 100 * plain["mean"]["pckh_0.5"] == near(expected["unweighted"])
-    assert 100 * strict["mean"]["pckh_0.5"] == near(expected["strict"])
+    assert mean(usual, "pckh_0.5") == near(expected["Mean"])
+    assert mean(usual, "pckh_0.1") == near(expected["really 0.1"])
+    assert mean(tenth, "pckh_0.1") == near(expected["Mean@0.1"])
+    assert mean(plain, "pckh_0.5") == near(expected["unweighted"])
+    assert mean(strict, "pckh_0.5") == near(expected["strict"])
     assert percent(strict["groups"]["pckh_0.5"]) == near(expected["strict groups"])
 
 
-def percent(shares: dict[str, float]) -> dict[str, float]:
-    assert tuple(shares) == COLUMNS
-    return {name: 100 * share for name, share in shares.items()}
+def percent(cells: dict[str, dict[str, float]]) -> dict[str, float]:
+    assert tuple(cells) == COLUMNS
+    return {name: 100 * cell["value"] for name, cell in cells.items()}
 
 
 def test_each_variant_gives_another_figure(gt: dict[str, Any], tmp_path: Path) -> None:
     preds = tied_file(gt, 0)
-    usual = scored(tmp_path, preds, gt)["mean"]
+    usual = scored(tmp_path, preds, gt)
     for variant, name in (
         (Variant(weighted=False), "pckh_0.5"),
         (Variant(strict=True), "pckh_0.5"),
         (Variant(tenth=0.11), "pckh_0.1"),
     ):
-        assert abs(scored(tmp_path, preds, gt, variant)["mean"][name] - usual[name]) > 1e-5
+        other = scored(tmp_path, preds, gt, variant)
+        assert abs(mean(other, name) - mean(usual, name)) > 1e-3
 
 
 def test_the_truth_scores_one_and_nothing_scores_zero(gt: dict[str, Any], tmp_path: Path) -> None:
     truth = np.moveaxis(gt["pos_gt_src"], 2, 0)
     whole, none = scored(tmp_path, truth, gt), scored(tmp_path, truth * np.nan, gt)
-    assert set(whole["mean"].values()) == set(whole["groups"]["pckh_0.1"].values()) == {1.0}
-    assert set(none["mean"].values()) == set(none["groups"]["pckh_0.5"].values()) == {0.0}
+    for scores, expected in ((whole, 1.0), (none, 0.0)):
+        cells = [*scores["mean"].values(), *scores["groups"]["pckh_0.1"].values()]
+        assert {number for cell in cells for number in cell.values()} == {expected}
     assert (whole["num_missing"], none["num_missing"]) == (0, none["num_joints"])
     assert whole["num_persons"] == gt["jnt_missing"].shape[1]
 
@@ -172,7 +185,34 @@ def test_area_under_the_curve_by_hand() -> None:
     truth = Truth(np.zeros((1, 16, 2)), np.ones((1, 16), dtype=bool), np.array([10.0]))
     preds = np.zeros((1, 16, 2))
     preds[..., 0] = 2.5
-    assert score(preds, truth, Variant())["mean"]["pckh_auc"] == pytest.approx(0.51)
+    result = score(preds, truth, Variant())
+    assert mean(result, "pckh_auc") == pytest.approx(51)
+    groups = [group["value"] for group in result["groups"]["pckh_auc"].values()]
+    assert groups == pytest.approx([0.51] * 7)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_intervals_are_those_of_persons_drawn_one_by_one(
+    gt: dict[str, Any], tmp_path: Path, weighted: bool
+) -> None:
+    """A loop that writes each draw's persons down and scores them anew."""
+    truth, preds = read_truth_of(tmp_path, gt), random_file(gt, 0)
+    few = Truth(truth.xy[:60], truth.valid[:60], truth.head_size[:60])
+    variant = Variant(weighted=weighted)
+    found = score(preds[:60], few, variant, samples=50, seed=3)
+    drawn = []
+    for times in Bootstrap.of(np.arange(60), 50, seed=3).weights:
+        i = np.repeat(np.arange(60), times.astype(int))
+        persons = Truth(few.xy[i], few.valid[i], few.head_size[i])
+        drawn.append(score(preds[i], persons, variant, samples=1))
+    for name in ("pckh_0.5", "pckh_auc"):
+        for part, key in (("mean", name), ("groups", name)):
+            cells = [each[part][key] for each in drawn]
+            cell = found[part][key]
+            if part == "groups":
+                cells, cell = [each["wrist"] for each in cells], cell["wrist"]
+            ends = np.quantile([each["value"] for each in cells], [0.025, 0.975])
+            assert (cell["low"], cell["high"]) == pytest.approx(tuple(ends), abs=1e-12)
 
 
 def test_a_score_is_plain_json(gt: dict[str, Any], tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_the_unit_of_the_intervals_is_said() -> None:
 
 def test_cautions_come_last_on_the_terminal_and_first_on_the_page() -> None:
     report = example_report()
-    sentence = report["warnings"][-1]
+    sentence = report["warnings"][-1]["text"]
     assert sentence in printed(report, 120).rstrip().splitlines()[-1]
     page = markdown(report)
     assert page.index(sentence) < page.index("| **model, free-running** |")
@@ -77,12 +77,13 @@ def test_the_page_has_every_row_in_both_frames() -> None:
         assert all(shown in part for part in page.split("## In ")[1:3])
     assert "![Errors](error_cdf.png)" in page
     widths = {line.count(" | ") for line in page.splitlines() if line.startswith("| ---")}
-    assert {7, 10} <= widths  # columns of input and of image pixels
+    assert {7, 11} <= widths  # columns of input and of image pixels
 
 
 def test_figures_without_the_leaks_are_shown_where_there_are_leaks() -> None:
     report = example_report()
-    assert "without near-duplicates: MAE 3.90 px" in printed(report, 120)
+    assert "without near-duplicates: MAE px 3.90 (3.67 to 4.17)" in printed(report, 120)
+    assert "| without near-duplicates (296 left) | 3.90<br>3.67-4.17 |" in markdown(report)
     report["leaks"]["rows"][0]["num_images"] = report["about"]["num_images"]
     assert "without near-duplicates" not in printed(report, 120)
 
@@ -115,24 +116,58 @@ def test_a_figure_that_one_run_lacks_has_no_mean() -> None:
 
 def test_runs_on_other_images_are_said_to_be() -> None:
     reports = [example_report() for _ in range(2)]
-    assert not any("different" in text for text in across_runs(reports)["warnings"])
+    assert across_runs(reports)["warnings"] == reports[0]["warnings"]
     reports[1]["about"]["manifest"] = "another"
-    assert "different splits" in across_runs(reports)["warnings"][0]
+    assert "different splits" in across_runs(reports)["warnings"][0]["text"]
 
 
-def test_cautions_that_only_one_run_has_are_counted() -> None:
+def test_runs_of_other_settings_are_said_to_be_and_other_seeds_are_not() -> None:
     reports = [example_report() for _ in range(2)]
-    reports[1]["warnings"].append("Only here.")
+    configs = [{"seed": 0, "optimizer": {"lr": 1e-4}}, {"seed": 1, "optimizer": {"lr": 1e-4}}]
+    assert across_runs(reports, configs)["warnings"] == reports[0]["warnings"]
+    configs[1]["optimizer"] = {"lr": 2e-4}
+    found = across_runs(reports, configs)["warnings"][0]["text"]
+    assert found == "The runs differ in optimizer.lr: their mean says nothing of one recipe."
+
+
+def test_a_caution_with_figures_stands_once_and_says_how_many_runs_have_it() -> None:
+    reports = [example_report() for _ in range(3)]
+    reports[1]["warnings"][1]["text"] = "Shown the true joints, the model scores .8."
+    reports[2]["warnings"].append({"kind": "only here", "text": "Only here."})
     warnings = across_runs(reports)["warnings"]
-    assert reports[0]["warnings"] == warnings[:-1]
-    assert warnings[-1].startswith("1 more cautions")
+    assert [warning["kind"] for warning in warnings] == [
+        "synthetic people",
+        "teacher forcing",
+        "only here",
+    ]
+    first, second, third = (warning["text"] for warning in warnings)
+    assert first == reports[0]["warnings"][0]["text"]
+    assert second.startswith("(all runs, each with its own figures; the first) Shown the true")
+    assert third == "(1 of 3 runs) Only here."
+
+
+def test_every_line_beside_the_table_has_its_interval() -> None:
+    text = " ".join(printed(example_report(), 120).split())
+    assert "99.6% (96.6 to 99.6) of the annotated joints parsed" in text
+    assert "0.2% (0.2 to 0.2) absent, 0% without a number" in text
+    assert "MAE px: 2.90 (2.73 to 3.10) on 300 training images, 3.83 (3.60 to 4.09) here" in text
+    assert "| difference | -0.93<br>-0.99 to -0.87 |" in markdown(example_report())
+
+
+def test_joints_and_groups_have_their_intervals_on_the_page() -> None:
+    page = markdown(example_report())
+    assert "| left wrist | 3.10<br>2.91-3.32 | 5.20<br>4.89-5.56 | .100<br>.097-.103 |" in page
+    assert "## PCKh AUC by MPII's groups" in page
+    row = next(line for line in page.splitlines() if line.startswith("| blank image | .041"))
+    assert row.count("<br>.040-.042") == 7
 
 
 def test_a_row_a_joint() -> None:
     rows = list(csv.DictReader(io.StringIO(per_joint_csv(example_report()["per_joint"]))))
     assert [row["joint"] for row in rows[:16]] == list(JOINTS)
     assert len(rows) == 3 * 16
-    assert (rows[0]["mae"], rows[0]["pckh_0.5"]) == ("3.1", "")
+    assert [rows[0][f"mae{end}"] for end in ("", "_low", "_high")] == ["3.1", "2.914", "3.317"]
+    assert rows[0]["pckh_0.5"] == rows[0]["pckh_0.5_high"] == ""
 
 
 def two_persons() -> Targets:
@@ -183,17 +218,25 @@ def test_a_person_without_an_answer_has_empty_distances() -> None:
 
 
 def test_scores_of_a_file_say_which_variant_they_are() -> None:
-    shares = {"head": 0.9, "wrist": 0.5}
+    cells = {
+        "head": {"value": 0.9, "low": 0.88, "high": 0.92},
+        "wrist": {"value": math.nan, "low": math.nan, "high": math.nan},
+    }
+    mean = {"value": 0.70125, "low": 0.7, "high": 0.71}
     scores = {
-        "groups": {"pckh_0.5": shares, "pckh_0.1": shares},
-        "mean": {"pckh_0.5": 0.70125, "pckh_0.1": 0.7, "pckh_auc": 0.5},
+        "groups": {"pckh_0.5": cells, "pckh_0.1": cells},
+        "mean": {"pckh_0.5": mean, "pckh_0.1": mean},
         "variant": {"weighted": False, "strict": True, "tenth": 0.11},
         "num_persons": 2958,
         "num_joints": 40000,
         "num_missing": 3,
+        "interval": {"level": 0.95, "unit": "person", "samples": 1000, "seed": 0},
     }
     console = Console(width=80, file=io.StringIO())
     print_protocol(scores, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "PCKh@0.1 (0.11)" in text
-    assert all(said in text for said in ("70.1", "of the joints alike", "distance < threshold"))
+    assert all(said in text for said in ("of the joints alike", "distance < threshold"))
+    assert "70.12 (70.0-71.0)" in text
+    assert "1,000 resamples of the persons" in text
+    assert "nan" not in text

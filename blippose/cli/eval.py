@@ -148,28 +148,32 @@ def _judge_checkpoint(config: Any, plain: dict[str, Any], keys: _EvalKeys, path:
 
 def _judge_run(
     keys: _EvalKeys, folder: Path, places: dict[str, Any], out: Path, *, is_alone: bool
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     print(f"loading {folder} ...", flush=True)
     from blippose.evaluation.subject import Subject  # noqa: PLC0415  seconds, as training
 
     return _judge(keys, Subject.of_run(folder, places, keys.device), out, is_alone=is_alone)
 
 
-def _judge(keys: _EvalKeys, subject: Subject, out: Path, *, is_alone: bool) -> dict[str, Any]:
-    """The report, written into `out`, and printed where it is the only one."""
+def _judge(
+    keys: _EvalKeys, subject: Subject, out: Path, *, is_alone: bool
+) -> dict[str, Any] | None:
+    """The report, written into `out`, and printed where it is the only one.
+
+    None in a process that has only helped the first.
+    """
     from rich.console import Console  # noqa: PLC0415
 
     from blippose.evaluation.evidence import Settings, gather  # noqa: PLC0415
     from blippose.evaluation.report_files import write_files  # noqa: PLC0415
     from blippose.evaluation.trust_report import trust_report  # noqa: PLC0415
-    from blippose.runs import is_first_process  # noqa: PLC0415
 
     started = time.monotonic()
     settings = Settings(keys.subset, keys.seed, keys.batch_size, sys.stderr.isatty())
     evidence, was_stored = gather(subject, out, settings)
+    if evidence is None:
+        return None
     report = trust_report(evidence, keys.samples, keys.seed)
-    if not is_first_process():
-        return report
     paths = write_files(out, report, evidence, subject.images)
     seconds = time.monotonic() - started
     if is_alone:
@@ -210,14 +214,14 @@ def _judge_runs(keys: _EvalKeys, folders: list[Path], places: dict[str, Any]) ->
     )
     from blippose.evaluation.subject import finished_run  # noqa: PLC0415
     from blippose.evaluation.terminal import print_lines, print_runs  # noqa: PLC0415
-    from blippose.runs import is_first_process  # noqa: PLC0415
 
-    for folder in folders:  # before the first is judged: a run that fails is not left out
-        finished_run(folder)
-    reports = [_judge_run(keys, each, places, each, is_alone=False) for each in folders]
-    if not is_first_process():
+    # Before the first is judged: a run that fails is not left out.
+    configs = [finished_run(folder).record["config"] for folder in folders]
+    judged = [_judge_run(keys, each, places, each, is_alone=False) for each in folders]
+    reports = [report for report in judged if report is not None]
+    if len(reports) < len(judged):
         return 0
-    summary = across_runs(reports)
+    summary = across_runs(reports, configs)
     out = _out(keys, Path(os.path.commonpath([folder.parent.absolute() for folder in folders])))
     write_texts(out, {JSON_FILE: json_text(summary), MARKDOWN_FILE: markdown_of_runs(summary)})
     console = Console()
@@ -233,7 +237,8 @@ def _score_file(keys: _EvalKeys, preds: Path, gt: Path) -> int:
     from blippose.evaluation.protocol import Variant, score_file  # noqa: PLC0415
     from blippose.evaluation.terminal import print_lines, print_protocol  # noqa: PLC0415
 
-    scores = score_file(preds, gt, Variant(keys.weighted, keys.strict, float(keys.tenth)))
+    variant = Variant(keys.weighted, keys.strict, float(keys.tenth))
+    scores = score_file(preds, gt, variant, keys.samples, keys.seed)
     console = Console()
     print_protocol(scores, console)
     if keys.out is not None:

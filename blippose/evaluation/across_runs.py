@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from blippose import runs
 from blippose.evaluation.markdown import bullets, cautions, rows_tables
 from blippose.evaluation.quantities import is_number
 
@@ -14,13 +15,20 @@ _SAME = {  # what must be equal for a mean to mean something: key of `about`, ho
     "manifest": "splits, so on other images",
     "frame": "input frames, so in other pixels",
 }
+_SEEDS = ("seed", "split_seed")  # last parts of keys in which runs of one recipe may differ
 
 
-def across_runs(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def across_runs(
+    reports: Sequence[Mapping[str, Any]], configs: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """Mean and sample standard deviation (n - 1) of every figure that all reports have.
 
     Rows come in the first report's order, their metrics as `summary` returns them.
     A figure that one run lacks has no mean: a run that failed at it must not be left out.
+
+    Args:
+        reports: as `trust_report` returns them.
+        configs: of the runs, in the same order, where they are known.
     """
     first = reports[0]
     by_name = [{row["name"]: row for row in report["rows"]} for report in reports]
@@ -31,7 +39,7 @@ def across_runs(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ]
     about = {key: first["about"][key] for key in (*_SAME, "split", "synthetic", "num_images")}
     names = [report["about"]["run"] for report in reports]
-    warnings = [*_differences(reports), *_shared_warnings(reports)]
+    warnings = [*_differences(reports, configs), *_merged_warnings(reports)]
     return {"about": {**about, "runs": names}, "rows": rows, "warnings": warnings}
 
 
@@ -54,22 +62,49 @@ def summary(values: Sequence[float | None]) -> dict[str, Any]:
     return {"value": statistics.fmean(known), "deviation": deviation, "values": list(values)}
 
 
-def _differences(reports: Sequence[Mapping[str, Any]]) -> list[str]:
+def _differences(
+    reports: Sequence[Mapping[str, Any]], configs: Sequence[Mapping[str, Any]]
+) -> list[dict[str, str]]:
+    """Why a mean over these runs may mean nothing."""
     first = reports[0]["about"]
-    return [
+    found = [
         f"The runs were judged on different {what}: their mean says nothing of one recipe."
         for key, what in _SAME.items()
         if any(report["about"][key] != first[key] for report in reports)
     ]
+    if keys := _changed(configs):
+        what = ", ".join(keys)
+        found.append(f"The runs differ in {what}: their mean says nothing of one recipe.")
+    return [{"kind": "different runs", "text": text} for text in found]
 
 
-def _shared_warnings(reports: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Those that stand in every report alike; the others have their figures in them."""
-    sentences: list[str] = reports[0]["warnings"]
-    shared = [text for text in sentences if all(text in each["warnings"] for each in reports)]
-    own = sum(len(set(report["warnings"]) - set(shared)) for report in reports)
-    more = [f"{own} more cautions stand in the runs' own eval.md."] if own else []
-    return [*shared, *more]
+def _changed(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys in which configs differ, apart from the seeds."""
+    changes = {
+        change.partition(": ")[0]
+        for config in configs[1:]
+        for change in runs.difference(configs[0], config)
+    }
+    return sorted(key for key in changes if key.rpartition(".")[2] not in _SEEDS)
+
+
+def _merged_warnings(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """One of each kind: what most runs say, or the first of them with how many say the like."""
+    kinds: dict[str, list[str]] = {}
+    for report in reports:
+        for warning in report["warnings"]:
+            kinds.setdefault(warning["kind"], []).append(warning["text"])
+    return [
+        {"kind": kind, "text": _of_several(texts, len(reports))} for kind, texts in kinds.items()
+    ]
+
+
+def _of_several(texts: Sequence[str], num_runs: int) -> str:
+    if len(texts) == num_runs and len(set(texts)) == 1:
+        return texts[0]
+    which = "all" if len(texts) == num_runs else f"{len(texts)} of {num_runs}"
+    others = "" if len(set(texts)) == 1 else ", each with its own figures; the first"
+    return f"({which} runs{others}) {texts[0]}"
 
 
 def about_runs(summary: Mapping[str, Any]) -> list[str]:
@@ -88,7 +123,7 @@ def markdown_of_runs(summary: Mapping[str, Any]) -> str:
     blocks = [
         f"# Trust report of {len(summary['about']['runs'])} runs",
         bullets(about_runs(summary)),
-        *cautions(summary["warnings"]),
+        *cautions(warning["text"] for warning in summary["warnings"]),
         *rows_tables(summary["rows"]),
     ]
     return "\n\n".join(blocks) + "\n"

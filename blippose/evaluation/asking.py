@@ -96,7 +96,14 @@ def _right(is_right: Tensor, among: Tensor) -> list[tuple[int, int]]:
     return list(zip(right.tolist(), total.tolist(), strict=True))
 
 
-def tracked(numbers: Sequence[int], num_done: int, num_all: int, *, shown: bool) -> Iterator[int]:
+def tracked(
+    numbers: Sequence[int],
+    num_done: int,
+    num_all: int,
+    *,
+    description: str = "captions, batches",
+    shown: bool,
+) -> Iterator[int]:
     """`numbers` with a bar on stderr, that starts where earlier work ended."""
     bar = Progress(
         TextColumn("{task.description}"),
@@ -108,7 +115,7 @@ def tracked(numbers: Sequence[int], num_done: int, num_all: int, *, shown: bool)
         disable=not shown,
     )
     with bar:
-        task = bar.add_task("captions, batches", completed=num_done, total=num_all)
+        task = bar.add_task(description, completed=num_done, total=num_all)
         for number in numbers:
             yield number
             bar.advance(task)

@@ -34,17 +34,24 @@ def teacher_forcing(free: Scores, forced: Scores, bootstrap: Bootstrap) -> str |
     )
 
 
-def shared_videos(split: str, num_shared: int, num_unknown: int, num_images: int) -> str | None:
-    """Any image with a sibling frame in training; or no way to know of a random split."""
+def shared_videos(
+    split: str | None, num_shared: int, num_unknown: int, num_images: int
+) -> str | None:
+    """Any image with a sibling frame in training; or no way to know where the split is random.
+
+    `split` is None of a model that was trained on another split than it is judged on.
+    """
+    how = "another split" if split is None else f"split={split}"
     if num_shared:
+        remedy = "Judge it on its own run." if split is None else "Use split=video."
         return (
-            f"{_part(num_shared, num_images)} share a video with a training image "
-            f"(split={split}): a model can know their people and poses by heart. Use split=video."
+            f"{_part(num_shared, num_images)} share a video with a training image ({how}): a "
+            f"model can know their people and poses by heart. {remedy}"
         )
     if split != "video" and num_unknown:
         return (
-            f"The split is {split}, and of {_part(num_unknown, num_images)} the video is not "
-            "known: frames of one video may lie on both sides."
+            f"The model was trained on {how}, and of {_part(num_unknown, num_images)} it is not "
+            "known whether frames of the same video were among its training images."
         )
     return None
 
@@ -59,15 +66,23 @@ def near_duplicates(num_duplicates: int, num_images: int) -> str | None:
     )
 
 
-def other_split(trained_on: str | None, evaluated_on: str) -> str | None:
-    """A model trained on another split may have learned these very images."""
-    if trained_on == evaluated_on:
+def unknown_training(trained_on: str | None, evaluated_on: str) -> str:
+    """Of a model whose training images are not there, any image may have been one of them."""
+    if trained_on is None:
+        what = "Nobody knows which split the model was trained on"
+    else:
+        what = (
+            f"The model was trained on another split ({trained_on[:12]}) than this one "
+            f"({evaluated_on[:12]}), which is not there"
+        )
+    return f"{what}: these images may have been among its training images."
+
+
+def run_not_done(state: str | None) -> str | None:
+    """A run that goes on, or was cut off: its best epoch may be to come."""
+    if state in (None, "done"):
         return None
-    what = "an unknown split" if trained_on is None else f"another split ({trained_on[:12]})"
-    return (
-        f"The model was trained on {what} than this one ({evaluated_on[:12]}): these images may "
-        "have been among its training images."
-    )
+    return f"The run is not done ({state}): these are the figures of its best epoch so far."
 
 
 def subset_used(subset: str) -> str | None:

@@ -1,4 +1,8 @@
-"""The truth, said as coarsely as a caption says it: what no answer of that form can beat."""
+"""The truth, said as coarsely as it can be said: what no answer of that form can beat.
+
+Three steps on the way to a caption: in whole pixels of the image, of the resized input, in bins.
+What each costs is the difference to the one before.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,16 @@ import numpy as np
 
 from blippose.caption import CaptionFormat
 from blippose.evaluation.targets import Answers, Targets
+
+
+def image_ceiling(targets: Targets) -> Answers:
+    """The truth at the nearest whole pixel of the image: nothing is resized yet.
+
+    As annotators click, so that of MPII's joints it loses next to nothing.
+    """
+    xy_img = np.where(targets.valid[..., None], targets.xy_img, np.nan)
+    xy_input = targets.to_input(np.floor(xy_img + 0.5))
+    return Answers("whole pixels of the image", "ceiling", xy_input)
 
 
 def caption_ceiling(targets: Targets, caption_format: CaptionFormat) -> Answers:
@@ -23,9 +37,9 @@ def caption_ceiling(targets: Targets, caption_format: CaptionFormat) -> Answers:
 def resize_ceiling(targets: Targets) -> Answers:
     """The truth at the nearest whole pixel of the input, also beyond its border.
 
-    What resizing costs an answer in whole pixels: nothing below half a pixel of the input, which
-    is several of a large image. It is no limit of the image's content, as a localiser may answer
-    in fractions. With a bin a pixel it differs from `caption_ceiling` only outside the input.
+    What resizing costs beside `image_ceiling`: nothing below half a pixel of the input can be
+    said, which is several of a large image. A localiser that answers in fractions may do better.
+    With a bin a pixel the caption costs nothing more, but for joints outside the input.
     """
     xy_input = np.where(targets.valid[..., None], targets.xy_input, np.nan)
-    return Answers("whole pixels of the input", "ceiling", np.floor(xy_input + 0.5))
+    return Answers("resize: whole pixels of the input", "ceiling", np.floor(xy_input + 0.5))

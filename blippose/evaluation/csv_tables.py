@@ -15,6 +15,7 @@ from blippose.pose import JOINTS
 
 _THRESHOLDS = (1, 5, 25)  # px
 _PCKH = 0.5  # x head size
+_ENDS = {"": "value", "_low": "low", "_high": "high"}  # suffixes of columns
 IMAGE_COLUMNS = (
     *("index", "image", "video", "answer", "joints", "parsed", "mae", "epe"),
     *(f"acc_{px}px" for px in _THRESHOLDS),
@@ -22,15 +23,20 @@ IMAGE_COLUMNS = (
 )
 
 
-def per_joint_csv(per_joint: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> str:
-    """Who answered, the joint's MPII id and name, and its metrics; empty where there is none."""
+def per_joint_csv(per_joint: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]) -> str:
+    """Who answered, the joint's MPII id and name, and its metrics; empty where there is none.
+
+    Each metric is followed by the ends of its interval, such as `mae`, `mae_low`, `mae_high`.
+    """
     names = list(next(iter(next(iter(per_joint.values())).values())))
     rows = (
-        [row, JOINTS.index(joint), joint, *(_plain(values[name]) for name in names)]
+        [row, JOINTS.index(joint), joint]
+        + [_plain(cells[name][end]) for name in names for end in _ENDS.values()]
         for row, joints in per_joint.items()
-        for joint, values in joints.items()
+        for joint, cells in joints.items()
     )
-    return _csv(["answer", "joint_id", "joint", *names], rows)
+    columns = [name + suffix for name in names for suffix in _ENDS]
+    return _csv(["answer", "joint_id", "joint", *columns], rows)
 
 
 def per_image_csv(targets: Targets, answers: Sequence[Answers]) -> str:

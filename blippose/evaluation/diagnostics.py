@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,31 +70,49 @@ def improvement(scores: Scores, other: Scores, name: str, bootstrap: Bootstrap) 
 
 
 def caption_faults(
-    reasons: Sequence[Sequence[str | None]],
+    reasons: Sequence[Sequence[Reason | None]],
     truncated: Bool[np.ndarray, "persons"],
     valid: Bool[np.ndarray, "persons 16"],
-) -> dict[str, float]:
-    """Why joints are missing from captions, as shares of the annotated joints.
+    bootstrap: Bootstrap,
+) -> dict[str, Any]:
+    """Why joints are missing from captions, as shares of the annotated joints, with intervals.
 
     Args:
-        reasons: per caption and joint a `caption.Reason`, or None where it was read.
+        reasons: per caption and joint why it is missing, or None where it was read.
         truncated: captions that reached the longest length before their end.
         valid: annotated joints; a joint that no one asked for is not missing.
+        bootstrap: draws of the captions.
     """
-    asked = [
-        reason
-        for row, known in zip(reasons, valid, strict=True)
-        for reason, annotated in zip(row, known, strict=True)
-        if annotated
-    ]
-    counts = Counter(asked)
-    faults = {reason.replace(" ", "_"): _share(counts[reason], len(asked)) for reason in Reason}
+    found = np.array(reasons, dtype=object).reshape(valid.shape)
+    annotated = valid.sum(axis=1)
+
+    def share(reason: Reason | None) -> dict[str, float]:
+        is_it = np.array([each is reason for each in found.ravel()], dtype=bool)
+        number = (is_it.reshape(valid.shape) & valid).sum(axis=1)
+        return bootstrap.ratio(number, annotated).interval().as_dict()
+
+    cut = bootstrap.ratio(truncated, np.ones_like(annotated)).interval()
     return {
-        "parse_rate": _share(counts[None], len(asked)),
-        **faults,
-        "truncated": _share(int(truncated.sum()), len(truncated)),
+        "parse_rate": share(None),
+        **{reason.replace(" ", "_"): share(reason) for reason in Reason},
+        "truncated": cut.as_dict(),
         "num_captions": len(truncated),
     }
+
+
+def outside_input(targets: Targets, bootstrap: Bootstrap) -> Estimate:
+    """Share of the annotated joints that the input does not show: no caption can say them."""
+    last = targets.input_size - 0.5  # pixel centres are integers
+    inside = ((targets.xy_input >= -0.5) & (targets.xy_input <= last)).all(axis=-1)
+    outside = (targets.valid & ~inside).sum(axis=1)
+    return bootstrap.ratio(outside, targets.valid.sum(axis=1))
+
+
+def input_pixel(targets: Targets) -> dict[str, float]:
+    """How many image pixels a pixel of the input is wide and high, in the median image."""
+    extent = targets.crop[:, 2:] / targets.input_size
+    width, height = np.median(extent, axis=0).tolist()
+    return {"width": width, "height": height}
 
 
 def _pair_distances(
@@ -103,7 +121,3 @@ def _pair_distances(
     """Of the right and of the left joint of each pair; NaN where one is missing."""
     distance = joint_distances(torch.from_numpy(preds), torch.from_numpy(target)).numpy()
     return np.stack([distance[:, _RIGHT], distance[:, _LEFT]], axis=-1)
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from blippose.evaluation.quantities import NOTHING, number
+from blippose.evaluation.quantities import BY_NAME, NOTHING, Quantity, is_number
 
 _REASONS = {
     "absent": "absent",
@@ -23,11 +23,11 @@ def about_lines(report: Mapping[str, Any]) -> list[str]:
     """Where the numbers come from, and what the intervals are of."""
     about, frame = report["about"], report["about"]["frame"]
     people = "synthetic people" if about["synthetic"] else "real images"
-    epoch = "" if about["epoch"] is None else f", epoch {about['epoch'] + 1}"
+    epoch = "" if about["epoch"] is None else f"; best epoch {about['epoch'] + 1}"
     size = frame["input_size"]
     return [
-        f"{about['num_images']:,} {_SUBSETS[about['subset']]} ({people}, split={about['split']}, "
-        f"{about['num_train']:,} to train on){epoch}",
+        f"{about['num_images']:,} {_SUBSETS[about['subset']]} ({people}, split={about['split']}; "
+        f"{about['num_train']:,} train){epoch}",
         f"px: of the {size} x {size} input ({frame['resize']}, crop={frame['crop']}); "
         "PCKh, OKS: in image pixels",
         interval_line(about),
@@ -47,11 +47,13 @@ def protocol_lines(scores: Mapping[str, Any]) -> list[str]:
     mean = "by the joints' counts" if variant["weighted"] else "of the joints alike"
     sign = "<" if variant["strict"] else "<="
     missing = f", {scores['num_missing']:,} of them missing" if scores["num_missing"] else ""
+    interval = scores["interval"]
     return [
         f"percent; {scores['num_persons']:,} persons, {scores['num_joints']:,} annotated joints"
         f"{missing}, without pelvis and thorax",
-        f"PCKh AUC to 0.5: {100 * scores['mean']['pckh_auc']:.2f}",
         f"mean {mean}, hit at distance {sign} threshold, PCKh@0.1 at {variant['tenth']:g} x head",
+        f"{100 * interval['level']:g}% intervals by bootstrap: {interval['samples']:,} resamples "
+        f"of the persons, seed {interval['seed']}",
     ]
 
 
@@ -68,11 +70,13 @@ def interval_line(about: Mapping[str, Any]) -> str:
 
 def facts(report: Mapping[str, Any]) -> dict[str, list[str]]:
     """Titles with their lines; parts that the report has not are left out."""
+    diagnostics = report.get("diagnostics") or {}
     parts = {
         "captions": _captions(report.get("captions")),
         "tokens": _tokens(report.get("tokens")),
-        "errors": _errors(report.get("diagnostics") or {}),
-        "memory": _train_gap((report.get("diagnostics") or {}).get("train_gap")),
+        "errors": _errors(diagnostics),
+        "ceilings": _ceilings(diagnostics, report["about"]["frame"]),
+        "memory": _train_gap(diagnostics.get("train_gap")),
         "leaks": _leaks(report.get("leaks"), report["about"]["num_images"]),
     }
     lines = {title: list(part) for title, part in parts.items()}
@@ -83,11 +87,11 @@ def _captions(captions: Mapping[str, Any] | None) -> Iterator[str]:
     if not captions:
         return
     reasons = ", ".join(
-        f"{_percent(captions[key])} {title}" for key, title in _REASONS.items() if key in captions
+        f"{_share(captions[key])} {title}" for key, title in _REASONS.items() if key in captions
     )
-    yield f"{_percent(captions['parse_rate'])} of the annotated joints parsed ({reasons})"
+    yield f"{_share(captions['parse_rate'])} of the annotated joints parsed ({reasons})"
     yield (
-        f"{_percent(captions['truncated'])} of {captions['num_captions']:,} captions cut off at "
+        f"{_share(captions['truncated'])} of {captions['num_captions']:,} captions cut off at "
         "the longest length; generation is not constrained"
     )
 
@@ -112,22 +116,37 @@ def _errors(diagnostics: Mapping[str, Any]) -> Iterator[str]:
         yield f"{share} of the limb pairs that were found have left and right swapped"
 
 
+def _ceilings(diagnostics: Mapping[str, Any], frame: Mapping[str, Any]) -> Iterator[str]:
+    if "input_pixel" in diagnostics:
+        pixel, size = diagnostics["input_pixel"], frame["input_size"]
+        bins = frame["num_bins"] or size
+        yield (
+            f"a pixel of the {size} x {size} input is {pixel['width']:.1f} x "
+            f"{pixel['height']:.1f} image pixels (median); a caption has {bins} bins a side"
+        )
+    if "outside_input" in diagnostics:
+        yield f"{_share(diagnostics['outside_input'])} of the joints lie outside the input"
+
+
 def _train_gap(gap: Mapping[str, Any] | None) -> Iterator[str]:
     if not gap:
         return
-    train, judged = gap["train"], gap["val"]
-    yield (
-        f"MAE {_value(train, 'mae', 2)} px on {gap['num_train_scored']:,} training images, "
-        f"{_value(judged, 'mae', 2)} px here; @5 px {_value(train, 'acc_5px', 3)}, "
-        f"{_value(judged, 'acc_5px', 3)} here"
-    )
+    for name in ("mae", "acc_5px"):
+        quantity = BY_NAME[name]
+        train, judged, difference = (
+            _cell(quantity, gap[row][name]) for row in ("train", "val", "difference")
+        )
+        yield (
+            f"{quantity.title}: {train} on {gap['num_train_scored']:,} training images, {judged} "
+            f"here; difference {difference}"
+        )
 
 
 def _leaks(leaks: Mapping[str, Any] | None, num_images: int) -> Iterator[str]:
     if not leaks:
         return
     if "shared_video" not in leaks:
-        yield "not known: the model was trained on another split than this one"
+        yield "not known: what the model was trained on is not there"
         return
     shared, near = leaks["shared_video"], leaks["near_duplicates"]
     unknown = shared.get("num_unknown", 0)
@@ -140,25 +159,30 @@ def _leaks(leaks: Mapping[str, Any] | None, num_images: int) -> Iterator[str]:
     )
     for row in leaks["rows"]:
         if row["num_images"] < num_images:
+            mae, share = (BY_NAME[name] for name in ("mae", "acc_5px"))
+            metrics = row["metrics"]
             yield (
-                f"{row['name']}: MAE {_value(row['metrics'], 'mae', 2)} px, @5 px "
-                f"{_value(row['metrics'], 'acc_5px', 3)} ({row['num_images']:,} images left)"
+                f"{row['name']}: {mae.title} {_cell(mae, metrics[mae.name])}, {share.title} "
+                f"{_cell(share, metrics[share.name])} ({row['num_images']:,} images left)"
             )
 
 
-def _value(metrics: Mapping[str, Any], name: str, digits: int) -> str:
-    cell = metrics.get(name)
-    return number(cell["value"] if isinstance(cell, Mapping) else cell, digits)
-
-
-def _percent(share: float | None) -> str:
-    return NOTHING if share is None else f"{100 * share:.3g}%"
+def _cell(quantity: Quantity, cell: Mapping[str, Any]) -> str:
+    """A figure with its interval: "3.90 (3.67 to 4.17)"."""
+    value, low, high = (quantity.text(cell.get(key)) for key in ("value", "low", "high"))
+    return value if low == high else f"{value} ({low} to {high})"
 
 
 def _share(cell: Mapping[str, Any]) -> str:
-    """A share with its interval, in percent."""
-    if cell.get("value") is None:
+    """A share with its interval, in percent: "5.0% (4.1 to 6.2)"."""
+    if not is_number(cell["value"]):
         return NOTHING
-    if cell.get("low") is None:
-        return _percent(cell["value"])
-    return f"{100 * cell['value']:.1f}% ({100 * cell['low']:.1f} to {100 * cell['high']:.1f})"
+    value = _percent(cell["value"])
+    if not is_number(cell["low"]) or cell["low"] == cell["high"]:
+        return f"{value}%"
+    return f"{value}% ({_percent(cell['low'])} to {_percent(cell['high'])})"
+
+
+def _percent(share: float) -> str:
+    """One digit behind the point, but none of nothing and of all."""
+    return f"{100 * share:.0f}" if share in (0, 1) else f"{100 * share:.1f}"

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Int, Num, Shaped
 
 LEVEL = 0.95
 
@@ -37,8 +38,10 @@ class Estimate:
     value: Float[np.ndarray, "*shape"]
     draws: Float[np.ndarray, "samples *shape"]
 
-    def __getitem__(self, item: int | slice | list[int]) -> Estimate:
-        return Estimate(np.asarray(self.value[item]), self.draws[:, item])
+    def __getitem__(self, item: Any) -> Estimate:
+        """As of an array, in every draw."""
+        key = item if isinstance(item, tuple) else (item,)
+        return Estimate(np.asarray(self.value[key]), self.draws[(slice(None), *key)])
 
     def __add__(self, other: Estimate) -> Estimate:
         return Estimate(np.asarray(self.value + other.value), self.draws + other.draws)
@@ -81,15 +84,21 @@ class Bootstrap:
         return Bootstrap(times[:, unit].astype(np.float64), num_units)
 
     def ratio(
-        self, total: Num[np.ndarray, "persons *shape"], count: Num[np.ndarray, "persons *shape"]
+        self,
+        total: Shaped[np.ndarray, "persons *shape"],
+        count: Shaped[np.ndarray, "persons *shape"],
     ) -> Estimate:
         """Sum of `total` / sum of `count`; NaN where nothing was counted."""
-        value = _divide(np.asarray(total.sum(axis=0)), np.asarray(count.sum(axis=0)))
-        draws = _divide(self._drawn(total), self._drawn(count))
-        return Estimate(value, draws)
+        all_of, all_counted = self.total(total), self.total(count)
+        value = _divide(all_of.value, all_counted.value)
+        return Estimate(value, _divide(all_of.draws, all_counted.draws))
 
-    def _drawn(self, summand: Num[np.ndarray, "persons *shape"]) -> Float[np.ndarray, "_ *shape"]:
-        return np.tensordot(self.weights, summand.astype(np.float64), axes=1)
+    def total(self, summand: Shaped[np.ndarray, "persons *shape"]) -> Estimate:
+        """Sum over the persons."""
+        numbers = summand.astype(np.float64)
+        return Estimate(
+            np.asarray(numbers.sum(axis=0)), np.tensordot(self.weights, numbers, axes=1)
+        )
 
 
 def bootstrap(

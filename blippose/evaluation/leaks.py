@@ -7,7 +7,7 @@ Knows nothing of models: the accuracy without the leaks is for those who have th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +20,6 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from blippose.data import PoseDataModule
 from blippose.errors import UserError
 from blippose.mpii import Person
 from blippose.split import shares_video
@@ -77,25 +76,13 @@ def _counts(mask: Bool[np.ndarray, "persons"]) -> dict[str, int]:
     return {"num_images": int(mask.sum()), "num_left": int((~mask).sum())}
 
 
-def find_leaks(
-    data: PoseDataModule, subset: str, *, threshold: int = THRESHOLD, progress: bool = False
-) -> Leaks:
-    """What the persons of `subset` share with those that were trained on.
-
-    Raises:
-        UserError: no such subset, or as `leaks_between`.
-    """
-    judged, images = data.subset(subset).persons, data.release_source.images
-    return leaks_between(
-        data.train_set.persons, judged, images, threshold=threshold, progress=progress
-    )
-
-
 def leaks_between(
     train: Sequence[Person],
     judged: Sequence[Person],
     images: Path,
     *,
+    train_images: Path | None = None,
+    is_same_release: bool = True,
     threshold: int = THRESHOLD,
     progress: bool = False,
 ) -> Leaks:
@@ -104,7 +91,9 @@ def leaks_between(
     Args:
         train: whom the model has learnt from.
         judged: whom it is judged on.
-        images: the folder of both.
+        images: the folder of the judged.
+        train_images: the folder of those it has learnt from; None is the same.
+        is_same_release: whether ids of videos mean the same of both.
         threshold: largest distance of near-duplicates, bits of 64.
         progress: whether to show a bar on stderr.
 
@@ -113,31 +102,43 @@ def leaks_between(
     """
     if not 0 <= threshold <= HASH_BITS:
         raise UserError(f"threshold={threshold}: expected 0 to {HASH_BITS} bits")
-    train_names = sorted({person.image_name for person in train})
-    names = [person.image_name for person in judged]
-    hashes = image_hashes(images, dict.fromkeys([*names, *train_names]), progress=progress)
-    judged_hashes = np.array([hashes[name] for name in names], dtype=np.uint64)
-    train_hashes = np.array([hashes[name] for name in train_names], dtype=np.uint64)
-    distance, _ = nearest_hashes(judged_hashes, train_hashes)
-    pairs = []
-    for i in (distance <= threshold).nonzero()[0]:
-        bits = np.bitwise_count(judged_hashes[i] ^ train_hashes)
-        for j in bits.argsort(kind="stable")[: int((bits <= threshold).sum())]:
-            if _are_alike(images / names[i], images / train_names[j]):
-                pairs.append(Pair(names[i], train_names[j], int(bits[j])))
-                break
-    near = np.isin(names, [pair.val for pair in pairs])
+    folder = images if train_images is None else train_images
+    train_paths = sorted({folder / person.image_name for person in train})
+    paths = [images / person.image_name for person in judged]
+    hashes = image_hashes(dict.fromkeys([*paths, *train_paths]), progress=progress)
+    pairs = _near_duplicates(paths, train_paths, hashes, threshold)
     videos = [person.video for person in judged]
+    known = [person.video for person in train] if is_same_release else []
     return Leaks(
-        shared_video=shares_video(videos, [person.video for person in train]),
-        near_duplicate=near,
+        shared_video=shares_video(videos, known),
+        near_duplicate=np.isin([path.name for path in paths], [pair.val for pair in pairs]),
         pairs=tuple(sorted(pairs, key=lambda pair: (pair.distance, pair.val))),
         threshold=threshold,
-        num_unknown=videos.count(None),
+        num_unknown=videos.count(None) if is_same_release else len(videos),
     )
 
 
-def image_hashes(images: Path, names: Iterable[str], *, progress: bool = False) -> dict[str, int]:
+def _near_duplicates(
+    paths: Sequence[Path],
+    train_paths: Sequence[Path],
+    hashes: Mapping[Path, int],
+    threshold: int,
+) -> list[Pair]:
+    """Each image that some training image is near to, with the nearest that is alike."""
+    judged_hashes = np.array([hashes[path] for path in paths], dtype=np.uint64)
+    train_hashes = np.array([hashes[path] for path in train_paths], dtype=np.uint64)
+    distance, _ = nearest_hashes(judged_hashes, train_hashes)
+    pairs = []
+    for i in (distance <= threshold).nonzero()[0].tolist():
+        bits = np.bitwise_count(judged_hashes[i] ^ train_hashes)
+        for j in bits.argsort(kind="stable")[: int((bits <= threshold).sum())].tolist():
+            if _are_alike(paths[i], train_paths[j]):
+                pairs.append(Pair(paths[i].name, train_paths[j].name, int(bits[j])))
+                break
+    return pairs
+
+
+def image_hashes(paths: Iterable[Path], *, progress: bool = False) -> dict[Path, int]:
     """The perceptual hash of each image, on all cores.
 
     It is the sign of the 64 lowest frequencies of the brightness: the same for another size or
@@ -147,9 +148,9 @@ def image_hashes(images: Path, names: Iterable[str], *, progress: bool = False) 
     Raises:
         UserError: an image that cannot be decoded.
     """
-    wanted = list(names)
+    wanted = list(paths)
     with ThreadPoolExecutor(num_cores()) as pool:
-        hashes = pool.map(lambda name: _hash(images / name), wanted)
+        hashes = pool.map(_hash, wanted)
         bar = track(
             hashes,
             "hashing images",

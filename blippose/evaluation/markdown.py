@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from blippose.evaluation.facts import about_lines, facts
-from blippose.evaluation.quantities import BY_NAME, KINDS, QUANTITIES, Quantity, number
+from blippose.evaluation.quantities import BY_NAME, KINDS, QUANTITIES, Quantity
 
 
 def markdown(report: Mapping[str, Any], pictures: Mapping[str, str] | None = None) -> str:
@@ -20,10 +20,11 @@ def markdown(report: Mapping[str, Any], pictures: Mapping[str, str] | None = Non
     blocks = [
         f"# Trust report of {about['run'] or about['source']}",
         bullets(about_lines(report)),
-        *cautions(report["warnings"]),
+        *cautions(warning["text"] for warning in report["warnings"]),
         *rows_tables(report["rows"]),
         *_groups(report.get("groups") or {}),
         *_per_joint(report.get("per_joint") or {}),
+        *_comparisons(report),
         *_facts(report),
         *_pictures(pictures or {}),
         *_origin(about),
@@ -31,11 +32,11 @@ def markdown(report: Mapping[str, Any], pictures: Mapping[str, str] | None = Non
     return "\n\n".join(blocks) + "\n"
 
 
-def cautions(warnings: Sequence[str]) -> Iterator[str]:
+def cautions(sentences: Iterable[str]) -> Iterator[str]:
     """The section that says why numbers must not be published as they are."""
-    if warnings:
+    if found := list(sentences):
         yield "## Read this first"
-        yield bullets(warnings)
+        yield bullets(found)
 
 
 def bullets(lines: Iterable[str]) -> str:
@@ -56,10 +57,14 @@ def _escaped(cell: str) -> str:
 def rows_tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """One of what stands in input pixels, one of what stands in image pixels."""
     for frame in ("input", "image"):
-        quantities = [quantity for quantity in QUANTITIES if quantity.frame == frame]
         yield f"## In {frame} pixels"
-        head = ["", *(quantity.title for quantity in quantities)]
-        yield table(head, [_row(row, quantities) for row in _by_kind(rows)])
+        yield _rows_table(_by_kind(rows), frame)
+
+
+def _rows_table(rows: Iterable[Mapping[str, Any]], frame: str) -> str:
+    quantities = [quantity for quantity in QUANTITIES if quantity.frame == frame]
+    head = ["", *(quantity.title for quantity in quantities)]
+    return table(head, [_row(row, quantities) for row in rows])
 
 
 def _by_kind(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -67,7 +72,7 @@ def _by_kind(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _row(row: Mapping[str, Any], quantities: Sequence[Quantity]) -> list[str]:
-    is_model = row["kind"] == "model"
+    is_model = row.get("kind") == "model"
     name = f"**{row['name']}**" if is_model else row["name"]
     return [name, *(cell(q, row["metrics"].get(q.name, {})) for q in quantities)]
 
@@ -95,16 +100,28 @@ def _values(cells: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 def _per_joint(per_joint: Mapping[str, Any]) -> Iterator[str]:
     for row, joints in list(per_joint.items())[:1]:  # the others are in per_joint.csv
-        names = list(next(iter(joints.values())))
-        head = ["joint", *(BY_NAME[name].title if name in BY_NAME else name for name in names)]
+        quantities = [BY_NAME[name] for name in next(iter(joints.values()))]
         yield f"## Joint by joint: {row}"
-        yield table(head, [[joint, *_plain(values)] for joint, values in joints.items()])
+        yield table(
+            ["joint", *(quantity.title for quantity in quantities)],
+            ([name, *(cell(q, of[q.name]) for q in quantities)] for name, of in joints.items()),
+        )
 
 
-def _plain(values: Mapping[str, float | None]) -> Iterator[str]:
-    for name, value in values.items():
-        quantity = BY_NAME.get(name)
-        yield number(value, 3) if quantity is None else quantity.text(value)
+def _comparisons(report: Mapping[str, Any]) -> Iterator[str]:
+    """The free-running model on training images, and on these without what leaks."""
+    gap = (report.get("diagnostics") or {}).get("train_gap")
+    if gap:
+        num = f"{gap['num_train_scored']:,} training images"
+        names = {"train": num, "val": "these images", "difference": "difference"}
+        yield "## Training images against these, in input pixels"
+        rows = [{"name": name, "metrics": gap[key]} for key, name in names.items()]
+        yield _rows_table(rows, "input")
+    leaks = (report.get("leaks") or {}).get("rows")
+    if leaks:
+        yield "## Without leaks, in input pixels"
+        rows = [{**row, "name": f"{row['name']} ({row['num_images']:,} left)"} for row in leaks]
+        yield _rows_table(rows, "input")
 
 
 def _facts(report: Mapping[str, Any]) -> Iterator[str]:
@@ -131,4 +148,7 @@ def _origin(about: Mapping[str, Any]) -> Iterator[str]:
         "decoding": about["decoding"],
         **{name: version for name, version in about["versions"].items() if version},
     }
+    asked_at = about.get("predictions_made_with", {}).get("commit")
+    if asked_at:
+        origin["commit of the predictions"] = asked_at
     yield table(["", ""], [[f"{name}", f"`{value}`"] for name, value in origin.items()])

@@ -2,8 +2,8 @@
 
 Whole batches are dealt out, so that each holds the same persons as in one process alone: its
 results are the same to the last digit. Each process adds its batches to a file of its own, one
-line a batch; what is there already is not asked for again. The first process puts all in order.
-Knows nothing of what a batch's results are.
+line a batch; what is there already is not asked for again. The first process waits for the others
+and puts all in order; they do their share and go. Knows nothing of what a batch's results are.
 """
 
 from __future__ import annotations
@@ -44,6 +44,47 @@ def batches(num_rows: int, batch_size: int) -> list[range]:
     return [
         range(first, min(first + batch_size, num_rows)) for first in range(0, num_rows, batch_size)
     ]
+
+
+def kept(
+    path: Path,
+    task: Mapping[str, Any],
+    num_batches: int,
+    load: Callable[[], _Result | None],
+    ask: Callable[[int], Any],
+    track: Callable[[Sequence[int], int, int], Iterator[int]],
+    save: Callable[[list[Any]], None],
+) -> tuple[_Result | None, bool]:
+    """What `load` gives, from work that all processes do together where it is not done yet.
+
+    With it whether it was there already. Of all processes but the first: None, after their share.
+
+    Args:
+        path: of what is kept; the parts lie beside it until it is whole.
+        task: what decides the results, as JSON has it.
+        num_batches: of all processes together.
+        load: reads what is kept; None where it is not there, or of another task.
+        ask: the results of one batch, as JSON has them.
+        track: shows a bar over the batches that are missing, of how many done, of how many.
+        save: keeps the results of all batches, in their order.
+
+    Raises:
+        UserError: another process is evaluating there, or those of this evaluation have stopped.
+    """
+    if (result := load()) is not None:
+        return result, True
+    rank, world_size = process_share()
+    folder, name = path.parent, path.stem
+    shares = [Part(folder, name, task, r, world_size, num_batches) for r in range(world_size)]
+    shares[rank].fill(ask, track)
+    if rank > 0:
+        if load() is not None:  # the first had this share from an earlier time
+            shares[rank].remove()
+        return None, False
+    save(merged(shares))
+    for share in shares:
+        share.remove()
+    return load(), False
 
 
 class Part:
@@ -138,21 +179,10 @@ def merged(parts: Sequence[Part]) -> list[Any]:
     """The results of all batches in their order, once every part is whole.
 
     Raises:
-        UserError: another process has given no sign of life for half an hour.
-    """
-    wait_for(lambda: all(part.is_whole() for part in parts) or None, parts)
-    results = {number: each for part in parts for number, each in part.results().items()}
-    return [results[number] for number in sorted(results)]
-
-
-def wait_for(attempt: Callable[[], _Result | None], parts: Sequence[Part]) -> _Result:
-    """What `attempt` gives, as soon as that is not None.
-
-    Raises:
         UserError: no part has grown for half an hour.
     """
     began = time.monotonic()
-    while (result := attempt()) is None:
+    while not all(part.is_whole() for part in parts):
         waited = time.monotonic() - began
         if min(waited, *(part.age_s() for part in parts)) > _PATIENCE_S:
             raise UserError(
@@ -160,7 +190,8 @@ def wait_for(attempt: Callable[[], _Result | None], parts: Sequence[Part]) -> _R
                 "done is kept"
             )
         time.sleep(_PAUSE_S)
-    return result
+    results = {number: each for part in parts for number, each in part.results().items()}
+    return [results[number] for number in sorted(results)]
 
 
 def _parsed(line: str) -> Any:

@@ -6,9 +6,13 @@ back of a model that looks is bad; of one that recites poses it is as good as be
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -26,6 +30,7 @@ from blippose.evaluation.stored_predictions import (
 )
 from blippose.evaluation.targets import Answers
 from blippose.model import PoseCaptioner
+from blippose.whole_file import whole_file
 
 __all__ = [
     "Origin",
@@ -34,6 +39,7 @@ __all__ = [
     "control_answers",
     "image_features",
     "predict",
+    "stored_features",
     "stored_predict",
 ]
 
@@ -47,47 +53,42 @@ def stored_predict(
     batch_size: int,
     *,
     progress: bool,
-) -> tuple[StoredPredictions, bool]:
+) -> tuple[StoredPredictions | None, bool]:
     """`predict`, kept in `path`; and whether what was there is used again.
 
     Several processes (torchrun, srun) share the work in the folder of `path`, which all must
-    reach, and each gets the same rows as one process alone. Work that was cut off goes on.
+    reach: the first gets the same rows as one process alone, the others None. Work that was cut
+    off goes on.
 
     Raises:
         UserError: another process is evaluating there, or those of this evaluation have stopped.
     """
+    every = parts.batches(len(dataset), batch_size)
 
     def load() -> StoredPredictions | None:
         stored = StoredPredictions.load(path, origin)
         return stored if stored is not None and _is_of(stored, dataset) else None
 
-    stored = load()
-    if stored is not None:
-        return stored, True
-    rank, world_size = parts.process_share()
-    every = parts.batches(len(dataset), batch_size)
-    task = {**asdict(origin), "batch_size": batch_size, "indices": list(dataset.indices)}
-    shares = [
-        parts.Part(path.parent, path.stem, task, each, world_size, len(every))
-        for each in range(world_size)
-    ]
+    def save(batches: list[Any]) -> None:
+        rows = tuple(PredictionRow.of(row) for batch in batches for row in batch)
+        StoredPredictions(captioner.frame, rows, origin.made_with).save(path, origin)
+
     with asking(captioner):
-        shares[rank].fill(
+        return parts.kept(
+            path,
+            _task(origin, dataset, batch_size),
+            len(every),
+            load,
             lambda number: [
                 asdict(row) for row in ask(captioner, dataset, collator, every[number])
             ],
-            lambda *counts: tracked(*counts, shown=progress and rank == 0),
+            partial(tracked, description="captions, batches", shown=progress),
+            save,
         )
-    if rank > 0:
-        stored = parts.wait_for(load, shares)
-        shares[rank].remove()
-        return stored, False
-    rows = [PredictionRow.of(row) for batch in parts.merged(shares) for row in batch]
-    predictions = StoredPredictions(captioner.frame, tuple(rows))
-    predictions.save(path, origin)
-    for share in shares:
-        share.remove()
-    return predictions, False
+
+
+def _task(origin: Origin, dataset: PoseDataset, batch_size: int) -> dict[str, Any]:
+    return {**origin.deciding(), "batch_size": batch_size, "indices": list(dataset.indices)}
 
 
 def _is_of(stored: StoredPredictions, dataset: PoseDataset) -> bool:
@@ -188,20 +189,66 @@ def other_persons(videos: Sequence[int | None], seed: int) -> Int[np.ndarray, "p
     return other
 
 
-def image_features(
+def stored_features(
+    path: Path,
+    origin: Origin,
     captioner: PoseCaptioner,
     dataset: PoseDataset,
     collator: Collator,
     batch_size: int,
     *,
     progress: bool = False,
+) -> Float[np.ndarray, "persons features"] | None:
+    """`image_features`, kept in `path`, the work shared as in `stored_predict`.
+
+    Raises:
+        UserError: another process is evaluating there, or those of this evaluation have stopped.
+    """
+    every = parts.batches(len(dataset), batch_size)
+    key = json.dumps([origin.deciding(), list(dataset.indices)])
+
+    def save(batches: list[Any]) -> None:
+        made = np.array([row for batch in batches for row in batch])
+        with whole_file(path) as partial_path:
+            np.savez(partial_path, features=made, key=np.array(key))
+
+    with asking(captioner):
+        return parts.kept(
+            path,
+            _task(origin, dataset, batch_size),
+            len(every),
+            lambda: _features_in(path, key),
+            lambda number: _features(captioner, dataset, collator, every[number]).tolist(),
+            partial(tracked, description="image features, batches", shown=progress),
+            save,
+        )[0]
+
+
+def _features_in(path: Path, key: str) -> Float[np.ndarray, "persons features"] | None:
+    """What the file holds under the key; None where it is missing, torn or not ours."""
+    try:
+        with np.load(path) as kept:
+            if str(kept["key"]) != key:
+                return None
+            found: Float[np.ndarray, "persons features"] = kept["features"]
+            return found
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+
+
+def image_features(
+    captioner: PoseCaptioner, dataset: PoseDataset, collator: Collator, batch_size: int
 ) -> Float[np.ndarray, "persons features"]:
     """Mean of what the vision tower says of an image's patches, by persons."""
     every = parts.batches(len(dataset), batch_size)
-    features = []
     with asking(captioner):
-        for number in tracked(range(len(every)), 0, len(every), shown=progress):
-            batch = collator([dataset[position] for position in every[number]])
-            states = captioner.look(batch["image"].to(captioner.device))  # (B, 1 + P, W)
-            features.append(states[:, 1:].mean(1).double().cpu().numpy())
-    return np.concatenate(features)
+        return np.concatenate([_features(captioner, dataset, collator, part) for part in every])
+
+
+def _features(
+    captioner: PoseCaptioner, dataset: PoseDataset, collator: Collator, positions: range
+) -> Float[np.ndarray, "batch features"]:
+    batch = collator([dataset[position] for position in positions])
+    states = captioner.look(batch["image"].to(captioner.device))  # (B, 1 + P, W)
+    features: Float[np.ndarray, "batch features"] = states[:, 1:].mean(1).double().cpu().numpy()
+    return features

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float
 from scipy.io import loadmat
 
 from blippose.errors import UserError, first_line
+from blippose.evaluation.intervals import LEVEL, Bootstrap, Estimate
 from blippose.metrics.functional import GROUPS
 from blippose.pose import JOINTS, NUM_JOINTS
 
@@ -53,8 +54,17 @@ class Truth:
     head_size: Float[np.ndarray, "persons"]
 
 
-def score_file(preds: Path, gt: Path, variant: Variant | None = None) -> dict[str, Any]:
+def score_file(
+    preds: Path, gt: Path, variant: Variant | None = None, samples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
     """What the evaluation gives for a file of predictions, as JSON has it.
+
+    Args:
+        preds: the file, with `preds`.
+        gt: a file like MPII's gt_valid.mat.
+        variant: of the figures.
+        samples: draws of the persons for the intervals: the files do not name their images.
+        seed: of the draws.
 
     Raises:
         UserError: a file that cannot be read, or arrays that do not belong together.
@@ -65,67 +75,89 @@ def score_file(preds: Path, gt: Path, variant: Variant | None = None) -> dict[st
             f"preds={preds}: {len(xy):,} persons, but gt={gt} has {len(truth.xy):,}; expected the "
             "same persons in the same order"
         )
-    return score(xy, truth, variant or Variant())
+    return score(xy, truth, variant or Variant(), samples, seed)
 
 
 def score(
-    preds: Float[np.ndarray, "persons 16 2"], truth: Truth, variant: Variant
+    preds: Float[np.ndarray, "persons 16 2"],
+    truth: Truth,
+    variant: Variant,
+    samples: int = 1000,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """PCKh at 0.5 and "0.1" with MPII's groups, and the area under the curve to 0.5.
+    """PCKh at 0.5 and "0.1" and the area under the curve to 0.5, with MPII's groups.
 
     Prediction and truth may both be 0-based as well. A joint that is NaN is missed. The area is by
     the trapezoid rule over 0, 0.01 .. 0.5, divided by 0.5: HRNet gives none.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.linalg.norm(preds - truth.xy, axis=-1) / truth.head_size[:, None]
+    draws = Bootstrap.of(np.arange(len(preds)), samples, seed)
     per_joint = {
-        "pckh_0.5": _per_joint(error, truth.valid, 0.5, variant.strict),
-        "pckh_0.1": _per_joint(error, truth.valid, variant.tenth, variant.strict),
+        "pckh_0.5": draws.ratio(_hits(error, truth.valid, 0.5, variant.strict), truth.valid),
+        "pckh_0.1": draws.ratio(
+            _hits(error, truth.valid, variant.tenth, variant.strict), truth.valid
+        ),
+        "pckh_auc": draws.ratio(_area(error, truth.valid, variant.strict), truth.valid),
     }
-    curve = [
-        _mean(_per_joint(error, truth.valid, threshold, variant.strict), truth.valid, variant)
-        for threshold in _CURVE.tolist()
-    ]
-    means = {name: _mean(shares, truth.valid, variant) for name, shares in per_joint.items()}
+    counts = draws.total(truth.valid) if variant.weighted else None
     return {
-        "mean": {**means, "pckh_auc": float(np.trapezoid(curve, _CURVE)) / 0.5},
-        "groups": {name: _groups(shares) for name, shares in per_joint.items()},
-        "per_joint": {
-            name: dict(zip(JOINTS, shares.tolist(), strict=True))
-            for name, shares in per_joint.items()
-        },
+        "mean": {name: _mean(e, counts).interval().as_dict() for name, e in per_joint.items()},
+        "groups": {name: _groups(estimate) for name, estimate in per_joint.items()},
+        "per_joint": {name: estimate.named(JOINTS) for name, estimate in per_joint.items()},
         "variant": asdict(variant),
         "num_persons": len(preds),
         "num_joints": int(truth.valid[:, _SCORED].sum()),
         "num_missing": int((truth.valid & ~np.isfinite(preds).all(-1))[:, _SCORED].sum()),
+        "interval": {"level": LEVEL, "unit": "person", "samples": samples, "seed": seed},
     }
 
 
-def _per_joint(
+def _hits(
     error: Float[np.ndarray, "persons 16"],
     valid: Bool[np.ndarray, "persons 16"],
     threshold: float,
     strict: bool,
-) -> Float[np.ndarray, "16"]:
-    """Share of annotated persons with a hit, NaN of a joint that no one has annotated."""
-    hits = (error < threshold) if strict else (error <= threshold)  # NaN is no hit
-    with np.errstate(invalid="ignore"):
-        shares: Float[np.ndarray, "16"] = (hits & valid).sum(0) / valid.sum(0)
-    return shares
+) -> Bool[np.ndarray, "persons 16"]:
+    """Annotated joints within the threshold; NaN is no hit."""
+    return valid & ((error < threshold) if strict else (error <= threshold))
 
 
-def _mean(
-    shares: Float[np.ndarray, "16"], valid: Bool[np.ndarray, "persons 16"], variant: Variant
-) -> float:
-    """Over the fourteen joints without pelvis and thorax; NaN where one was never annotated."""
-    counts = valid.sum(0)[_SCORED].astype(np.float64)
-    weights = counts if variant.weighted else np.ones_like(counts)
-    return float((shares[_SCORED] * weights).sum() / weights.sum()) if counts.any() else np.nan
+def _area(
+    error: Float[np.ndarray, "persons 16"], valid: Bool[np.ndarray, "persons 16"], strict: bool
+) -> Float[np.ndarray, "persons 16"]:
+    """Of each joint of each person, under its own curve, which is 0 and then 1."""
+    curve = [_hits(error, valid, threshold, strict) for threshold in _CURVE.tolist()]
+    area: Float[np.ndarray, "persons 16"] = np.trapezoid(np.array(curve, float), _CURVE, axis=0)
+    return np.asarray(area / _CURVE[-1])
 
 
-def _groups(shares: Float[np.ndarray, "16"]) -> dict[str, float]:
+def _mean(per_joint: Estimate, counts: Estimate | None) -> Estimate:
+    """Over the fourteen joints without pelvis and thorax; NaN where one was never annotated.
+
+    Each joint counts as often as it is annotated, or all alike without `counts`.
+    """
+    shares = per_joint[_SCORED]
+    if counts is None:
+        return Estimate(np.asarray(shares.value.mean()), shares.draws.mean(axis=-1))
+    value, draws = (
+        (share * weight).sum(axis=-1) / weight.sum(axis=-1)
+        for share, weight in (
+            (shares.value, counts.value[_SCORED]),
+            (shares.draws, counts.draws[:, _SCORED]),
+        )
+    )
+    return Estimate(np.asarray(value), draws)
+
+
+def _groups(per_joint: Estimate) -> dict[str, dict[str, float]]:
     """The columns of MPII's tables: the plain mean of left and right."""
-    return {name: float(shares[list(members)].mean()) for name, members in GROUPS.items()}
+    groups = {}
+    for name, members in GROUPS.items():
+        sides = per_joint[list(members)]
+        mean = Estimate(np.asarray(sides.value.mean()), sides.draws.mean(axis=-1))
+        groups[name] = mean.interval().as_dict()
+    return groups
 
 
 def read_preds(path: Path) -> Float[np.ndarray, "persons 16 2"]:

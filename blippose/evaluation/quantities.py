@@ -36,7 +36,8 @@ class Quantity:
     def margin(self, cell: Mapping[str, Any]) -> str:
         """What stands below the value, in nine characters: "3.61-4.05", or "±0.12" across runs.
 
-        Empty where an interval has no width.
+        Of a difference that may be below 0 it is longer: "-0.99 to 0.12". Empty where an interval
+        has no width.
         """
         if cell.get("deviation") is not None:
             return f"±{self.text(cell['deviation'])}"
@@ -45,7 +46,8 @@ class Quantity:
             return ""
         digits = 3 if self.unit == "share" else 2 if high < 10 else 1 if high < 100 else 0
         ends = number(low, digits), number(high, digits)
-        return "-".join("1" if end == "1.000" else end for end in ends)
+        between = " to " if low < 0 else "-"
+        return between.join("1" if end == "1.000" else end for end in ends)
 
 
 def is_number(value: Any) -> bool:
@@ -56,13 +58,13 @@ def is_number(value: Any) -> bool:
 def number(value: float | int | None, digits: int) -> str:
     """A number with so many digits; of a share the leading zero is left out.
 
-    >>> number(3.8251, 2), number(0.14812, 3), number(1.0, 3), number(None, 2)
-    ('3.83', '.148', '1.000', '-')
+    >>> number(3.8251, 2), number(-0.14812, 3), number(1.0, 3), number(None, 2)
+    ('3.83', '-.148', '1.000', '-')
     """
     if value is None or not is_number(value):
         return NOTHING
     text = f"{value:.{digits}f}"
-    return text.removeprefix("0") if digits == 3 else text
+    return text.replace("0.", ".", 1) if digits == 3 and abs(value) < 1 else text
 
 
 _PIXELS = (
@@ -84,11 +86,10 @@ _SCALED = tuple(
         ("oks", "OKS"),
     )
 )
-_ANSWERED = (
-    Quantity("parse_rate", "parsed", "share", "input"),
-    Quantity("mae_all", "MAE all px", "px", "input"),
-)
-QUANTITIES: tuple[Quantity, ...] = (*_INPUT, *_SCALED, *_ANSWERED, *_IMAGE)
+_PARSED = Quantity("parse_rate", "parsed", "share", "input")
+_ALL = Quantity("mae_all", "MAE all px", "px", "input")
+_ALL_IMAGE = Quantity("mae_all_img", "MAE all px", "px", "image")
+QUANTITIES: tuple[Quantity, ...] = (*_INPUT, *_SCALED, _PARSED, _ALL, *_IMAGE, _ALL_IMAGE)
 BY_NAME = {quantity.name: quantity for quantity in QUANTITIES}
 
 KINDS = {

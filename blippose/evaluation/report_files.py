@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,13 +21,12 @@ from blippose.evaluation.figures import (
     write_error_cdf,
     write_per_joint,
 )
-from blippose.evaluation.intervals import LEVEL, Bootstrap, units
 from blippose.evaluation.markdown import markdown
 from blippose.evaluation.overlays import write_overlays
 from blippose.evaluation.quantities import BY_NAME
-from blippose.evaluation.scores import JOINT_NAMES, Scores
 from blippose.evaluation.targets import Answers, Targets
 from blippose.evaluation.trust_report import Evidence
+from blippose.whole_file import whole_file
 
 JSON_FILE, MARKDOWN_FILE = "eval.json", "eval.md"
 JOINTS_FILE, IMAGES_FILE = "per_joint.csv", "per_image.csv"
@@ -74,9 +71,8 @@ def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
     """Text files by name, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        partial = folder / f".{name}.{os.getpid()}"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / name)
+        with whole_file(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def json_text(report: Mapping[str, Any]) -> str:
@@ -98,20 +94,24 @@ def _write_pictures(
     targets, subtitle = evidence.targets, subtitle_of(report["about"])
     free, forced = evidence.predictions.free(), evidence.predictions.teacher_forced()
     mean_pose = mean_pose_answers(evidence.train, len(targets))
-    write_error_cdf(
-        folder / "error_cdf.png",
-        _curve(targets, free),
-        [_curve(targets, forced), _curve(targets, mean_pose)],
-        targets.valid,
-        targets.input_size,
-        subtitle,
-    )
-    panels = _bars(evidence, free, mean_pose, report["about"]["interval"])
-    write_per_joint(folder / "per_joint.png", panels, free.name, mean_pose.name, subtitle)
-    title = f"Best, median and worst: {free.name}"
+    error_cdf, per_joint, overlays = (folder / name for name in PICTURES.values())
+    with whole_file(error_cdf) as file:
+        write_error_cdf(
+            file,
+            _curve(targets, free),
+            [_curve(targets, forced), _curve(targets, mean_pose)],
+            targets.valid,
+            targets.input_size,
+            subtitle,
+        )
+    panels = _bars(report["per_joint"], free.name, mean_pose.name, targets.input_size)
+    with whole_file(per_joint) as file:
+        write_per_joint(file, panels, free.name, mean_pose.name, subtitle)
     px = f"EPE in px of the {targets.input_size} px input"
-    place = f"{people_of(report['about'])}; {px}"
-    write_overlays(folder / "overlays.png", images, targets, free, title, place)
+    title = f"Best, median and worst: {free.name}"
+    with whole_file(overlays) as file:
+        place = f"{people_of(report['about'])}; {px}"
+        write_overlays(file, images, targets, free, title, place)
 
 
 def _curve(targets: Targets, answers: Answers) -> Curve:
@@ -119,23 +119,15 @@ def _curve(targets: Targets, answers: Answers) -> Curve:
 
 
 def _bars(
-    evidence: Evidence, model: Answers, reference: Answers, interval: Mapping[str, Any]
+    per_joint: Mapping[str, Mapping[str, Any]], model: str, reference: str, input_size: int
 ) -> list[Bars]:
-    """Each joint's figures, with intervals from the same draws as the report's."""
-    targets, mean_pose = evidence.targets, reference.xy_input[0]
-    scores = Scores.of(targets, model, mean_pose)
-    draws = Bootstrap.of(units(targets.video)[1], interval["samples"], interval["seed"])
-    estimate = draws.ratio(scores.joint_total, scores.joint_count)  # (metric, 16)
-    known = Scores.of(targets, reference, mean_pose).per_joint()
-    ends = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-    with warnings.catch_warnings():  # a joint that nobody has is NaN in every draw
-        warnings.simplefilter("ignore", RuntimeWarning)
-        low, high = np.nanquantile(estimate.draws, ends, axis=0)
+    """Each joint's figures, as the report has them."""
     panels = []
     for name, title in _BARS.items():
-        row = JOINT_NAMES.index(name)
         is_px = BY_NAME[name].unit == "px"
-        unit = f"px of the {targets.input_size} px input" if is_px else "share of annotated joints"
-        blind = np.array([values[name] for values in known.values()])
-        panels.append(Bars(title, unit, estimate.value[row], low[row], high[row], blind))
+        unit = f"px of the {input_size} px input" if is_px else "share of annotated joints"
+        cells = [joint[name] for joint in per_joint[model].values()]
+        value, low, high = (np.array([c[key] for c in cells]) for key in ("value", "low", "high"))
+        blind = np.array([joint[name]["value"] for joint in per_joint[reference].values()])
+        panels.append(Bars(title, unit, value, low, high, blind))
     return panels

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -21,9 +20,10 @@ from blippose.metrics.functional import GROUPS, torso_size
 from blippose.metrics.pose_metrics import PIXEL_NAMES, pixel_sums, pose_sums
 from blippose.pose import JOINTS
 
-NAMES = (*PoseMetrics.NAMES, "pck_0.2", "oks")
-PCKH_NAMES = ("pckh_0.5", "pckh_0.1")
+NAMES = (*PoseMetrics.NAMES, "mae_all_img", "pck_0.2", "oks")
+PCKH_NAMES = ("pckh_0.5", "pckh_0.1", "pckh_auc")
 JOINT_NAMES = (*PIXEL_NAMES, "parse_rate", *PCKH_NAMES)  # pixels of the input
+_PCKH_THRESHOLDS = (0.5, 0.1)
 _PCK_THRESHOLD = 0.2
 # Share of a person's box that the person fills. Source: xtcocotools, cocoeval.py, `computeOks`
 # without `use_area`, as AIC and CrowdPose are scored, which like MPII come without masks.
@@ -43,18 +43,16 @@ class Scores:
     def of(targets: Targets, answers: Answers, mean_pose: Float[np.ndarray, "16 2"]) -> Scores:
         """`mean_pose` is that of training, in input pixels, for `mae_all`."""
         preds_input, preds_img = answers.xy_input, targets.to_img(answers.xy_input)
-        truth = _one_person_batches(
-            preds_input,
-            targets.xy_input,
-            targets.valid,
-            preds_img,
-            targets.xy_img,
-            targets.head_size,
-            area(targets),
+        mean_input = np.broadcast_to(mean_pose, preds_input.shape)
+        batches = _one_person_batches(
+            preds_input, targets.xy_input, targets.valid, preds_img, targets.xy_img
         )
-        mean = torch.from_numpy(mean_pose).double()
-        person = torch.vmap(partial(_person_sums, mean))(*truth)
-        joint = torch.vmap(_joint_sums)(*truth[:-1])
+        head_size, its_area = _one_person_batches(targets.head_size, area(targets))
+        means = torch.from_numpy(np.stack([mean_input, targets.to_img(mean_input)], axis=1))
+        each_person: Callable[..., tuple[Tensor, Tensor]] = torch.vmap(_person_sums)
+        each_joint: Callable[..., tuple[Tensor, Tensor]] = torch.vmap(_joint_sums)
+        person = each_person(means, *batches, head_size, its_area)
+        joint = each_joint(*batches, head_size)
         return Scores(*(values.numpy() for values in (*person, *joint)))
 
     def where(self, chosen: Bool[np.ndarray, "persons"]) -> Scores:
@@ -88,14 +86,10 @@ class Scores:
             table[name] = {group: e.interval().as_dict() for group, e in estimates.items()}
         return table
 
-    def per_joint(self) -> dict[str, dict[str, float]]:
-        """The metrics of JOINT_NAMES for each joint."""
-        count = self.joint_count.sum(axis=0)
-        values = np.where(count > 0, self.joint_total.sum(axis=0) / np.maximum(count, 1), np.nan)
-        return {
-            joint: dict(zip(JOINT_NAMES, values[:, j].tolist(), strict=True))
-            for j, joint in enumerate(JOINTS)
-        }
+    def per_joint(self, bootstrap: Bootstrap) -> dict[str, dict[str, dict[str, float]]]:
+        """The metrics of JOINT_NAMES for each joint, with intervals."""
+        estimate = bootstrap.ratio(self.joint_total, self.joint_count)  # (metric, 16)
+        return {joint: estimate[:, j].named(JOINT_NAMES) for j, joint in enumerate(JOINTS)}
 
 
 def area(targets: Targets) -> Float[np.ndarray, "persons"]:
@@ -118,7 +112,7 @@ def _one_person_batches(*arrays: np.ndarray) -> tuple[Tensor, ...]:
 
 
 def _person_sums(
-    mean_pose: Tensor,
+    means: Tensor,
     preds_input: Tensor,
     target_input: Tensor,
     valid: Tensor,
@@ -127,7 +121,8 @@ def _person_sums(
     head_size: Tensor,
     area: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Of a batch, in the order of NAMES."""
+    """Of a batch, in the order of NAMES; `means` are the mean pose in both frames."""
+    mean_input, mean_img = means[0], means[1]
     img = preds_img, target_img, valid
     total, count = pose_sums(
         preds_input=preds_input,
@@ -136,10 +131,14 @@ def _person_sums(
         preds_img=preds_img,
         target_img=target_img,
         head_size=head_size,
-        mean_pose=mean_pose,
+        mean_pose=mean_input,
     )
     torso = torso_size(target_img, valid)
-    others = (sums.pckh_sums(*img, torso, _PCK_THRESHOLD), sums.oks_sums(*img, area))
+    others = (
+        sums.mae_all_sums(*img, mean_img),
+        sums.pckh_sums(*img, torso, _PCK_THRESHOLD),
+        sums.oks_sums(*img, area),
+    )
     totals, counts = zip(*others, strict=True)
     return torch.cat([total, torch.stack(totals)]), torch.cat([count, torch.stack(counts)])
 
@@ -152,11 +151,15 @@ def _joint_sums(
     target_img: Tensor,
     head_size: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Of a batch, for each joint, in the order of JOINT_NAMES: (7, 16) and (7, 16)."""
+    """Of a batch, for each joint, in the order of JOINT_NAMES: (9, 16) and (9, 16)."""
     total, count = _each_joint(_one_joint_sums)(preds_input, target_input, valid)
-    thresholds = [float(name.removeprefix("pckh_")) for name in PCKH_NAMES]
-    hits, annotated = sums.pck_sums(preds_img, target_img, valid, head_size, thresholds)
-    return torch.cat([total, hits]), torch.cat([count, annotated.expand(len(hits), -1)])
+    img = preds_img, target_img, valid, head_size
+    hits, annotated = sums.pck_sums(*img, _PCKH_THRESHOLDS)
+    hits_area, _ = sums.pckh_auc_joint_sums(*img)
+    return (
+        torch.cat([total, hits, hits_area[None]]),
+        torch.cat([count, annotated.expand(len(PCKH_NAMES), -1)]),
+    )
 
 
 def _one_joint_sums(preds: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

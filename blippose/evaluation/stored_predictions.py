@@ -1,32 +1,38 @@
 """What a model said of every person of a subset, as values and as a JSON file.
 
 One row a person and a line. A file says whose predictions they are (`Origin`): other weights,
-another split or another frame make it a stranger, that is asked for again instead of believed.
+another split, another frame or another version of blippose make it a stranger, that is asked for
+again instead of believed. Captions are what is believed: poses and reasons stand beside them for
+other programs, and are read from the captions anew.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from blippose.caption import CaptionFormat
+from blippose.caption import CaptionFormat, ParsedCaption, Reason
 from blippose.decoding import InputFrame
 from blippose.evaluation.targets import Answers
 from blippose.pose import JOINTS
+from blippose.whole_file import whole_file
 
 _Joints = tuple[tuple[float, float] | None, ...]  # sixteen, None where a joint is missing
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Whose predictions they are. `source`, a path, is for people: the sha256 counts."""
+    """Whose predictions they are.
+
+    `source`, a path, and `made_with`, packages and commit, are for people and do not count.
+    """
 
     source: str
     checkpoint_sha256: str
@@ -34,12 +40,18 @@ class Origin:
     subset: str  # "val", "test" or "train"
     frame: InputFrame
     max_length: int  # of a caption, in tokens
+    version: str  # of blippose
+    made_with: Mapping[str, str]
     decoding: str = "free"
+
+    def deciding(self) -> dict[str, Any]:
+        """All that decides the captions."""
+        own = asdict(self)
+        return {key: own[key] for key in own if key not in ("source", "made_with")}
 
     def is_of(self, other: Mapping[str, Any]) -> bool:
         """Whether `other`, as JSON has it, says the same of all that decides the captions."""
-        own = asdict(self)
-        return all(own[key] == other.get(key) for key in own if key != "source")
+        return all(value == other.get(key) for key, value in self.deciding().items())
 
 
 @dataclass(frozen=True)
@@ -82,10 +94,14 @@ class PredictionRow:
 
 @dataclass(frozen=True)
 class StoredPredictions:
-    """A row for each person of a data set, in its order, in `frame`."""
+    """A row for each person of a data set, in its order, in `frame`.
+
+    `made_with` names the packages and the commit of the program that asked the model.
+    """
 
     frame: InputFrame
     rows: tuple[PredictionRow, ...]
+    made_with: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -93,15 +109,24 @@ class StoredPredictions:
     def free(self) -> Answers:
         """What the model says when it reads its own tokens."""
         captions = tuple(row.caption for row in self.rows)
-        xy_input = np.array([_array(row.xy_input) for row in self.rows]).reshape(-1, 16, 2)
-        return Answers("model, free-running", "model", xy_input, captions)
+        return Answers("model, free-running", "model", _poses(self._free), captions)
 
     def teacher_forced(self) -> Answers:
         """What it says of each next token when it is shown the true ones before it."""
         captions = tuple(row.teacher_forced_caption for row in self.rows)
+        return Answers("model, teacher-forced", "model", _poses(self._parsed(captions)), captions)
+
+    def reasons(self) -> list[tuple[Reason | None, ...]]:
+        """Why each joint is missing from the free-running captions, or None."""
+        return [parsed.reasons for parsed in self._free]
+
+    @cached_property
+    def _free(self) -> list[ParsedCaption]:
+        return self._parsed([row.caption for row in self.rows])
+
+    def _parsed(self, captions: Sequence[str]) -> list[ParsedCaption]:
         decode = CaptionFormat(self.frame.input_size, self.frame.num_bins).decode
-        xy_input = np.array([decode(caption).pose.xy for caption in captions]).reshape(-1, 16, 2)
-        return Answers("model, teacher-forced", "model", xy_input, captions)
+        return [decode(caption) for caption in captions]
 
     def token_counts(self) -> tuple[Int[np.ndarray, "persons 2"], Int[np.ndarray, "persons 2"]]:
         """Right and all, teacher-forced: of the coordinates' tokens, and of every token."""
@@ -122,12 +147,8 @@ class StoredPredictions:
         rows = [f"  {json.dumps(asdict(row))}" for row in self.rows]
         text = "".join(["{\n", *head, ' "rows": [\n', ",\n".join(rows), "\n ]\n}\n"])
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with whole_file(path) as partial:
             partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
 
     @staticmethod
     def load(path: Path, origin: Origin) -> StoredPredictions | None:
@@ -136,7 +157,8 @@ class StoredPredictions:
             record = json.loads(path.read_text(encoding="utf-8"))
             if not origin.is_of(record):
                 return None
-            return StoredPredictions(origin.frame, tuple(map(PredictionRow.of, record["rows"])))
+            rows = tuple(map(PredictionRow.of, record["rows"]))
+            return StoredPredictions(origin.frame, rows, dict(record["made_with"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -157,5 +179,5 @@ def _counts(values: Any) -> tuple[int, int]:
     return int(right), int(total)
 
 
-def _array(values: _Joints) -> Float[np.ndarray, "16 2"]:
-    return np.array([(np.nan, np.nan) if xy is None else xy for xy in values])
+def _poses(parsed: Sequence[ParsedCaption]) -> Float[np.ndarray, "persons 16 2"]:
+    return np.array([each.pose.xy for each in parsed]).reshape(-1, 16, 2)

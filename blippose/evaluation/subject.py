@@ -7,7 +7,6 @@ would have trained on some of the persons, so that one is refused.
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +14,16 @@ from typing import Any
 
 import torch
 
+from blippose import __version__, runs
 from blippose.data import PoseDataModule
 from blippose.errors import UserError
+from blippose.evaluation.learned import Learned, data_module
 from blippose.evaluation.stored_predictions import Origin
 from blippose.model import PoseCaptioner
 from blippose.mpii import ANNOTATIONS
-from blippose.predictor import PosePredictor
+from blippose.predictor import PosePredictor, load_checkpoint
 from blippose.runs import BEST, RECORD, Run
 
-_NOT_NEEDED = ("augmentation", "num_workers")  # of a data config, to be judged on
 _SHORT = 12  # characters of a hash, for people
 
 
@@ -35,17 +35,21 @@ class Subject:
         captioner: with the checkpoint's weights.
         data: with the split that is judged.
         checkpoint: the file.
+        sha256: of the file as it was read.
         run: its run folder, where it is known.
+        state: of the run, such as "done"; None without one.
         epoch: whose weights these are, from 0; None where the checkpoint does not say.
-        trained_manifest: hash of the split that it was trained on; None where nobody knows.
+        learned: what it was trained on.
     """
 
     captioner: PoseCaptioner
     data: PoseDataModule
     checkpoint: Path
+    sha256: str
     run: Path | None
+    state: str | None
     epoch: int | None
-    trained_manifest: str | None
+    learned: Learned
 
     @staticmethod
     def of_run(folder: Path, places: Mapping[str, str | None], device: str = "cpu") -> Subject:
@@ -62,38 +66,47 @@ class Subject:
         run = finished_run(folder)
         settings = {**run.record["config"]["data"], **places, "synthetic": None}
         _check_there(folder, settings)
-        trained = (run.record.get("results") or {}).get("manifest")
-        subject = _subject(folder / BEST, folder, trained, settings, device)
-        found = subject.data.manifest["hash"]
+        model = _Model.of(folder / BEST, device)
+        data = model.data(settings)
+        trained, found = model.manifest or _manifest(run.record), data.manifest["hash"]
         if trained is not None and trained != found:
             raise UserError(
                 f"{_annotations(settings)}: not the data that {folder} was trained on (manifest "
                 f"{found[:_SHORT]}, expected {trained[:_SHORT]}): name the right ones with "
                 "data.root=FOLDER, or judge it on these with ckpt="
             )
-        return subject
+        learned = Learned.of(trained, data, {}, model.predictor)
+        return model.subject(data, folder, str(run.record["state"]), learned)
 
     @staticmethod
     def of_checkpoint(path: Path, settings: Mapping[str, Any], device: str = "cpu") -> Subject:
         """A checkpoint on data that the user names, as `PoseDataModule` takes them.
 
+        What it was trained on the run.json beside it says, where there is one.
+
         Raises:
             UserError: no checkpoint, or data that cannot be read.
         """
         record = path.parent / RECORD
-        known = Run.read(path.parent).record if record.is_file() else {}
-        trained = (known.get("results") or {}).get("manifest")
-        return _subject(path, None, trained, settings, device)
+        run = Run.read(path.parent).record if record.is_file() else {}
+        model = _Model.of(path, device)
+        data = model.data(settings)
+        trained = model.manifest or _manifest(run)
+        trained_on = run["config"].get("data", {}) if run else {}
+        learned = Learned.of(trained, data, trained_on, model.predictor)
+        return model.subject(data, None, None, learned)
 
     def origin(self, subset: str) -> Origin:
         """Whose predictions those of a subset are."""
         return Origin(
             source=str(self.checkpoint),
-            checkpoint_sha256=_sha256(self.checkpoint),
+            checkpoint_sha256=self.sha256,
             manifest=self.data.manifest["hash"],
             subset=subset,
             frame=self.captioner.frame,
             max_length=self.captioner.grammar.longest,
+            version=__version__,
+            made_with={name: v for name, v in runs.versions().items() if v is not None},
         )
 
     @property
@@ -119,6 +132,12 @@ def finished_run(folder: Path) -> Run:
     return run
 
 
+def _manifest(record: Mapping[str, Any]) -> str | None:
+    """Hash of the split that a finished run says it was trained on."""
+    found = (record.get("results") or {}).get("manifest")
+    return None if found is None else str(found)
+
+
 def _annotations(settings: Mapping[str, Any]) -> Path:
     path = settings.get("annotations") or Path(settings["root"]) / ANNOTATIONS
     return Path(path).expanduser()
@@ -134,46 +153,52 @@ def _check_there(folder: Path, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _subject(
-    path: Path, run: Path | None, trained: str | None, settings: Mapping[str, Any], device: str
-) -> Subject:
-    predictor = PosePredictor.from_checkpoint(path, device)
-    frame = predictor.frame
-    data = _data(predictor, {**settings, "resize": frame.resize, "crop": frame.crop})
-    captioner = PoseCaptioner(
-        predictor.blip,
-        predictor.tokenizer,
-        predictor.caption_format,
-        optimizer=_no_optimizer,
-        resize=frame.resize,
-        crop=frame.crop,
-    )
-    return Subject(captioner.to(device).eval(), data, path, run, _epoch(path), trained)
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """What a checkpoint holds."""
 
+    path: Path
+    sha256: str
+    predictor: PosePredictor
+    epoch: int | None
+    manifest: str | None  # hash of the split that it was trained on
 
-def _data(predictor: PosePredictor, settings: Mapping[str, Any]) -> PoseDataModule:
-    """Set up, without what only training needs; the frame is the model's."""
-    known = inspect.signature(PoseDataModule).parameters
-    chosen = {key: value for key, value in settings.items() if key in known}
-    for key in _NOT_NEEDED:
-        chosen.pop(key, None)
-    data = PoseDataModule(predictor.tokenizer, predictor.caption_format, **chosen)
-    data.prepare_data()
-    data.setup()
-    return data
+    @staticmethod
+    def of(path: Path, device: str) -> _Model:
+        if not path.is_file():
+            load_checkpoint(path)  # says so
+        # One open file: a run that goes on may put another in its place at any time.
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            checkpoint = load_checkpoint(path, file)
+        predictor = PosePredictor.of_checkpoint(checkpoint, path, device)
+        record = checkpoint["blippose"]
+        return _Model(path, sha256, predictor, record.get("epoch"), record.get("manifest"))
 
+    def data(self, settings: Mapping[str, Any]) -> PoseDataModule:
+        """Set up, in the model's frame."""
+        data = data_module(self.predictor, settings)
+        data.prepare_data()
+        data.setup()
+        return data
 
-def _epoch(path: Path) -> int | None:
-    # mmap: the weights, which may be a gigabyte, are not read a second time.
-    record = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["blippose"]
-    epoch = record.get("epoch")
-    return None if epoch is None else int(epoch)
+    def subject(
+        self, data: PoseDataModule, run: Path | None, state: str | None, learned: Learned
+    ) -> Subject:
+        """The model as it is asked."""
+        predictor = self.predictor
+        captioner = PoseCaptioner(
+            predictor.blip,
+            predictor.tokenizer,
+            predictor.caption_format,
+            optimizer=_no_optimizer,
+            resize=predictor.frame.resize,
+            crop=predictor.frame.crop,
+        )
+        captioner = captioner.to(predictor.device).eval()
+        return Subject(captioner, data, self.path, self.sha256, run, state, self.epoch, learned)
 
 
 def _no_optimizer(parameters: Any) -> torch.optim.Optimizer:
     raise NotImplementedError("a model that is judged is not trained")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

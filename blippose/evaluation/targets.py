@@ -61,6 +61,16 @@ class Targets:
         )
         return xy_img
 
+    def to_input(
+        self, xy_img: Float[np.ndarray, "persons 16 2"]
+    ) -> Float[np.ndarray, "persons 16 2"]:
+        """Image pixels to input pixels: the inverse of `to_img`."""
+        corner, extent = self.crop[:, None, :2], self.crop[:, None, 2:]
+        xy_input: Float[np.ndarray, "persons 16 2"] = (
+            xy_img + 0.5 - corner
+        ) * self.input_size / extent - 0.5
+        return xy_input
+
 
 @dataclass(frozen=True, eq=False)
 class Answers:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from blippose.evaluation.across_runs import about_runs
 from blippose.evaluation.facts import about_lines, facts, protocol_lines
-from blippose.evaluation.quantities import BY_NAME, KINDS, Quantity, number
+from blippose.evaluation.quantities import BY_NAME, KINDS, Quantity, is_number, number
 
 # By what must not be missing; those at the end need a wide terminal.
 _BY_IMPORTANCE = (
@@ -47,7 +47,7 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     if groups:
         console.print("", groups_table(groups), sep="\n")
     console.print("", facts_table(report), "", sep="\n")
-    print_cautions(report["warnings"], console)
+    print_cautions([warning["text"] for warning in report["warnings"]], console)
 
 
 def print_runs(summary: Mapping[str, Any], console: Console) -> None:
@@ -55,23 +55,33 @@ def print_runs(summary: Mapping[str, Any], console: Console) -> None:
     console.print(rows_table(summary["rows"], console.width))
     print_lines(console, "", *about_runs(summary), style="dim")
     console.print("")
-    print_cautions(summary["warnings"], console)
+    print_cautions([warning["text"] for warning in summary["warnings"]], console)
 
 
 def print_protocol(scores: Mapping[str, Any], console: Console) -> None:
     """Print what a file of predictions scores, in percent, as such tables have it."""
-    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("", min_width=_NAME_WIDTH)
-    groups = scores["groups"]
-    for name in (*next(iter(groups.values())), "mean"):
-        table.add_column(name, justify="right", no_wrap=True, min_width=8)
     tenth = scores["variant"]["tenth"]
-    for name, shares in groups.items():
+    for name in scores["groups"]:
         title = BY_NAME[name].title + (f" ({tenth:g})" if name == "pckh_0.1" else "")
-        values = (*shares.values(), scores["mean"][name])
-        table.add_row(title, *(number(100 * value, 2) for value in values))
+        table.add_column(title, justify="right", no_wrap=True)
+    for group in next(iter(scores["groups"].values())):
+        table.add_row(group, *(_percent(cells[group]) for cells in scores["groups"].values()))
+    table.add_section()
+    means = (_percent(scores["mean"][name]) for name in scores["groups"])
+    table.add_row(Text("mean", style="bold"), *means)
     console.print(table)
     print_lines(console, "", *protocol_lines(scores), style="dim")
+
+
+def _percent(cell: Mapping[str, Any]) -> Text:
+    """A share in percent with its interval: "90.31 (89.5-90.6)"."""
+    value, low, high = (cell[key] for key in ("value", "low", "high"))
+    text = number(100 * value if is_number(value) else None, 2)
+    if not low < high:
+        return Text(text)
+    return Text.assemble(text, (f" ({100 * low:.1f}-{100 * high:.1f})", "dim"))
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]], width: int) -> Table:
@@ -109,16 +119,22 @@ def _cell(quantity: Quantity, metrics: Mapping[str, Any]) -> Text:
 
 
 def groups_table(groups: Mapping[str, Any]) -> Table:
-    """PCKh@0.5 by MPII's groups of joints."""
-    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    """PCKh@0.5 by MPII's groups of joints, a column for each way of answering."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False)
     table.add_column(BY_NAME[_GROUPS_SHOWN].title, min_width=_NAME_WIDTH)
-    names = list(next(iter(groups.values()))[_GROUPS_SHOWN])
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True, min_width=6)
-    for row, by_quantity in groups.items():
-        cells = [number(by_quantity[_GROUPS_SHOWN][name]["value"], 3) for name in names]
-        table.add_row(escape(row), *cells)
+    for row in groups:
+        table.add_column(row, justify="right", min_width=14, max_width=14)  # ".860 .797-.912"
+    cells = [by_quantity[_GROUPS_SHOWN] for by_quantity in groups.values()]
+    for group in cells[0]:
+        table.add_row(group, *(_in_line(of[group]) for of in cells))
     return table
+
+
+def _in_line(cell: Mapping[str, Any]) -> Text:
+    """A share and its interval side by side."""
+    quantity = BY_NAME[_GROUPS_SHOWN]
+    margin = quantity.margin(cell)
+    return Text.assemble(quantity.text(cell["value"]), (f" {margin}" if margin else "", "dim"))
 
 
 def facts_table(report: Mapping[str, Any]) -> Table:

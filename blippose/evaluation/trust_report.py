@@ -20,7 +20,7 @@ from blippose.evaluation.baselines import (
     nearest_pose_answers,
     random_pose_answers,
 )
-from blippose.evaluation.ceilings import caption_ceiling, resize_ceiling
+from blippose.evaluation.ceilings import caption_ceiling, image_ceiling, resize_ceiling
 from blippose.evaluation.intervals import LEVEL, Bootstrap, units
 from blippose.evaluation.leaks import Leaks
 from blippose.evaluation.scores import NAMES, Scores
@@ -33,6 +33,7 @@ class About(TypedDict):
 
     source: str
     run: str | None
+    state: NotRequired[str | None]  # of the run: "done", "running" or "failed"
     epoch: int | None
     subset: str  # "val", "test" or "train"
     split: str
@@ -41,7 +42,8 @@ class About(TypedDict):
     synthetic: bool
     frame: dict[str, Any]
     decoding: str
-    versions: dict[str, str]
+    versions: dict[str, str]  # of what makes the report
+    predictions_made_with: NotRequired[dict[str, str]]  # of what asked the model
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ class Evidence:
         predictions: what the model says of them.
         train: the persons that it learned from; their mean pose stands in for missing joints.
         caption_format: of its captions.
-        leaks: of which images it may know from training.
+        leaks: of which images it may know from training; None where nobody knows.
         controls: what it says of wrong images.
         features: of the training images and of the judged ones, for the nearest neighbour.
         train_answers: what it says of training persons, of all or of some.
@@ -65,7 +67,7 @@ class Evidence:
     predictions: StoredPredictions
     train: Targets
     caption_format: CaptionFormat
-    leaks: Leaks
+    leaks: Leaks | None
     controls: Sequence[Answers] = ()
     features: (
         tuple[Float[np.ndarray, "train features"], Float[np.ndarray, "persons features"]] | None
@@ -82,21 +84,21 @@ def trust_report(evidence: Evidence, samples: int = 1000, seed: int = 0) -> dict
         seed: of the draws, and of the random training pose.
     """
     table = _Table.of(evidence, samples, seed)
-    predictions = evidence.predictions
+    shown, draws = table.shown_by_joint(), table.bootstrap
     return {
         "about": _about(evidence, table, samples, seed),
         "rows": [table.row(answers) for answers in table.answers],
-        "groups": {name: s.groups(table.bootstrap) for name, s in table.scores.items()},
-        "per_joint": {name: table.scores[name].per_joint() for name in table.shown_by_joint()},
-        "captions": diagnostics.caption_faults(
-            [row.reasons for row in predictions.rows],
-            predictions.truncated(),
-            evidence.targets.valid,
-        ),
-        "tokens": _tokens(predictions, table.bootstrap),
+        "groups": {name: scores.groups(draws) for name, scores in table.scores.items()},
+        "per_joint": {name: table.scores[name].per_joint(draws) for name in shown},
+        "captions": _captions(evidence, draws),
+        "tokens": _tokens(evidence.predictions, draws),
         "diagnostics": _diagnostics(evidence, table, samples, seed),
         "leaks": _leaks(evidence, table, samples, seed),
-        "warnings": _warnings(evidence, table),
+        "warnings": [
+            {"kind": kind, "text": text}
+            for kind, text in _cautions(evidence, table)
+            if text is not None
+        ],
     }
 
 
@@ -158,8 +160,9 @@ def _answers(evidence: Evidence, seed: int) -> Iterator[Answers]:
     if evidence.features is not None:
         yield nearest_pose_answers(train, *evidence.features)
     yield from evidence.controls
-    yield caption_ceiling(evidence.targets, evidence.caption_format)
+    yield image_ceiling(evidence.targets)
     yield resize_ceiling(evidence.targets)
+    yield caption_ceiling(evidence.targets, evidence.caption_format)
 
 
 def _about(evidence: Evidence, table: _Table, samples: int, seed: int) -> dict[str, Any]:
@@ -172,6 +175,13 @@ def _about(evidence: Evidence, table: _Table, samples: int, seed: int) -> dict[s
         "num_train": len(evidence.train),
         "interval": {"level": LEVEL, "unit": table.unit, "samples": samples, "seed": seed},
     }
+
+
+def _captions(evidence: Evidence, bootstrap: Bootstrap) -> dict[str, Any]:
+    predictions = evidence.predictions
+    return diagnostics.caption_faults(
+        predictions.reasons(), predictions.truncated(), evidence.targets.valid, bootstrap
+    )
 
 
 def _tokens(predictions: StoredPredictions, bootstrap: Bootstrap) -> dict[str, dict[str, float]]:
@@ -187,11 +197,14 @@ def _diagnostics(evidence: Evidence, table: _Table, samples: int, seed: int) -> 
     targets, bootstrap, free = evidence.targets, table.bootstrap, table.free
     swaps = diagnostics.swap_rate(targets, table.answers[0], bootstrap)
     near = diagnostics.share_between(1, 5, free, bootstrap)
+    outside = diagnostics.outside_input(targets, bootstrap)
     found = {
         "swap_rate": swaps.interval().as_dict(),
         "share_1_to_5px": near.interval().as_dict(),
+        "outside_input": outside.interval().as_dict(),
+        "input_pixel": diagnostics.input_pixel(targets),
     }
-    if evidence.train_answers is None or _trained_elsewhere(evidence):
+    if evidence.train_answers is None:
         return found
     return {**found, "train_gap": _train_gap(evidence, table, samples, seed)}
 
@@ -215,11 +228,11 @@ def _train_gap(evidence: Evidence, table: _Table, samples: int, seed: int) -> di
 def _leaks(evidence: Evidence, table: _Table, samples: int, seed: int) -> dict[str, Any]:
     """What may be known from training, and the free-running figures without it.
 
-    Of a model that was trained on another split nothing is known, which is not 0.
+    Where nobody knows what the model was trained on, nothing is said, which is not 0.
     """
-    if _trained_elsewhere(evidence):
-        return {"manifest": evidence.about["manifest"], "rows": []}
     leaks = evidence.leaks
+    if leaks is None:
+        return {"manifest": evidence.about["manifest"], "rows": []}
     kept = {
         "without images that share a video": ~leaks.shared_video,
         "without near-duplicates": ~leaks.near_duplicate,
@@ -234,29 +247,31 @@ def _leaks(evidence: Evidence, table: _Table, samples: int, seed: int) -> dict[s
     return {**leaks.record(evidence.about["manifest"]), "rows": rows}
 
 
-def _trained_elsewhere(evidence: Evidence) -> bool:
-    """Whether the training side here is not what the model learned from."""
-    about = evidence.about
-    return about.get("trained_manifest", about["manifest"]) != about["manifest"]
+def _cautions(evidence: Evidence, table: _Table) -> Iterator[tuple[str, str | None]]:
+    """Kinds of cautions, the gravest first, with what speaks against the figures, or None."""
+    about, free, draws = evidence.about, table.free, table.bootstrap
+    controls, baselines = table.of_kind("control"), table.of_kind("baseline")
+    yield "no better than controls", cautions.no_better_than_controls(free, controls, draws)
+    yield "no better than baselines", cautions.no_better_than_baselines(free, baselines, draws)
+    yield "teacher forcing", cautions.teacher_forcing(free, table.forced, draws)
+    for name, scores in table.of_kind("model").items():
+        yield f"copied answers, {name}", cautions.copied_answers(name, scores, draws)
+    yield from _leak_cautions(evidence)
+    yield "run not done", cautions.run_not_done(about.get("state"))
+    yield "subset", cautions.subset_used(about["subset"])
+    yield "unparsed joints", cautions.unparsed_joints(free, draws)
+    yield "few units", cautions.few_units(table.unit, draws.num_units)
+    yield "synthetic people", cautions.synthetic_people(about["synthetic"])
 
 
-def _warnings(evidence: Evidence, table: _Table) -> list[str]:
-    """What speaks against the figures, the gravest first."""
+def _leak_cautions(evidence: Evidence) -> Iterator[tuple[str, str | None]]:
     about, leaks, num = evidence.about, evidence.leaks, len(evidence.targets)
-    free, draws = table.free, table.bootstrap
-    num_shared = int(leaks.shared_video.sum())
     trained = about.get("trained_manifest", about["manifest"])
-    found = [
-        cautions.no_better_than_controls(free, table.of_kind("control"), draws),
-        cautions.no_better_than_baselines(free, table.of_kind("baseline"), draws),
-        cautions.teacher_forcing(free, table.forced, draws),
-        *(cautions.copied_answers(n, s, draws) for n, s in table.of_kind("model").items()),
-        cautions.shared_videos(about["split"], num_shared, leaks.num_unknown, num),
-        cautions.near_duplicates(int(leaks.near_duplicate.sum()), num),
-        cautions.other_split(trained, about["manifest"]),
-        cautions.subset_used(about["subset"]),
-        cautions.unparsed_joints(free, draws),
-        cautions.few_units(table.unit, draws.num_units),
-        cautions.synthetic_people(about["synthetic"]),
-    ]
-    return [sentence for sentence in found if sentence is not None]
+    if leaks is None:
+        yield "unknown training", cautions.unknown_training(trained, about["manifest"])
+        return
+    split = about["split"] if trained == about["manifest"] else None
+    num_shared, num_near = int(leaks.shared_video.sum()), int(leaks.near_duplicate.sum())
+    shared = cautions.shared_videos(split, num_shared, leaks.num_unknown, num)
+    yield "shared videos", shared
+    yield "near-duplicates", cautions.near_duplicates(num_near, num)

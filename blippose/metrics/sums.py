@@ -127,19 +127,29 @@ def pckh_sums(
     return hits[0, MEAN_JOINTS].sum(), count[MEAN_JOINTS,].sum()
 
 
+def pckh_auc_joint_sums(
+    preds: Float[Tensor, "batch joint 2"],
+    target: Float[Tensor, "batch joint 2"],
+    valid: Bool[Tensor, "batch joint"],
+    head_size: Float[Tensor, "batch"],
+) -> tuple[Float[Tensor, "joint"], Int[Tensor, "joint"]]:
+    """For each joint the area under its hits over 0..0.5, and how often it is annotated.
+
+    The number does not depend on the threshold, so the area of the ratio is the ratio of the area.
+    """
+    thresholds = [AUC_END * i / AUC_STEPS for i in range(AUC_STEPS + 1)]
+    hits, count = pck_sums(preds, target, valid, head_size, thresholds)
+    return torch.trapezoid(hits, dx=1 / AUC_STEPS, dim=0), count  # the width 0.5 is divided out
+
+
 def pckh_auc_sums(
     preds: Float[Tensor, "batch 16 2"],
     target: Float[Tensor, "batch 16 2"],
     valid: Bool[Tensor, "batch 16"],
     head_size: Float[Tensor, "batch"],
 ) -> Sums:
-    """Area under the hits of the 14 joints over 0..0.5, and their number.
-
-    The number does not depend on the threshold, so the area of the ratio is the ratio of the area.
-    """
-    thresholds = [AUC_END * i / AUC_STEPS for i in range(AUC_STEPS + 1)]
-    hits, count = pck_sums(preds, target, valid, head_size, thresholds)
-    area = torch.trapezoid(hits, dx=1 / AUC_STEPS, dim=0)  # the width 0.5 is divided out
+    """`pckh_auc_joint_sums`, added over the 14 joints of the MPII mean."""
+    area, count = pckh_auc_joint_sums(preds, target, valid, head_size)
     return area[MEAN_JOINTS,].sum(), count[MEAN_JOINTS,].sum()
 
 

@@ -1,0 +1,70 @@
+"""What a model was trained on, as far as it can still be found."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from blippose.data import PoseDataModule, PoseDataset
+from blippose.errors import UserError
+from blippose.predictor import PosePredictor
+
+_NOT_NEEDED = ("augmentation", "num_workers")  # of a data config, to be judged on
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """The training side of the split that a model was trained on.
+
+    Args:
+        manifest: hash of that split; None where nobody knows.
+        persons: its training side; None where it is not known, or not there any more.
+        is_same_release: whether it is of the release that the model is judged on, so that ids of
+            videos mean the same.
+    """
+
+    manifest: str | None
+    persons: PoseDataset | None
+    is_same_release: bool = True
+
+    @staticmethod
+    def of(
+        manifest: str | None,
+        judged: PoseDataModule,
+        settings: Mapping[str, Any],
+        predictor: PosePredictor,
+    ) -> Learned:
+        """What the split of hash `manifest` trains on.
+
+        Args:
+            manifest: None where nobody knows.
+            judged: the data that the model is judged on, which mostly are the same.
+            settings: the data config of the run that trained it, empty where it is not known.
+            predictor: the model.
+        """
+        if manifest == judged.manifest["hash"]:
+            return Learned(manifest, judged.train_set)
+        if manifest is None or not settings.get("root"):
+            return Learned(manifest, None)
+        data = data_module(predictor, {**settings, "synthetic": None})
+        try:
+            data.find_persons()
+        except UserError:  # moved, or gone
+            return Learned(manifest, None)
+        if data.manifest["hash"] != manifest:  # changed since
+            return Learned(manifest, None)
+        releases = (each.manifest["annotations_sha256"] for each in (data, judged))
+        return Learned(manifest, data.train_set, len(set(releases)) == 1)
+
+
+def data_module(predictor: PosePredictor, settings: Mapping[str, Any]) -> PoseDataModule:
+    """Data in the model's frame, without what only training needs; nothing is read yet."""
+    frame = predictor.frame
+    known = inspect.signature(PoseDataModule).parameters
+    chosen = {key: value for key, value in settings.items() if key in known}
+    for key in _NOT_NEEDED:
+        chosen.pop(key, None)
+    chosen |= {"resize": frame.resize, "crop": frame.crop}
+    return PoseDataModule(predictor.tokenizer, predictor.caption_format, **chosen)
