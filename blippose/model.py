@@ -110,9 +110,11 @@ class PoseCaptioner(L.LightningModule):
         self.frame = InputFrame(
             caption_format.input_size, caption_format.num_bins, str(resize), str(crop)
         )
-        # Of what it learns from, kept in checkpoints: whether people are drawn, hash of the split.
+        # Of what it learns from, kept in checkpoints: whether people are drawn, hash of the split,
+        # and those of the splits that its first weights had learned from.
         self.synthetic: bool | None = None
         self.manifest: str | None = None
+        self.earlier_manifests: tuple[str | None, ...] = ()
         self.grammar = TokenGrammar.of(tokenizer, caption_format)
         _check_fit(blip, tokenizer, self.frame.input_size, self.grammar.longest)
         self.caption_loss = self._caption_loss(number_sigma, fixed_weight)
@@ -298,6 +300,7 @@ class PoseCaptioner(L.LightningModule):
             "frame": asdict(self.frame),
             "synthetic": self.synthetic,
             "manifest": self.manifest,
+            "earlier_manifests": list(self.earlier_manifests),
             "blip_config": self.blip.config.to_json_string(use_diff=False),
             "tokenizer": self.tokenizer.backend_tokenizer.to_str(),
         }

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -172,6 +172,8 @@ def fit(
     captioner.synthetic, captioner.manifest = data.manifest["synthetic"], data.manifest["hash"]
     if init_from is not None:
         load_weights(captioner, Path(init_from))
+    for path in filter(None, (init_from, ckpt_path)):
+        captioner.earlier_manifests = _manifests(_load(Path(path), mmap=True))
     last = usable(run, partial(_misfit, captioner))
     if last is None and runs.is_first_process():
         (run.folder / runs.BEST).unlink(missing_ok=True)  # of a try that came to no checkpoint
@@ -286,6 +288,12 @@ def load_weights(captioner: PoseCaptioner, path: Path) -> dict[str, Any]:
     if any(key.startswith("blip.") for key in missing):
         raise UserError(f"{path}: not a checkpoint of this model ({missing[0]} is missing)")
     return dict(loaded)
+
+
+def _manifests(checkpoint: Mapping[str, Any]) -> tuple[str | None, ...]:
+    """Hashes of the splits that a checkpoint's weights learned from; None of one not known."""
+    record = checkpoint.get("blippose", {})
+    return (*record.get("earlier_manifests", ()), record.get("manifest"))
 
 
 def _misfit(captioner: PoseCaptioner, weights: dict[str, Tensor]) -> str | None:

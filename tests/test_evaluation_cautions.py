@@ -84,6 +84,13 @@ def test_training_that_nobody_knows_is_said() -> None:
     assert "Nobody knows" in cautions.unknown_training(None, "b" * 64)
 
 
+def test_weights_from_another_split_are_said() -> None:
+    assert cautions.earlier_training([], "b" * 64) is None
+    assert cautions.earlier_training(["b" * 64], "b" * 64) is None
+    sentence = str(cautions.earlier_training(["a" * 64, None, "b" * 64, None], "b" * 64))
+    assert "another split (aaaaaaaaaaaa, unknown)" in sentence
+
+
 def test_a_run_that_is_not_done_is_said() -> None:
     assert "not done (running)" in str(cautions.run_not_done("running"))
     assert cautions.run_not_done("done") is None

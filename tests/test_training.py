@@ -77,7 +77,9 @@ def fit(
 ) -> Make:
     """Fit a fresh model into a folder, with all that is drawn or scheduled; the run."""
 
-    def start(folder: Path, num_epochs: int = 2, *extra: Callback, **settings: Any) -> Run:
+    def start(
+        folder: Path, num_epochs: int = 2, *extra: Callback, split_seed: int = 0, **settings: Any
+    ) -> Run:
         from blippose.blip import load_blip  # noqa: PLC0415  one model a call
 
         training.seed(0)
@@ -89,7 +91,7 @@ def fit(
             scheduler=warmup_cosine,
             readback_mask=ReadbackMask(first=0.5, then=0.5, spread=True),
         )
-        data: PoseDataModule = make_data(augmentation=Augmentation())
+        data: PoseDataModule = make_data(augmentation=Augmentation(), split_seed=split_seed)
         run = Run.open(folder, {"num_epochs": num_epochs})
         with run.started():
             training.fit(captioner, data, trainer_of(num_epochs, *extra), run, **settings)
@@ -215,6 +217,21 @@ def test_checkpoint_says_its_frame_and_that_people_are_drawn(fit: Make, tmp_path
     said = torch.load(tmp_path / "best.ckpt", weights_only=True)["blippose"]
     assert said["frame"]["input_size"] == 32
     assert said["synthetic"] is True
+
+
+def test_checkpoint_says_what_its_weights_have_learned_from(
+    fit: Make, make_data: Make, tmp_path: Path
+) -> None:
+    fit(tmp_path / "first", 1, split_seed=1)
+    fit(tmp_path / "second", 1, init_from=str(tmp_path / "first" / "best.ckpt"))
+    first, second = (
+        torch.load(tmp_path / name / "best.ckpt", weights_only=True)["blippose"]
+        for name in ("first", "second")
+    )
+    assert first["manifest"] == make_data(split_seed=1).manifest["hash"]
+    assert first["earlier_manifests"] == []
+    assert second["manifest"] == make_data().manifest["hash"]
+    assert second["earlier_manifests"] == [first["manifest"]]
 
 
 def test_csv_goes_on_where_a_resumed_run_does(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def _out(keys: _EvalKeys, default: Path) -> Path:
 def _judge_checkpoint(config: Any, plain: dict[str, Any], keys: _EvalKeys, path: Path) -> int:
     check_targets({"data": plain["data"]})
     synthetic = instantiate_key(config, "data.synthetic")
-    print("loading ...", flush=True)
+    _say_loading(path)
     from blippose.evaluation.subject import Subject  # noqa: PLC0415  seconds, as training
 
     subject = Subject.of_checkpoint(path, {**plain["data"], "synthetic": synthetic}, keys.device)
@@ -149,10 +149,17 @@ def _judge_checkpoint(config: Any, plain: dict[str, Any], keys: _EvalKeys, path:
 def _judge_run(
     keys: _EvalKeys, folder: Path, places: dict[str, Any], out: Path, *, is_alone: bool
 ) -> dict[str, Any] | None:
-    print(f"loading {folder} ...", flush=True)
+    _say_loading(folder)
     from blippose.evaluation.subject import Subject  # noqa: PLC0415  seconds, as training
 
     return _judge(keys, Subject.of_run(folder, places, keys.device), out, is_alone=is_alone)
+
+
+def _say_loading(path: Path) -> None:
+    from blippose.runs import is_first_process  # noqa: PLC0415
+
+    if is_first_process():
+        print(f"loading {path} ...", flush=True)
 
 
 def _judge(

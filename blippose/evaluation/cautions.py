@@ -5,7 +5,7 @@ Differences count where their 95 % interval says so, never by the figures alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from blippose.evaluation.diagnostics import error_density, improvement
 from blippose.evaluation.intervals import Bootstrap
@@ -76,6 +76,18 @@ def unknown_training(trained_on: str | None, evaluated_on: str) -> str:
             f"({evaluated_on[:12]}), which is not there"
         )
     return f"{what}: these images may have been among its training images."
+
+
+def earlier_training(earlier: Sequence[str | None], evaluated_on: str) -> str | None:
+    """Training began from weights that may have learned these images in another split."""
+    others = [each for each in dict.fromkeys(earlier) if each != evaluated_on]
+    if not others:
+        return None
+    names = ", ".join("unknown" if each is None else each[:12] for each in others)
+    return (
+        f"Training began from weights that had been trained on another split ({names}): these "
+        "images may have been among its training images, and no leak audit sees it."
+    )
 
 
 def run_not_done(state: str | None) -> str | None:

@@ -93,6 +93,7 @@ def _about(subject: Subject, subset: str, predictions: StoredPredictions) -> Abo
         split=subject.data.split_kind,
         manifest=subject.data.manifest["hash"],
         trained_manifest=learned.manifest,
+        earlier_manifests=list(learned.earlier),
         synthetic=subject.data.manifest["synthetic"],
         frame=asdict(frame),
         decoding="free",

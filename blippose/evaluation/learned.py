@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from blippose.data import PoseDataModule, PoseDataset
@@ -21,17 +21,21 @@ class Learned:
     Args:
         manifest: hash of that split; None where nobody knows.
         persons: its training side; None where it is not known, or not there any more.
+        earlier: hashes of the splits that its first weights had learned from; None of one that
+            nobody knows.
         is_same_release: whether it is of the release that the model is judged on, so that ids of
             videos mean the same.
     """
 
     manifest: str | None
     persons: PoseDataset | None
+    earlier: tuple[str | None, ...] = ()
     is_same_release: bool = True
 
     @staticmethod
     def of(
         manifest: str | None,
+        earlier: tuple[str | None, ...],
         judged: PoseDataModule,
         settings: Mapping[str, Any],
         predictor: PosePredictor,
@@ -40,23 +44,25 @@ class Learned:
 
         Args:
             manifest: None where nobody knows.
+            earlier: those of its first weights.
             judged: the data that the model is judged on, which mostly are the same.
             settings: the data config of the run that trained it, empty where it is not known.
             predictor: the model.
         """
+        unknown = Learned(manifest, None, earlier)
         if manifest == judged.manifest["hash"]:
-            return Learned(manifest, judged.train_set)
+            return replace(unknown, persons=judged.train_set)
         if manifest is None or not settings.get("root"):
-            return Learned(manifest, None)
+            return unknown
         data = data_module(predictor, {**settings, "synthetic": None})
         try:
             data.find_persons()
         except UserError:  # moved, or gone
-            return Learned(manifest, None)
+            return unknown
         if data.manifest["hash"] != manifest:  # changed since
-            return Learned(manifest, None)
-        releases = (each.manifest["annotations_sha256"] for each in (data, judged))
-        return Learned(manifest, data.train_set, len(set(releases)) == 1)
+            return unknown
+        releases = {each.manifest["annotations_sha256"] for each in (data, judged)}
+        return replace(unknown, persons=data.train_set, is_same_release=len(releases) == 1)
 
 
 def data_module(predictor: PosePredictor, settings: Mapping[str, Any]) -> PoseDataModule:

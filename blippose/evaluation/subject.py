@@ -75,7 +75,7 @@ class Subject:
                 f"{found[:_SHORT]}, expected {trained[:_SHORT]}): name the right ones with "
                 "data.root=FOLDER, or judge it on these with ckpt="
             )
-        learned = Learned.of(trained, data, {}, model.predictor)
+        learned = Learned.of(trained, model.earlier, data, {}, model.predictor)
         return model.subject(data, folder, str(run.record["state"]), learned)
 
     @staticmethod
@@ -93,7 +93,7 @@ class Subject:
         data = model.data(settings)
         trained = model.manifest or _manifest(run)
         trained_on = run["config"].get("data", {}) if run else {}
-        learned = Learned.of(trained, data, trained_on, model.predictor)
+        learned = Learned.of(trained, model.earlier, data, trained_on, model.predictor)
         return model.subject(data, None, None, learned)
 
     def origin(self, subset: str) -> Origin:
@@ -162,6 +162,7 @@ class _Model:
     predictor: PosePredictor
     epoch: int | None
     manifest: str | None  # hash of the split that it was trained on
+    earlier: tuple[str | None, ...]  # and of those that its first weights were trained on
 
     @staticmethod
     def of(path: Path, device: str) -> _Model:
@@ -174,7 +175,14 @@ class _Model:
             checkpoint = load_checkpoint(path, file)
         predictor = PosePredictor.of_checkpoint(checkpoint, path, device)
         record = checkpoint["blippose"]
-        return _Model(path, sha256, predictor, record.get("epoch"), record.get("manifest"))
+        return _Model(
+            path,
+            sha256,
+            predictor,
+            epoch=record.get("epoch"),
+            manifest=record.get("manifest"),
+            earlier=tuple(record.get("earlier_manifests", ())),
+        )
 
     def data(self, settings: Mapping[str, Any]) -> PoseDataModule:
         """Set up, in the model's frame."""

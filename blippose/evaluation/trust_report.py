@@ -39,6 +39,7 @@ class About(TypedDict):
     split: str
     manifest: str  # of the split that the images come from
     trained_manifest: NotRequired[str | None]  # of the split that the model learned on
+    earlier_manifests: NotRequired[list[str | None]]  # of those that its first weights learned on
     synthetic: bool
     frame: dict[str, Any]
     decoding: str
@@ -257,6 +258,8 @@ def _cautions(evidence: Evidence, table: _Table) -> Iterator[tuple[str, str | No
     for name, scores in table.of_kind("model").items():
         yield f"copied answers, {name}", cautions.copied_answers(name, scores, draws)
     yield from _leak_cautions(evidence)
+    earlier = about.get("earlier_manifests", [])
+    yield "earlier training", cautions.earlier_training(earlier, about["manifest"])
     yield "run not done", cautions.run_not_done(about.get("state"))
     yield "subset", cautions.subset_used(about["subset"])
     yield "unparsed joints", cautions.unparsed_joints(free, draws)
