@@ -28,6 +28,7 @@ from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 
 from blippose.blip import TINY, load_blip, load_tokenizer
 from blippose.caption import CaptionFormat, Reason
+from blippose.checkpoint_files import damage
 from blippose.decoding import ClipNormalization, InputFrame, TokenGrammar, free_tokens
 from blippose.errors import UserError, first_line
 from blippose.geometry import Crop, Resize
@@ -259,8 +260,8 @@ def load_checkpoint(path: Path, file: BinaryIO | None = None) -> dict[str, Any]:
     # A damaged pickle can raise almost anything.
     except Exception as error:
         raise UserError(
-            f"{path}: cannot be read as a checkpoint; it is damaged or cut short "
-            f"({first_line(error)}): copy it again, or train again"
+            f"{path}: cannot be read as a checkpoint ({_damage(path)}): copy it again, or train "
+            "again"
         ) from error
     if not isinstance(checkpoint, dict) or not {"blippose", "state_dict"} <= checkpoint.keys():
         raise UserError(
@@ -268,6 +269,11 @@ def load_checkpoint(path: Path, file: BinaryIO | None = None) -> dict[str, Any]:
             "tokenizer); name one that `blippose train` wrote, such as RUN/best.ckpt"
         )
     return checkpoint
+
+
+def _damage(path: Path) -> str:
+    """Why torch refuses a file, in fewer words than its own."""
+    return damage(path) or "it holds what is no weight, number or text, and could be code"
 
 
 def _blip_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -258,6 +258,22 @@ def test_data_that_moved_are_named_and_must_be_the_same(
     assert "not the data that" in capfd.readouterr().err
 
 
+def test_a_disk_that_is_full_is_one_line(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = (run / "eval.json").read_text()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("blippose.evaluation.report_files.write_texts", full)
+    assert main(["eval", f"run={run}", QUICK]) == 2
+    said = capfd.readouterr().err
+    assert f"{run}: cannot be written (No space left on device); make room" in said
+    assert "Traceback" not in said
+    assert (run / "eval.json").read_text() == before
+
+
 def test_data_that_are_gone_are_not_drawn_again(
     run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -299,6 +315,8 @@ WRONG = {
     "no samples": (["run=a", "samples=0"], "samples=0: expected 1 or more"),
     "text": (["run=a", "samples=many"], "samples=many: expected int"),
     "threshold": (["preds=a", "gt=b", "tenth=0"], "tenth=0"),
+    "a file as folder": (["run=a", f"out={__file__}/out"], "is no folder; name a folder that"),
+    "a word": (["nowhere"], "run=nowhere: no such folder"),
 }
 
 

@@ -40,7 +40,7 @@ Settings are key=value. COMMAND --help explains them, COMMAND --cfg job prints t
 debug=true shows the traceback of a mistake."""
 
 _COMMANDS = ("data", "train", "sweep", "eval", "predict", "report")
-_POSITIONAL = {"report": "run"}  # the key of words that are no key=value
+_POSITIONAL = {"eval": "run", "report": "run"}  # the key of words that are no key=value
 _ANSWERS = {
     "-h": _HELP,
     "--help": _HELP,

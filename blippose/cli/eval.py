@@ -54,6 +54,7 @@ def run(config: Any) -> int:
     _check_numbers(keys)
     if keys.preds is not None and keys.gt is not None:
         return _score_file(keys, Path(keys.preds).expanduser(), Path(keys.gt).expanduser())
+    _check_out(keys.out)
     if keys.ckpt is not None:
         return _judge_checkpoint(config, plain, keys, Path(keys.ckpt).expanduser())
     places = {key.removeprefix("data."): plain["data"][key.removeprefix("data.")] for key in given}
@@ -155,6 +156,17 @@ def _judge_run(
     return _judge(keys, Subject.of_run(folder, places, keys.device), out, is_alone=is_alone)
 
 
+def _check_out(out: str | None) -> None:
+    """Whether a folder can be made there, before a model is loaded."""
+    if out is None:
+        return
+    path = Path(out).expanduser().absolute()
+    there = next(each for each in (path, *path.parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        what = "cannot be written to" if there.is_dir() else "is no folder"
+        raise UserError(f"out={out}: {there} {what}; name a folder that can be made")
+
+
 def _say_loading(path: Path) -> None:
     from blippose.runs import is_first_process  # noqa: PLC0415
 
@@ -177,11 +189,17 @@ def _judge(
 
     started = time.monotonic()
     settings = Settings(keys.subset, keys.seed, keys.batch_size, sys.stderr.isatty())
-    evidence, was_stored = gather(subject, out, settings)
-    if evidence is None:
-        return None
-    report = trust_report(evidence, keys.samples, keys.seed)
-    paths = write_files(out, report, evidence, subject.images)
+    try:
+        evidence, was_stored = gather(subject, out, settings)
+        if evidence is None:
+            return None
+        report = trust_report(evidence, keys.samples, keys.seed)
+        paths = write_files(out, report, evidence, subject.images)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"{out}: cannot be written ({reason}); make room, or choose another with out=FOLDER"
+        ) from error
     seconds = time.monotonic() - started
     if is_alone:
         _print(report, paths, was_stored, seconds, Console())

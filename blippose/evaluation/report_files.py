@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from blippose.errors import UserError
 from blippose.evaluation.baselines import mean_pose_answers
 from blippose.evaluation.csv_tables import per_image_csv, per_joint_csv
 from blippose.evaluation.figures import (
@@ -50,7 +49,7 @@ def write_files(
         images: folder of the release's images.
 
     Raises:
-        UserError: the folder cannot be written.
+        OSError: the folder cannot be written.
     """
     answers = (evidence.predictions.free(), evidence.predictions.teacher_forced())
     texts = {
@@ -59,11 +58,8 @@ def write_files(
         JOINTS_FILE: per_joint_csv(report["per_joint"]),
         IMAGES_FILE: per_image_csv(evidence.targets, answers),
     }
-    try:
-        write_texts(folder, texts)
-        _write_pictures(folder, report, evidence, images)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    write_texts(folder, texts)
+    _write_pictures(folder, report, evidence, images)
     return [folder / name for name in (*texts, *PICTURES.values())]
 
 
