@@ -40,26 +40,38 @@ class Axis:
         """Whether its values have an order."""
         return all(_is_number(value) for value in self.values)
 
-    def text(self, value: Value) -> str:
-        """A value for readers."""
-        return format_value(value)
+    def text(self, value: Value, most: int | None = None) -> str:
+        """A value for readers, in at most so many characters."""
+        return _cut(format_value(value), most)
 
 
 def format_value(value: Value) -> str:
     """A value as one would write it.
 
-    >>> [format_value(value) for value in (2e-05, 16, 0.01, None, True)]
-    ['2e-5', '16', '0.01', 'none', 'true']
+    >>> [format_value(value) for value in (2e-05, 0.0004, 16, 0.01, None, True)]
+    ['2e-5', '4e-4', '16', '0.01', 'none', 'true']
     """
     if value is None:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        text = f"{value:g}"
+        text = f"{value:.5e}" if 0 < abs(value) <= 1e-3 else f"{value:g}"
         mantissa, _, exponent = text.partition("e")
-        return f"{mantissa}e{int(exponent)}" if exponent else text
+        return f"{float(mantissa):g}e{int(exponent)}" if exponent else text
     return str(value)
+
+
+def _cut(text: str, most: int | None) -> str:
+    """Without its middle, where it is too long: ends tell the names of files and models apart.
+
+    >>> _cut("Salesforce/blip-image-captioning-base", 14)
+    'Sal…ioning-base'
+    """
+    if most is None or len(text) <= most:
+        return text
+    head = most // 4
+    return f"{text[:head]}…{text[head + 1 - most :]}"
 
 
 def find_axes(cells: Sequence[Cell]) -> tuple[list[Axis], dict[str, dict[str, Value]]]:

@@ -92,9 +92,7 @@ class Cell:
     def best_epoch(self, measure: Measure) -> int | None:
         """The epoch with the best value, counted from 1."""
         curve = self.history[f"val/{measure.name}"]
-        if len(curve):
-            return round(float(curve.epochs[curve.best(measure.is_error)]))
-        return self.results["epoch"] + 1 if "epoch" in self.results else None
+        return round(float(curve.epochs[curve.best(measure.is_error)])) if len(curve) else None
 
     def estimate(self, name: str, chosen: Measure) -> Estimate | None:
         """Metric `name` at the best epoch of `chosen`, with eval.json's interval if it fits."""
@@ -106,16 +104,16 @@ class Cell:
         for at, value in zip(curve.epochs, curve.values, strict=True):
             if round(float(at)) == epoch:
                 return Estimate(float(value))
-        stored = self.results.get("free_running", {}).get(name)
-        return Estimate(float(stored)) if stored is not None and not len(curve) else None
+        return None
 
     def _evaluated(self, name: str, epoch: int | None) -> Estimate | None:
         """From eval.json, if it judged the same epoch on the validation images."""
         try:
             about = self.evaluation["about"]
             found = self.evaluation["rows"][0]["metrics"][name]
+            same_images = about.get("manifest") in (None, self.results.get("manifest"))
             fits = about["subset"] == "val" and about["epoch"] in (None, (epoch or 0) - 1)
-            if not fits or found["value"] is None:
+            if not (fits and same_images) or found["value"] is None:
                 return None
             return Estimate(*(found[key] for key in ("value", "low", "high")))
         except (KeyError, IndexError, TypeError):
@@ -194,7 +192,17 @@ def read_cell(folder: Path, name: str) -> Cell:
         state = CellState.UNREADABLE if has_record else CellState.MISSING
         return Cell(name, folder, state, reason, _settings_for_readers(folder), history)
     state, reason = _state(folder, record)
+    history = _with_results(history, record)
     return Cell(name, folder, state, reason, record, history, _read_json(folder / EVALUATION))
+
+
+def _with_results(history: History, record: Mapping[str, Any]) -> History:
+    """The curves with the best epoch of a run that is done, should metrics.csv have lost it."""
+    results = record.get("results") or {}
+    if "epoch" not in results:
+        return history
+    values = {**results.get("free_running", {}), "loss": results.get("val_loss")}
+    return history.with_validation(results["epoch"] + 1, values)
 
 
 def _settings_for_readers(folder: Path) -> dict[str, Any]:

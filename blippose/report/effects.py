@@ -78,7 +78,8 @@ class Effects:
 
 def find_effects(grid: Grid) -> Effects:
     """Effects of the axes on the measure, from the cells that are done."""
-    cells = [c for c in grid.cells if c.state is CellState.DONE and grid.score(c) is not None]
+    done = [c for c in grid.cells if c.state is CellState.DONE and grid.is_comparable(c)]
+    cells = [cell for cell in done if grid.score(cell) is not None]
     axes = [axis for axis in grid.factors if len(_levels(grid, cells, axis)) > 1]
     if len(cells) < 3 or not axes:  # two runs are a difference, not an effect
         return Effects([], [], None)

@@ -19,23 +19,17 @@ from rich.console import Console
 from blippose.errors import UserError
 from blippose.report.effects import Effects, find_effects
 from blippose.report.figures import style
-from blippose.report.figures.curves import curves_figure
+from blippose.report.figures.curves import curves_figure, loss_of
 from blippose.report.figures.effect_plots import effects_figure
 from blippose.report.figures.heat_map import heat_map
 from blippose.report.figures.parallel import NUM_SHADES, parallel_figure
 from blippose.report.grid import Grid
-from blippose.report.measures import MEASURES, TRAIN_LOSS, Measure
+from blippose.report.measures import MEASURES, Measure
 from blippose.report.page import PageParts, headline, page
 from blippose.report.samples import samples
-from blippose.report.tables import (
-    RankedTable,
-    cell_table,
-    choice_table,
-    csv_table,
-    latex_table,
-    markdown_table,
-    terminal_table,
-)
+from blippose.report.table_files import csv_table, latex_table, markdown_table
+from blippose.report.tables import RankedTable, cell_table, choice_table
+from blippose.report.terminal import terminal_table
 from blippose.report.verdicts import judge, sentences
 
 PAGE = "report.html"
@@ -117,7 +111,7 @@ class Report:
         mae, grid = MEASURES["mae_all"], self.grid
         measures = list(dict.fromkeys([accuracy, mae, grid.measure]))
         return {
-            "loss": curves_figure(grid, [TRAIN_LOSS]),
+            "loss": curves_figure(grid, [loss_of(grid)]),
             "accuracy": curves_figure(grid, [accuracy]),
             "mae": curves_figure(grid, [mae]),
             "grid": curves_figure(grid, self._charts(accuracy)),
@@ -127,7 +121,8 @@ class Report:
         }
 
     def _charts(self, accuracy: Measure) -> Sequence[Measure]:
-        return list(dict.fromkeys([TRAIN_LOSS, accuracy, MEASURES["mae_all"], self.grid.measure]))
+        shown = [loss_of(self.grid), accuracy, MEASURES["mae_all"], self.grid.measure]
+        return list(dict.fromkeys(shown))
 
     def _page(self, title: str, drawings: dict[str, str], accuracy: Measure) -> str:
         shown = {

@@ -7,21 +7,31 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from blippose.report.axes import SEED, Axis, Value, find_axes
 from blippose.report.cells import Cell, CellState, Estimate
+from blippose.report.judged import set_name, validation_sets
 from blippose.report.measures import Measure
 
 Key = tuple[Value, ...]
 _FULL_ENOUGH = 0.5  # of a product of values; below it, the runs are no grid with holes
+_FEWEST = 3  # runs of a grid with holes
+_MOST_AXES = 4  # of runs that are no grid; more are a list of differences, not axes
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The cells that differ in the seed alone."""
+    """The cells that differ in the seed alone.
+
+    Args:
+        key: its values on the factors.
+        set_number: of the validation set that all of them were judged on.
+    """
 
     key: Key
     cells: tuple[Cell, ...]
+    set_number: int = 0
 
     @property
     def done(self) -> list[Cell]:
@@ -44,10 +54,22 @@ class Grid:
 
     @staticmethod
     def of(cells: Sequence[Cell], measure: Measure) -> Grid:
-        """The grid of `cells`, with a cell for each that the axes lack."""
+        """The grid of `cells`, with a cell for each that the axes lack.
+
+        Runs that differ in many settings and are no grid are told apart by their names.
+        """
         axes, values = find_axes(cells)
         grid = Grid(tuple(cells), tuple(axes), values, measure)
-        return grid._completed()
+        if grid._is_full_enough:
+            return grid._completed()
+        return grid if len(axes) <= _MOST_AXES else replace(grid, **_named(list(values)))
+
+    @property
+    def _is_full_enough(self) -> bool:
+        """Whether the cells are a grid, maybe with holes, and not single runs."""
+        present = {self.key(cell, self.axes) for cell in self.cells if cell.name in self.values}
+        wanted = math.prod(len(axis.values) for axis in self.axes)
+        return bool(self.axes) and len(present) >= max(_FEWEST, _FULL_ENOUGH * wanted)
 
     @cached_property
     def factors(self) -> tuple[Axis, ...]:
@@ -86,21 +108,44 @@ class Grid:
         return None if estimate is None or not math.isfinite(estimate.value) else estimate.value
 
     @cached_property
-    def ranked(self) -> list[Cell]:
-        """Done cells, the best first; then others with a value; then those without one."""
+    def sets(self) -> dict[str, int]:
+        """The number of each cell's validation set, by the cell's name; 0 is that of most."""
+        return validation_sets(self.cells)
 
-        def order(cell: Cell) -> tuple[bool, bool, float]:
+    @cached_property
+    def set_names(self) -> list[str]:
+        """Of the validation sets; one where all cells were judged alike."""
+        return [set_name(number) for number in range(max(self.sets.values(), default=0) + 1)]
+
+    def is_comparable(self, cell: Cell) -> bool:
+        """Whether it was judged as most were: no other is held against them."""
+        return self.sets.get(cell.name, 0) == 0
+
+    @cached_property
+    def ranked(self) -> list[Cell]:
+        """Set by set, done cells, the best first, then others with a value; last those without."""
+
+        def order(cell: Cell) -> tuple[bool, int, bool, float]:
             score = self.score(cell)
             key = math.inf if score is None else self.measure.key(score)
-            return score is None, cell.state is not CellState.DONE, key
+            number = self.sets.get(cell.name, 0)
+            return score is None, number, cell.state is not CellState.DONE, key
 
         return sorted(self.cells, key=order)
 
     @cached_property
+    def bests(self) -> dict[int, Cell]:
+        """By validation set, the best of the cells that are done, or of all while none is."""
+        found: dict[int, Cell] = {}
+        for cell in self.ranked:
+            if self.score(cell) is not None:
+                found.setdefault(self.sets.get(cell.name, 0), cell)
+        return found
+
+    @cached_property
     def best(self) -> Cell | None:
-        """The best of the cells that are done, or of all while none is."""
-        first = self.ranked[0] if self.ranked else None
-        return None if first is None or self.score(first) is None else first
+        """The best one of the first validation set that has any."""
+        return next(iter(self.bests.values()), None)
 
     @cached_property
     def num_done(self) -> int:
@@ -109,18 +154,19 @@ class Grid:
 
     @cached_property
     def choices(self) -> list[Choice]:
-        """Cells that differ in the seed alone, together; the best mean of the measure first."""
-        groups: dict[Key, list[Cell]] = {}
+        """Cells that differ in the seed alone, together; set by set, the best mean first."""
+        groups: dict[tuple[int, Key], list[Cell]] = {}
         for cell in self.cells:
             if cell.name in self.values:
                 key = self.key(cell, self.factors) if self.factors else (cell.name,)
-                groups.setdefault(key, []).append(cell)
-        choices = [Choice(key, tuple(cells)) for key, cells in groups.items()]
+                groups.setdefault((self.sets[cell.name], key), []).append(cell)
+        choices = [Choice(key, tuple(cells), number) for (number, key), cells in groups.items()]
         return sorted(choices, key=self._choice_order)
 
-    def _choice_order(self, choice: Choice) -> tuple[bool, float]:
+    def _choice_order(self, choice: Choice) -> tuple[bool, int, float]:
         mean = self.mean(choice)
-        return mean is None, 0.0 if mean is None else self.measure.key(mean)
+        key = 0.0 if mean is None else self.measure.key(mean)
+        return mean is None, choice.set_number, key
 
     def mean(self, choice: Choice) -> float | None:
         """Of the measure over the seeds that are done."""
@@ -139,9 +185,7 @@ class Grid:
     def _completed(self) -> Grid:
         """With a missing cell for each combination of values that no cell has."""
         present = {self.key(cell, self.axes) for cell in self.cells if cell.name in self.values}
-        wanted = list(itertools.product(*(axis.values for axis in self.axes)))
-        if not self.axes or len(present) < max(2, _FULL_ENOUGH * len(wanted)):
-            return self
+        wanted = itertools.product(*(axis.values for axis in self.axes))
         added, values = [], dict(self.values)
         for key in (key for key in wanted if key not in present):
             own = {axis.key: value for axis, value in zip(self.axes, key, strict=True)}
@@ -153,3 +197,9 @@ class Grid:
             reason = "no run has these values: not started yet, or refused before it began"
             added.append(Cell(name, None, CellState.MISSING, reason))
         return replace(self, cells=(*self.cells, *added), values=values)
+
+
+def _named(names: Sequence[str]) -> dict[str, Any]:
+    """Axes and values of runs that their names tell apart."""
+    axis = Axis("run", "run", tuple(names))
+    return {"axes": (axis,), "values": {name: {axis.key: name} for name in names}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,6 +51,17 @@ class History:
 
     def __getitem__(self, name: str) -> Curve:
         return self.curves.get(name, EMPTY)
+
+    def with_validation(self, epoch: int, values: Mapping[str, float | None]) -> History:
+        """With the values of an epoch, counted from 1, in every `val/` curve that lacks it."""
+        curves = dict(self.curves)
+        for name, value in values.items():
+            curve = self[f"{_VAL}{name}"]
+            if value is None or epoch in curve.epochs:
+                continue
+            order = np.argsort(epochs := np.append(curve.epochs, float(epoch)))
+            curves[f"{_VAL}{name}"] = Curve(epochs[order], np.append(curve.values, value)[order])
+        return History(curves, self.faults)
 
     @property
     def num_epochs(self) -> int:

@@ -32,10 +32,16 @@ class Measure:
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
     def text(self, value: float | None) -> str:
-        """The number with as many digits as mean something; a dash for none."""
+        """The number with as many digits as mean something; a dash for none.
+
+        >>> MEASURES["mae"].text(2.958), MEASURES["acc_5px"].text(0.7538)
+        ('2.96', '.754')
+        """
         if value is None or math.isnan(value):
             return "-"
-        return f"{value:.2f}" if self.unit.endswith("px") else f"{value:.3f}"
+        if self.unit:
+            return f"{value:.2f}" if self.unit.endswith("px") else f"{value:.3f}"
+        return f"{value:.3f}".removeprefix("0")  # a share, as everywhere else
 
     def key(self, value: float) -> float:
         """Sorts the best first."""
@@ -63,7 +69,7 @@ _ALL = [
     Measure("pckh_0.1", "PCKh@0.1", "PCKh@0.1", "", False),
     Measure("pckh_auc", "PCKh AUC", "PCKh AUC", "", False),
     Measure("parse_rate", "parsed", "parsed", "", False),
-    Measure("loss", "validation loss", "loss", "nats", True),
+    Measure("loss", "validation loss", "loss", "nats a token", True),
 ]
 MEASURES = {measure.name: measure for measure in _ALL}
 TRAIN_LOSS = Measure("train/loss", "training loss", "loss", "nats a token", True)

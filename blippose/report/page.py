@@ -60,7 +60,8 @@ def page(parts: PageParts) -> str:
     environment = Environment(
         loader=FileSystemLoader(_ASSETS), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    cells = [row.cells[0] for row in parts.table.rows]
+    table = parts.table.compact()
+    cells = [row.cells[0] for row in table.rows]
     shown = [_shown(parts.grid, cell, parts.charts) for cell in cells]
     return environment.get_template("page.html.j2").render(
         title=parts.title,
@@ -72,12 +73,12 @@ def page(parts: PageParts) -> str:
         effects_caption=_effects_caption(parts.effects),
         measure_label=parts.grid.measure.label,
         sentences=parts.sentences,
-        table=parts.table,
-        state_column=parts.table.titles.index("state"),
-        choices=parts.choices,
-        filters=_filters(parts.table, len(parts.grid.axes)),
+        table=table,
+        state_column=table.titles.index("state"),
+        choices=parts.choices and parts.choices.compact(),
+        filters=_filters(table, len(parts.grid.axes)),
         cells=shown,
-        unfinished=[one for one in shown if one["state"] != CellState.DONE.value],
+        noted=[one for one in shown if one["notes"]],
         samples=parts.samples,
         versions=_versions(cells),
         mixed_versions=[name for name, values in _versions(cells) if len(values) > 1],
@@ -91,23 +92,25 @@ def page(parts: PageParts) -> str:
 
 def headline(grid: Grid) -> str:
     """How far the grid is, and what is best."""
-    best = grid.best
-    score = None if best is None else grid.score(best)
-    if best is None or score is None:
-        return f"{grid.num_done} of {len(grid.cells)} runs done; no run was validated yet."
+    done = f"{grid.num_done} of {len(grid.cells)} runs done"
+    bests = [_best(grid, number, cell) for number, cell in grid.bests.items()]
+    return " ".join([f"{done}.", *bests]) if bests else f"{done}; no run was validated yet."
+
+
+def _best(grid: Grid, number: int, cell: Cell) -> str:
+    on = f" on {grid.set_names[number]}" if len(grid.set_names) > 1 else ""
+    so_far = "" if cell.state is CellState.DONE else f" so far ({cell.state.value})"
     unit = f" {grid.measure.unit}" if grid.measure.unit else ""
-    so_far = "" if best.state is CellState.DONE else f" so far ({best.state.value})"
     return (
-        f"{grid.num_done} of {len(grid.cells)} runs done. Best{so_far}: {grid.label(best)}, "
-        f"{grid.measure.title} {grid.measure.text(score)}{unit} at epoch "
-        f"{best.best_epoch(grid.measure)}."
+        f"Best{on}{so_far}: {grid.label(cell)}, {grid.measure.title} "
+        f"{grid.measure.text(grid.score(cell))}{unit} at epoch {cell.best_epoch(grid.measure)}."
     )
 
 
 def _sections(parts: PageParts, cells: Sequence[Cell]) -> list[tuple[str, str]]:
     sections = [("curves", "Curves"), ("table", "Table")]
-    if any(cell.state is not CellState.DONE for cell in cells):
-        sections.append(("unfinished", "Not done"))
+    if any(cell.notes for cell in cells):
+        sections.append(("notes", "Not done or damaged"))
     if parts.figures.keys() - {"grid"}:
         sections.append(("effects", "Effects"))
     return [
@@ -122,7 +125,7 @@ def _curves_caption(parts: PageParts) -> str:
     titles = ", ".join(measure.label for measure in parts.charts)
     return (
         f"{titles} over epochs. The star is the best run at its best epoch by "
-        f"{parts.grid.measure.title}; training losses are means of up to 60 stretches."
+        f"{parts.grid.measure.title}. A training loss is drawn as means of up to 60 stretches."
     )
 
 
@@ -139,9 +142,9 @@ def _effects_caption(effects: Effects) -> str:
 
 def _filters(table: RankedTable, num_axes: int) -> list[dict[str, Any]]:
     """A choice for each axis and the state, unless there is nothing to choose."""
-    state = table.titles.index("state")
     filters = []
-    for column in [*range(1, 1 + num_axes), state]:
+    judged_and_state = [table.titles.index(t) for t in ("judged on", "state") if t in table.titles]
+    for column in [*range(1, 1 + num_axes), *judged_and_state]:
         values = list(dict.fromkeys(row.entries[column].text for row in table.rows))
         if len(values) > 1:
             name = table.titles[column]

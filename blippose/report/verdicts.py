@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from blippose.report.cells import Estimate
 from blippose.report.effects import Noise
 from blippose.report.grid import Choice, Grid
+from blippose.report.judged import difference
 
 _NAMED = 5  # choices in one sentence
 
@@ -25,13 +27,15 @@ class Verdicts:
 
     def text(self, choice: Choice) -> str:
         """A verdict in words; empty where there is none."""
+        if choice.set_number:
+            return "other images"
         verdict = self.within.get(choice.key)
         return {True: "within noise", False: "worse", None: ""}[verdict]
 
 
 def judge(grid: Grid, noise: Noise | None) -> Verdicts:
     """Hold every choice against the best one."""
-    choices = [choice for choice in grid.choices if grid.mean(choice) is not None]
+    choices = [c for c in grid.choices if c.set_number == 0 and grid.mean(c) is not None]
     if len(choices) < 2:
         return Verdicts({}, "There are not two choices to compare.")
     if noise is not None and grid.is_replicated:
@@ -89,9 +93,27 @@ def _estimate(grid: Grid, choice: Choice) -> Estimate | None:
 
 
 def sentences(grid: Grid, verdicts: Verdicts) -> list[str]:
-    """What is within noise, plainly; then what that was judged by."""
-    within = [c for c in grid.choices if verdicts.within.get(c.key) is True]
-    worse = [c for c in grid.choices if verdicts.within.get(c.key) is False]
+    """What may not be compared, what is within noise, and what that was judged by."""
+    return [*_other_sets(grid), *_comparisons(grid, verdicts)]
+
+
+def _other_sets(grid: Grid) -> Iterator[str]:
+    """A sentence for each validation set beside that of most runs."""
+    first = next((cell for cell in grid.cells if grid.is_comparable(cell)), None)
+    for number, name in enumerate(grid.set_names[1:], 1):
+        cells = [cell for cell in grid.cells if grid.sets[cell.name] == number]
+        runs = f"{len(cells)} runs were" if len(cells) > 1 else f"{grid.label(cells[0])} was"
+        what = f" ({difference(first, cells[0])})" if first else ""
+        yield (
+            f"{name}: {runs} judged on other images or in another frame{what}, so not comparable "
+            f"with {grid.set_names[0]}; figures of effects, heat map and noise leave {name} out."
+        )
+
+
+def _comparisons(grid: Grid, verdicts: Verdicts) -> list[str]:
+    choices = [choice for choice in grid.choices if choice.set_number == 0]
+    within = [c for c in choices if verdicts.within.get(c.key) is True]
+    worse = [c for c in choices if verdicts.within.get(c.key) is False]
     if not within and not worse:
         return [verdicts.basis]
     names = "; ".join(grid.choice_label(choice) for choice in within[:_NAMED])

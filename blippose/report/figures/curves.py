@@ -13,12 +13,12 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 
 from blippose.report.cells import Cell, CellState
 from blippose.report.figures.roles import Roles
-from blippose.report.figures.style import ACCENT, FAINT, INK, LINES, level_colors, place
+from blippose.report.figures.style import ACCENT, FAINT, INK, LINES, TITLE, level_colors, place
 from blippose.report.grid import Grid, Key
 from blippose.report.history import Curve
-from blippose.report.measures import TRAIN_LOSS, Measure
+from blippose.report.measures import MEASURES, TRAIN_LOSS, Measure
 
-_ENTRY = 1.2  # inches of a legend's entry
+_ENTRY, _LETTER = 0.65, 0.065  # inches of a legend's entry without its text, of a letter
 _NUM_POINTS = 60  # of a training loss; more hides the curves behind each other
 _LOG_FROM = 12.0  # largest over smallest value
 _ENDS = {CellState.FAILED: "x", CellState.CUT_OFF: "|", CellState.RUNNING: ">"}
@@ -31,16 +31,26 @@ def curve_of(cell: Cell, measure: Measure) -> Curve:
     return cell.history[f"val/{measure.name}"]
 
 
+def loss_of(grid: Grid) -> Measure:
+    """The training loss, or the validation's where no run was long enough to log the former."""
+    names = {name for cell in grid.cells for name in cell.history.curves}
+    is_short = TRAIN_LOSS.name not in names and f"val/{MEASURES['loss'].name}" in names
+    return MEASURES["loss"] if is_short else TRAIN_LOSS
+
+
 def curves_figure(grid: Grid, measures: Sequence[Measure]) -> Figure:
     """A row for each measure, a column for each panel, one legend below."""
     roles = Roles.of(grid.factors)
     panels = roles.panels()
-    size = (0.7 + 2.35 * max(len(panels), 1.6), 2.0 * len(measures) + 1.1)
-    figure = Figure(figsize=size)
+    handles, notes = _handles(grid, roles, measures), _notes(grid, roles, measures)
+    width = 0.8 + 2.35 * max(len(panels), 1.6)
+    ncols = _fitting_columns(handles, width)
+    bottom, top = 0.6 + 0.18 * -(-len(handles) // ncols), 0.3 + 0.15 * len(notes)
+    figure = Figure(figsize=(width, 1.85 * len(measures) + bottom + top))
     table = figure.subplots(
         len(measures), len(panels), squeeze=False, sharex=True, sharey="row"
     ).tolist()
-    place(figure, left=0.6, right=0.1, bottom=0.95, top=0.45, gap=0.18)
+    place(figure, left=0.7, right=0.1, bottom=bottom, top=top, gap=0.18)
     for row, measure in zip(table, measures, strict=True):
         for axes, key in zip(row, panels, strict=True):
             _panel(axes, grid, roles, key, measure)
@@ -50,7 +60,12 @@ def curves_figure(grid: Grid, measures: Sequence[Measure]) -> Figure:
         axes.set_title(roles.panel_title(key))
     for axes in table[-1]:
         axes.set_xlabel("epoch")
-    _legend(figure, grid, roles)
+    if handles:
+        style = {"handlelength": 2.6, "columnspacing": 1.4}
+        figure.legend(handles=handles, loc="lower center", ncols=ncols, **style)
+    figure.suptitle(
+        "\n".join(notes), color=FAINT, fontsize=7.5, y=1 - 0.06 / figure.get_figheight()
+    )
     return figure
 
 
@@ -136,41 +151,53 @@ def _scale(row: Sequence[Axes], grid: Grid, measure: Measure) -> None:
         row[0].set_ylim(0, None)
 
 
-def _legend(figure: Figure, grid: Grid, roles: Roles) -> None:
+def _fitting_columns(handles: Sequence[Line2D], width: float) -> int:
+    """Of a legend that is no wider than the figure, with as few rows as that allows."""
+    widths = [_ENTRY + _LETTER * len(str(handle.get_label())) for handle in handles]
+    for num_rows in range(1, len(widths)):  # a legend is filled column by column
+        columns = [widths[i : i + num_rows] for i in range(0, len(widths), num_rows)]
+        if sum(map(max, columns)) <= width:
+            return len(columns)
+    return 1
+
+
+def _notes(grid: Grid, roles: Roles, measures: Sequence[Measure]) -> list[str]:
+    """What the curves do not say themselves."""
+    names = ", ".join(axis.name for axis in roles.overlaid)
+    notes = [f"drawn alike for all values of {names}"] if roles.overlaid else []
+    if len(grid.set_names) > 1:
+        notes.append("not all runs were judged on the same images: see the table")
+    started = [cell for cell in grid.cells if cell.history.curves]
+    silent = [cell for cell in started if not len(cell.history[TRAIN_LOSS.name])]
+    if silent and measures[0] in (TRAIN_LOSS, MEASURES["loss"]):
+        who = "runs" if len(silent) == len(started) else f"{len(silent)} runs"
+        notes.append(
+            f"{who} without a training loss had fewer steps than trainer.log_every_n_steps"
+        )
+    return notes
+
+
+def _handles(grid: Grid, roles: Roles, measures: Sequence[Measure]) -> list[Line2D]:
     handles = []
     if roles.color:
         colors = level_colors(roles.num_colors)
         for value, color in zip(roles.color.values, colors, strict=True):
-            label = f"{roles.color.name} {roles.color.text(value)}"
+            label = f"{roles.color.name} {roles.color.text(value, TITLE)}"
             handles.append(Line2D([], [], color=color, lw=2.4, label=label))
     if roles.line:
         for value, line in zip(roles.line.values, LINES, strict=False):
-            label = f"{roles.line.name} {roles.line.text(value)}"
+            label = f"{roles.line.name} {roles.line.text(value, TITLE)}"
             handles.append(Line2D([], [], color=INK, ls=line, label=label))
-    handles += _marks(grid)
-    if handles:
-        fitting = max(int(figure.get_figwidth() / _ENTRY), 1)
-        num_rows = -(-len(handles) // fitting)
-        figure.legend(
-            handles=handles,
-            loc="lower center",
-            ncols=-(-len(handles) // num_rows),
-            handlelength=2.6,
-            columnspacing=1.4,
-        )
-    if roles.overlaid:
-        names = ", ".join(axis.name for axis in roles.overlaid)
-        figure.suptitle(
-            f"drawn alike for all values of {names}", color=FAINT, fontsize=7.5, y=0.995
-        )
+    return handles + _marks(grid, measures)
 
 
-def _marks(grid: Grid) -> list[Line2D]:
+def _marks(grid: Grid, measures: Sequence[Measure]) -> list[Line2D]:
     """Legend of the star, the baseline and the ends that occur."""
     handles = []
     if grid.best is not None:
         handles.append(Line2D([], [], color=ACCENT, marker="*", ls="", markersize=9, label="best"))
-    if any(cell.results.get("mean_pose") for cell in grid.cells):
+    known = {name for cell in grid.cells for name in cell.results.get("mean_pose", {})}
+    if any(measure.name in known for measure in measures):
         handles.append(Line2D([], [], color=FAINT, lw=0.8, ls=(0, (5, 3)), label="mean pose"))
     states = {cell.state for cell in grid.cells}
     for state, marker in _ENDS.items():

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes as Plot
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from blippose.report.axes import Axis
 from blippose.report.effects import Effects, Interaction, MainEffect
-from blippose.report.figures.style import FAINT, INK, level_colors, place
+from blippose.report.figures.style import FAINT, INK, TICK, level_colors, place
 from blippose.report.grid import Grid
 
 
@@ -20,9 +21,9 @@ def effects_figure(grid: Grid, effects: Effects) -> Figure | None:
         return None
     num_rows = 2 if effects.pairs else 1
     num_columns = max(len(effects.main), len(effects.pairs))
-    figure = Figure(figsize=(max(0.7 + 2.5 * num_columns, 3.4), 0.45 + 2.5 * num_rows))
+    figure = Figure(figsize=(max(0.8 + 2.5 * num_columns, 3.4), 0.6 + 2.5 * num_rows))
     table = figure.subplots(num_rows, num_columns, squeeze=False, sharey="row").tolist()
-    place(figure, left=0.6, right=0.1, bottom=0.45, top=0.65, gap=0.18, row_gap=0.9)
+    place(figure, left=0.7, right=0.1, bottom=0.45, top=0.65, gap=0.18, row_gap=1.05)
     for plot, main in zip(table[0], effects.main, strict=False):
         _main(plot, main)
     for plot, pair in zip(table[-1], effects.pairs, strict=False):
@@ -66,7 +67,7 @@ def _pair(plot: Plot, effect: Interaction) -> None:
     if len(b.values) > len(a.values):
         a, b, means, halves = b, a, means.T, halves.T
     colors = level_colors(len(b.values))
-    for j, value in enumerate(b.values[: means.shape[1]]):
+    for j in range(means.shape[1]):
         shift = 0.06 * (j - (len(b.values) - 1) / 2)
         x = np.arange(len(means)) + shift
         plot.errorbar(
@@ -79,15 +80,33 @@ def _pair(plot: Plot, effect: Interaction) -> None:
             capsize=2,
             lw=1.2,
             elinewidth=0.8,
-            label=b.text(value),
         )
     _ticks(plot, a)
-    plot.set_title(f"{a.name} x {b.name}\n{_strength(effect)}")
-    plot.legend(title=b.name, title_fontsize=7, fontsize=6.5, handlelength=1.2)
+    plot.set_title(f"{a.name} x {b.name}\n{_strength(effect)}", pad=17)
+    _values(plot, b)
+
+
+def _values(plot: Plot, axis: Axis) -> None:
+    """The colour of each value, between title and lines."""
+    colors = level_colors(len(axis.values))
+    handles = [
+        Line2D([], [], color=color, marker="o", markersize=3, label=axis.text(value, TICK))
+        for color, value in zip(colors, axis.values, strict=True)
+    ]
+    plot.legend(
+        handles=handles,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.98),
+        borderaxespad=0.0,
+        ncols=len(handles),
+        fontsize=6.5,
+        handlelength=1.2,
+        columnspacing=0.9,
+    )
 
 
 def _ticks(plot: Plot, axis: Axis) -> None:
-    values: Sequence[str] = [axis.text(value) for value in axis.values]
+    values: Sequence[str] = [axis.text(value, TICK) for value in axis.values]
     plot.set_xticks(range(len(values)), values)
     plot.set_xlim(-0.4, len(values) - 0.6)
     plot.set_xlabel(axis.name)

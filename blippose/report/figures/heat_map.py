@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -14,10 +15,11 @@ from matplotlib.patches import Rectangle
 from blippose.report.axes import Axis, Value
 from blippose.report.cells import Cell, CellState
 from blippose.report.figures.roles import Roles
-from blippose.report.figures.style import ACCENT, FAINT, RULE, pale, place
+from blippose.report.figures.style import ACCENT, FAINT, RULE, TICK, TITLE, pale, place
 from blippose.report.grid import Grid
 
 _BETTER_IS_LIGHT = "cividis"
+_LETTER = 0.065  # inches of one at an axis
 
 
 def heat_map(grid: Grid) -> Figure | None:
@@ -29,24 +31,31 @@ def heat_map(grid: Grid) -> Figure | None:
     maps = None if maps is rows else maps
     values: tuple[Value, ...] = maps.values if maps else (None,)
     num_rows = len(rows.values) if rows else 1
-    size = (1.3 + len(values) * (0.85 * len(columns.values) + 0.35), 1.15 + 0.5 * num_rows)
+    left = 0.5 + _LETTER * max(map(len, _texts(rows)))
+    size = (left + 0.7 + len(values) * (0.85 * len(columns.values) + 0.35), 1.15 + 0.5 * num_rows)
     figure = Figure(figsize=(max(size[0], 3.6), size[1]))
     plots = figure.subplots(1, len(values), squeeze=False, sharey=True)[0].tolist()
-    place(figure, left=0.6, right=0.95, bottom=0.5, top=0.35, gap=0.12)
-    norm = _norm(grid)
+    place(figure, left=left, right=0.95, bottom=0.5, top=0.35, gap=0.12)
+    low, high = _limits(grid)
+    norm = Normalize(low, high, clip=True)
     for plot, value in zip(plots, values, strict=True):
         _map(plot, grid, columns, rows, (maps, value), norm)
     if rows:
         plots[0].set_ylabel(rows.name)
-    _bar(figure, plots, grid, norm)
+    if low < high:
+        _bar(figure, plots, grid, norm)
     return figure
 
 
-def _norm(grid: Grid) -> Normalize:
+def _limits(grid: Grid) -> tuple[float, float]:
     """From the best to the worst score; a cell that went astray may not hide the others."""
-    scores = np.array([s for cell in grid.cells if (s := grid.score(cell)) is not None] or [0.0])
-    low, high = np.quantile(scores, [0.0, 0.9] if grid.measure.is_error else [0.1, 1.0])
-    return Normalize(float(low), float(max(high, low + 1e-9)), clip=True)
+    low, high = np.quantile(_scores(grid), [0.0, 0.9] if grid.measure.is_error else [0.1, 1.0])
+    return float(low), float(high)
+
+
+def _scores(grid: Grid) -> list[float]:
+    cells = [cell for cell in grid.cells if grid.is_comparable(cell)]
+    return [score for cell in cells if (score := grid.score(cell)) is not None] or [0.0]
 
 
 def _map(
@@ -66,11 +75,16 @@ def _map(
             _square(plot, grid, (x, y), _matching(grid, wanted), norm)
     plot.set_xlim(-0.5, len(columns.values) - 0.5)
     plot.set_ylim(len(row_values) - 0.5, -0.5)
-    plot.set_xticks(range(len(columns.values)), [columns.text(v) for v in columns.values])
-    plot.set_yticks(range(len(row_values)), [rows.text(v) if rows else "" for v in row_values])
+    texts = [columns.text(v, TICK) for v in columns.values]
+    plot.set_xticks(range(len(texts)), texts)
+    plot.set_yticks(range(len(row_values)), _texts(rows))
     plot.set_xlabel(columns.name)
     if maps:
-        plot.set_title(f"{maps.name} {maps.text(value)}")
+        plot.set_title(f"{maps.name} {maps.text(value, TITLE)}")
+
+
+def _texts(rows: Axis | None) -> list[str]:
+    return [rows.text(value, TICK) for value in rows.values] if rows else [""]
 
 
 def _matching(grid: Grid, wanted: Sequence[tuple[Axis | None, Value]]) -> list[Cell]:
@@ -86,10 +100,12 @@ def _square(
     plot: Plot, grid: Grid, at: tuple[int, int], cells: list[Cell], norm: Normalize
 ) -> None:
     """The mean of the cells there; a state where they have no number."""
-    scores = [score for cell in cells if (score := grid.score(cell)) is not None]
+    comparable = [cell for cell in cells if grid.is_comparable(cell)]
+    scores = [score for cell in comparable if (score := grid.score(cell)) is not None]
     corner = (at[0] - 0.47, at[1] - 0.46)
     if not scores:
         state = cells[0].state.value if cells else CellState.MISSING.value
+        state = "other\nimages" if cells and not comparable else state
         plot.add_patch(Rectangle(corner, 0.94, 0.92, fill=False, ec=RULE, hatch="////", lw=0.6))
         plot.text(*at, state, ha="center", va="center", color=FAINT, fontsize=7)
         return
@@ -124,7 +140,10 @@ def _bar(figure: Figure, plots: Sequence[Plot], grid: Grid, norm: Normalize) -> 
     scale = mpl.cm.ScalarMappable(norm, mpl.colormaps[name])
     box, inch = plots[-1].get_position(), 1 / figure.get_figwidth()
     beside = figure.add_axes((box.x1 + 0.12 * inch, box.y0, 0.12 * inch, box.height))
-    bar = figure.colorbar(scale, cax=beside)
+    goes_on: Literal["min", "max"] = "max" if grid.measure.is_error else "min"
+    is_astray = not all(norm(score) == norm(score, clip=False) for score in _scores(grid))
+    bar = figure.colorbar(scale, cax=beside, extend=goes_on if is_astray else "neither")
+    bar.ax.grid(visible=False)
     bar.set_label(grid.measure.label)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=2, color=to_hex(FAINT))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from blippose.report.axes import Axis
 from blippose.report.cells import Cell
-from blippose.report.figures.style import ACCENT, FAINT, PAPER, level_colors, pale, place
+from blippose.report.figures.style import ACCENT, FAINT, PAPER, TICK, level_colors, pale, place
 from blippose.report.grid import Grid
 from blippose.report.measures import Measure
 
@@ -25,7 +25,9 @@ Positions = Float[np.ndarray, " cells"]
 def parallel_figure(grid: Grid, measures: Sequence[Measure]) -> Figure | None:
     """None where fewer than two runs have a number."""
     cells = [
-        c for c in reversed(grid.ranked) if grid.score(c) is not None and c.name in grid.values
+        cell
+        for cell in reversed(grid.ranked)
+        if grid.score(cell) is not None and cell.name in grid.values and grid.is_comparable(cell)
     ]
     if len(cells) < 2 or not grid.axes:
         return None
@@ -48,7 +50,7 @@ def parallel_figure(grid: Grid, measures: Sequence[Measure]) -> Figure | None:
                 fontsize=7,
                 va="center",
                 zorder=6,
-                bbox={"fc": PAPER, "ec": "none", "alpha": 0.75, "pad": 0.6},
+                bbox={"fc": PAPER, "ec": "none", "alpha": 0.85, "pad": 0.6},
             )
     names = [axis.name for axis in grid.axes] + [measure.label for measure in measures]
     plot.set_xticks(range(len(names)), names)
@@ -71,7 +73,7 @@ def _setting(
     step = 1 / max(len(axis.values) - 1, 1)
     places = [axis.values.index(grid.value(cell, axis)) * step for cell in cells]
     fan = np.linspace(-_SPREAD, _SPREAD, len(cells))
-    ticks = [(i * step, axis.text(value)) for i, value in enumerate(axis.values)]
+    ticks = [(i * step, axis.text(value, TICK)) for i, value in enumerate(axis.values)]
     return np.array(places) + fan, ticks
 
 

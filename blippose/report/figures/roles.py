@@ -12,7 +12,7 @@ from typing import Any
 
 from blippose.report.axes import Axis
 from blippose.report.cells import Cell
-from blippose.report.figures.style import LINES, level_colors
+from blippose.report.figures.style import LINES, TITLE, level_colors
 from blippose.report.grid import Grid, Key
 
 _MAX_PANELS = 6
@@ -51,7 +51,7 @@ class Roles:
 
     def panel_title(self, key: Key) -> str:
         """What a panel shows."""
-        return f"{self.panel.name} {self.panel.text(key[0])}" if self.panel else ""
+        return f"{self.panel.name} {self.panel.text(key[0], TITLE)}" if self.panel else ""
 
     def in_panel(self, grid: Grid, cell: Cell, key: Key) -> bool:
         """Whether a cell belongs into a panel."""

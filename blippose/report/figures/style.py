@@ -18,12 +18,15 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+TICK, TITLE = 13, 24  # characters of a value on an axis, in a title or legend
 INK, FAINT, RULE, PAPER, ACCENT = "#1f2328", "#656d76", "#d0d7de", "#ffffff", "#c2185b"
 LINES = ("-", (0, (4, 1.6)), (0, (1, 1.4)), (0, (6, 1.5, 1, 1.5)))
+_BELOW_TICKS, _EDGE = 0.25, 0.2  # inches from an axis to its label, from the page to a label
 _SETTINGS: dict[Any, Any] = {  # matplotlib types each key
     "font.family": "DejaVu Sans",
     "font.size": 8.0,
     "axes.titlesize": 8.5,
+    "axes.titley": 1.0,  # or matplotlib measures every tick's text to find it
     "axes.labelsize": 8.0,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
@@ -75,7 +78,10 @@ def place(
     gap: float,
     row_gap: float | None = None,
 ) -> None:
-    """Margins and gaps of subplots in inches: matplotlib's own layout is slower than drawing."""
+    """Margins and gaps of subplots in inches: matplotlib's own layout is slower than drawing.
+
+    Labels of axes stand in the left margin and below the ticks' texts.
+    """
     width, height = figure.get_size_inches()
     grid = figure.axes[0].get_gridspec()
     assert grid is not None  # of subplots
@@ -93,6 +99,9 @@ def place(
         wspace=gaps[0] / sides[0],
         hspace=gaps[1] / sides[1],
     )
+    for axes in figure.axes:
+        axes.xaxis.set_label_coords(0.5, -_BELOW_TICKS / sides[1])
+        axes.yaxis.set_label_coords(-(left - _EDGE) / sides[0], 0.5)
 
 
 def pale(axes: Axes) -> None:

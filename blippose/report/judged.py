@@ -1,0 +1,81 @@
+"""Which runs were judged alike: on the same images, in pixels of the same frame.
+
+Only those are held against each other. A run that is done says what it was judged on, by the hash
+of its split manifest and its frame. One that is not is taken to be judged as the done ones of the
+same settings.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+from blippose.report.cells import Cell, CellState
+from blippose.runs import identity
+
+# What decides the images or the frame, of a run's config.
+_KEYS = ("data.root", "data.annotations", "data.reading", "data.split", "data.train_fraction",
+         "data.test_fraction", "data.split_seed", "data.resize", "data.crop",
+         "model.caption.input_size")  # fmt: skip
+_FRAME = ("data.resize", "data.crop", "model.caption.input_size")
+_RELEASE = "data.synthetic"
+
+
+def validation_sets(cells: Sequence[Cell]) -> dict[str, int]:
+    """The number of each cell's validation set by the cell's name; 0 is the one of most runs."""
+    marks = _marks(cells)
+    of_done = Counter(
+        marks[c.name] for c in cells if c.state is CellState.DONE and c.name in marks
+    )
+    order = [mark for mark, _ in (of_done or Counter(marks.values())).most_common()]
+    order += [mark for mark in dict.fromkeys(marks.values()) if mark not in order]
+    return {
+        cell.name: order.index(marks[cell.name]) if cell.name in marks else 0 for cell in cells
+    }
+
+
+def set_name(number: int) -> str:
+    """A, B, ... for readers; after Z they are numbers."""
+    return chr(ord("A") + number) if number < 26 else str(number + 1)
+
+
+def difference(one: Cell, other: Cell) -> str:
+    """What makes their validation differ, as `data.split=random`, of the other's settings."""
+    before, after = (_judged_by(_config(cell)) for cell in (one, other))
+    keys = sorted(key for key in after.keys() | before.keys() if not key.endswith("._target_"))
+    words = [f"{k}={after.get(k, '(absent)')}" for k in keys if before.get(k) != after.get(k)]
+    return ", ".join(words) or "the files of the release differ"
+
+
+def _marks(cells: Sequence[Cell]) -> dict[str, Hashable]:
+    """What tells the validation sets apart, by the cell's name; no cell without settings."""
+    settings = {cell.name: _judged_by(_config(cell)) for cell in cells if _config(cell)}
+    known: dict[Hashable, Hashable] = {}
+    marks: dict[str, Hashable] = {}
+    for cell in cells:
+        manifest = cell.results.get("manifest")
+        if cell.name in settings and manifest is not None:
+            own = settings[cell.name]
+            frame = (cell.results.get("frame"), *(own.get(key) for key in _FRAME))
+            marks[cell.name] = known[_hashable(own)] = (manifest, frame)
+    for name, own in settings.items():
+        key = _hashable(own)
+        marks.setdefault(name, known.get(key, key))
+    return marks
+
+
+def _config(cell: Cell) -> Mapping[str, Any]:
+    return dict(cell.planned) or identity(cell.config)
+
+
+def _judged_by(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in config.items()
+        if key in _KEYS or key.split(".")[:2] == _RELEASE.split(".")
+    }
+
+
+def _hashable(settings: Mapping[str, Any]) -> Hashable:
+    return tuple(sorted((key, str(value)) for key, value in settings.items()))
