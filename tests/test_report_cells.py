@@ -90,6 +90,16 @@ def test_a_done_run_tells_its_best_epoch_and_its_value(run: Path) -> None:
     assert estimate.low is None
 
 
+def test_what_a_torn_line_lost_of_a_done_run_is_read_from_its_results(run: Path) -> None:
+    whole = read_cell(run, "run").estimate("mae_all", MAE)
+    text = (run / METRICS).read_text()
+    (run / METRICS).write_text(text[:-9])
+    cell = read_cell(run, "run")
+    assert cell.notes == [TORN]
+    assert cell.estimate("mae_all", MAE) == whole
+    assert cell.history.num_epochs == 8
+
+
 def test_other_metrics_are_read_at_the_chosen_epoch(tmp_path: Path) -> None:
     rows = "epoch,step,val/mae_all,val/acc_5px\n0,9,5.0,0.9\n1,19,4.0,0.3\n"
     (tmp_path / METRICS).write_text(rows)
@@ -113,7 +123,7 @@ def test_an_evaluation_brings_the_interval(run: Path) -> None:
     assert (estimate.value, estimate.low, estimate.high) == (5.2, 4.9, 5.5)
 
 
-@pytest.mark.parametrize("about", [{"subset": "test"}, {"epoch": 0}])
+@pytest.mark.parametrize("about", [{"subset": "test"}, {"epoch": 0}, {"manifest": "other"}])
 def test_an_evaluation_of_something_else_does_not(run: Path, about: dict[str, Any]) -> None:
     (run / "eval.json").write_text(evaluation(**about))
     estimate = read_cell(run, "run").estimate("mae_all", MAE)

@@ -7,13 +7,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from example_grid import BEST_CELL, cells
 
 from blippose.report.axes import find_axes
 from blippose.report.cells import Cell, CellState, find_cells
+from blippose.report.effects import find_effects
 from blippose.report.figures.roles import Roles
+from blippose.report.files import Report
 from blippose.report.grid import Grid
+from blippose.report.history import Curve, History
 from blippose.report.measures import MEASURES
+from blippose.report.page import headline
 from blippose.sweep import PlannedCell, Sweep
 
 MAE = MEASURES["mae_all"]
@@ -105,6 +110,77 @@ def test_a_cell_that_is_not_there_is_missing(poster_grid: Path, tmp_path: Path) 
 def test_single_runs_that_differ_in_much_are_no_grid_with_holes() -> None:
     found = [cell(str(i), a=i, b=i, c=i) for i in range(3)]
     assert len(Grid.of(found, MAE).cells) == 3
+
+
+def test_two_runs_that_differ_in_two_settings_lack_none() -> None:
+    found = [cell(str(i), a=i, b=i + 7) for i in range(2)]
+    assert len(Grid.of(found, MAE).cells) == 2
+
+
+def test_runs_that_differ_in_forty_settings_are_told_apart_by_their_names() -> None:
+    found = [cell(f"run{i}", **{f"key{k}": i * k for k in range(1, 41)}) for i in range(3)]
+    grid = Grid.of(found, MAE)
+    assert [axis.values for axis in grid.axes] == [("run0", "run1", "run2")]
+    assert len(grid.cells) == 3
+
+
+def judged(name: str, mae: float, manifest: str, **config: Any) -> Cell:
+    """A run that is done, judged by a manifest."""
+    scores = {"free_running": {"mae_all": mae}, "epoch": 0, "manifest": manifest, "frame": "px"}
+    history = History({"val/mae_all": Curve(np.ones(1), np.array([mae]))})
+    record = {"config": {"seed": 0, **config}, "results": scores}
+    return Cell(name, None, CellState.DONE, record=record, history=history)
+
+
+def test_runs_judged_on_other_images_are_ranked_among_themselves() -> None:
+    found = [
+        *(judged(f"a{i}", 5.0 + i, "one", lr=i, data={"split": "video"}) for i in range(3)),
+        *(judged(f"b{i}", 1.0 + i, "two", lr=i, data={"split": "random"}) for i in range(2)),
+    ]
+    grid = Grid.of(found, MAE)
+    assert [one.name for one in grid.bests.values()] == ["a0", "b0"]
+    assert grid.best is found[0]
+    report = Report.of(grid)
+    columns = [report.table.titles.index(title) for title in ("#", "judged on", "verdict")]
+    rows = {row.cells[0].name: [row.entries[i].text for i in columns] for row in report.table.rows}
+    assert rows["a0"] == ["1", "A", ""]
+    assert rows["b0"] == ["1", "B", "other images"]
+    assert rows["b1"][:2] == ["2", "B"]
+    assert "(data.split=random), so not comparable with A" in report.sentences[0]
+    assert headline(grid).endswith(
+        "Best on A: lr 0, split video, MAE 5.00 px at epoch 1. "
+        "Best on B: lr 0, split random, MAE 1.00 px at epoch 1."
+    )
+
+
+def test_effects_are_those_of_the_runs_that_were_judged_alike() -> None:
+    alike = [judged(f"a{i}", 5.0 + i, "one", lr=i) for i in range(4)]
+    other = [judged("b", 50.0, "two", lr=1, data={"root": "elsewhere"})]
+    [effect] = find_effects(Grid.of([*alike, *other], MAE)).main
+    np.testing.assert_allclose(effect.means, [5, 6, 7, 8])
+
+
+def test_a_running_cell_is_taken_to_be_judged_as_the_done_ones_of_its_settings() -> None:
+    done = [judged(f"a{i}", 5.0 + i, "one", lr=i, data={"split": "video"}) for i in range(2)]
+    running = [
+        Cell(name, None, CellState.RUNNING, record={"config": {"seed": 0, "lr": 9, "data": data}})
+        for name, data in (("same", {"split": "video"}), ("other", {"split": "random"}))
+    ]
+    sets = Grid.of([*done, *running], MAE).sets
+    assert (sets["same"], sets["other"]) == (0, 1)
+
+
+def test_the_same_split_of_a_moved_release_is_the_same_validation() -> None:
+    found = [judged(str(i), 5.0, "one", lr=i, data={"root": f"place{i}"}) for i in range(2)]
+    assert Grid.of(found, MAE).set_names == ["A"]
+
+
+def test_another_input_size_is_another_validation() -> None:
+    found = [
+        judged(str(size), 5.0, "one", model={"caption": {"input_size": size}})
+        for size in (96, 384)
+    ]
+    assert Grid.of(found, MAE).set_names == ["A", "B"]
 
 
 def test_the_study_is_drawn_as_it_asks(poster_grid: Path) -> None:

@@ -17,7 +17,8 @@ from blippose.report.cells import find_cells
 from blippose.report.files import Report
 from blippose.report.grid import Grid
 from blippose.report.measures import MEASURES
-from blippose.report.tables import csv_table, latex_table, markdown_table, terminal_table
+from blippose.report.table_files import csv_table, latex_table, markdown_table
+from blippose.report.terminal import terminal_table
 
 MAE = MEASURES["mae_all"]
 
@@ -48,7 +49,7 @@ def test_the_best_of_each_column_is_bold(report: Report) -> None:
     best = report.grid.ranked[0]
     assert MAE.text(report.grid.score(best)) in bold
     assert len(bold) >= 5
-    assert not re.search(r"\*\*", lines[-5])
+    assert not re.search(r"\*\*", lines[19])
 
 
 def test_a_column_of_equals_has_no_best(report: Report) -> None:
@@ -67,32 +68,93 @@ def test_latex_has_a_column_for_each_entry_and_escapes(report: Report) -> None:
     assert r"\textbf{" in body[1]
 
 
-def test_a_narrow_terminal_keeps_settings_state_and_score(report: Report) -> None:
-    console = Console(width=80, file=io.StringIO())
-    console.print(terminal_table(report.table, 80))
-    printed = console.file.getvalue()  # type: ignore[attr-defined]
-    assert all(title in printed for title in ("batch_size", "lr", "optimizer", "MAE px"))
-    assert "…" not in printed
-    assert max(map(len, printed.splitlines())) <= 80
+def printed(report: Report, width: int) -> list[str]:
+    console = Console(width=width, file=io.StringIO())
+    console.print(terminal_table(report.table, width))
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
 
-def test_an_evaluation_brings_its_interval_and_verdicts(poster_grid: Path, tmp_path: Path) -> None:
+def shown_whole(report: Report, lines: list[str]) -> list[str]:
+    """Titles of the columns whose texts and margins all stand in the lines uncut."""
+    text = "\n".join(lines)
+    return [
+        column.short
+        for i, column in enumerate(report.table.columns)
+        if all(
+            re.search(rf"(?<!\S){re.escape(part)}(?!\S)", text)
+            for row in report.table.rows
+            for part in (row.entries[i].text, row.entries[i].margin)
+            if part
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("width", "wanted"),
+    [
+        (80, ("batch_size", "lr", "optimizer", "MAE px", "verdict", "@5 px")),
+        (100, ("batch_size", "lr", "optimizer", "MAE px", "verdict", "@5 px", "@1 px", "best")),
+        (160, ("batch_size", "lr", "optimizer", "MAE px", "verdict", "best", "time", "memory")),
+    ],
+)
+def test_a_terminal_shows_whole_columns_and_the_important_ones(
+    evaluated: Report, width: int, wanted: tuple[str, ...]
+) -> None:
+    lines = printed(evaluated, width)
+    titles = lines[0].split("  ")
+    whole = shown_whole(evaluated, lines)
+    assert max(map(len, lines)) <= width
+    for title in wanted:
+        assert any(title == shown.strip() for shown in titles), title
+        assert title in whole, title
+    assert "4.76-5.56" in lines[3]  # below the best value
+
+
+def test_states_are_shown_unless_all_runs_are_done(poster_grid: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(poster_grid, tmp_path / "grid"))
+    assert not any("done" in line for line in printed(report_of(copy), 80))
+    shutil.rmtree(copy / BEST_CELL)
+    lines = printed(report_of(copy), 80)
+    assert sum("done" in line for line in lines) == 17
+    assert "missing" in lines[-1]
+
+
+def test_long_settings_stand_below_each_other_uncut(poster_grid: Path, tmp_path: Path) -> None:
+    weights = [f"{who}/blip-image-captioning-base-of-{who}" for who in ("somebody", "another")]
+    for i, run in enumerate(sorted(poster_grid.glob("*optimizer=adam"))):
+        copy = Path(shutil.copytree(run, tmp_path / str(i)))
+        record = json.loads((copy / "run.json").read_text())
+        record["config"]["model"]["weights"] = weights[i % 2]
+        (copy / "run.json").write_text(json.dumps(record))
+    lines = printed(report_of(tmp_path), 80)
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split()[:2] == ["#", "run"]
+    assert all(name in "\n".join(lines) for name in (*weights, "batch_size 4", "lr 2e-5"))
+
+
+@pytest.fixture(scope="module")
+def evaluated(poster_grid: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """The grid with a `blippose eval` of each run: 0.4 px either way."""
+    copy = Path(shutil.copytree(poster_grid, tmp_path_factory.mktemp("evaluated") / "grid"))
     for cell in find_cells([copy]):
-        estimate = cell.estimate("mae_all", MAE)
-        assert estimate is not None
-        assert cell.folder is not None
-        value = {
-            "value": estimate.value,
-            "low": estimate.value - 0.4,
-            "high": estimate.value + 0.4,
+        metrics = {
+            name: {"value": value, "low": value * 0.9, "high": value * 1.1}
+            for name, value in cell.results["free_running"].items()
         }
-        rows = [{"metrics": {"mae_all": value}}]
-        about = {"subset": "val", "epoch": None}
-        (cell.folder / "eval.json").write_text(json.dumps({"about": about, "rows": rows}))
-    report = report_of(copy)
+        value = metrics["mae_all"]["value"]
+        metrics["mae_all"] |= {"low": value - 0.4, "high": value + 0.4}
+        about = {"subset": "val", "epoch": None, "manifest": cell.results["manifest"]}
+        assert cell.folder is not None
+        text = json.dumps({"about": about, "rows": [{"metrics": metrics}]})
+        (cell.folder / "eval.json").write_text(text)
+    return report_of(copy)
+
+
+def test_an_evaluation_brings_its_interval_and_verdicts(evaluated: Report) -> None:
+    report = evaluated
     column = report.table.titles.index("MAE (px)")
-    assert re.fullmatch(r"[\d.]+ \[[\d.]+, [\d.]+\]", report.table.rows[0].entries[column].text)
+    first = report.table.rows[0].entries[column]
+    assert (first.text, first.margin, first.whole) == ("5.16", "4.76-5.56", "5.16 (4.76-5.56)")
     verdict = report.table.titles.index("verdict")
     scores = [report.grid.score(row.cells[0]) or 0.0 for row in report.table.rows]
     for row, score in list(zip(report.table.rows, scores, strict=True))[1:]:
@@ -109,7 +171,7 @@ def test_seeds_are_ranked_by_their_mean(tmp_path: Path) -> None:
     first = report.choices.rows[0]
     scores = [report.grid.score(cell) for cell in first.cells]
     assert first.entries[column].value == pytest.approx(sum(filter(None, scores)) / 2)
-    assert "±" in first.entries[column].text
+    assert first.entries[column].margin.startswith("±")
 
 
 def test_a_run_without_facts_shows_dashes(poster_grid: Path, tmp_path: Path) -> None:

@@ -69,10 +69,10 @@ def _fitting(
     """`first`, what ranks, and of the others the most important ones that fit, in their order."""
     titles = [ranking, *(title for title in _BY_IMPORTANCE if title != ranking)]
     by_title = {one.title: one for one in others}
-    room = width + _GAP - sum(min(one.width, width // 2) for one in first)
+    room = width - sum(one.width for one in first)
     kept = []
     for one in (by_title[title] for title in titles if title in by_title):
-        if one.title == ranking or (one.width <= room and not _says_done(one)):
+        if one.title == ranking or (one.width <= room + _GAP and not _says_done(one)):
             kept.append(one.title)
             room -= one.width
     return [*first, *(one for one in others if one.title in kept)]

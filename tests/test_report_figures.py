@@ -1,0 +1,132 @@
+"""What the report's figures show, and what they say where there is little to show."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from example_grid import BEST_CELL
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from blippose.report.cells import find_cells
+from blippose.report.effects import find_effects
+from blippose.report.figures.curves import curves_figure, loss_of
+from blippose.report.figures.effect_plots import effects_figure
+from blippose.report.figures.heat_map import heat_map
+from blippose.report.figures.parallel import parallel_figure
+from blippose.report.figures.style import styled
+from blippose.report.grid import Grid
+from blippose.report.measures import MEASURES, TRAIN_LOSS
+
+MAE = MEASURES["mae_all"]
+
+
+def drawn_texts(figure: Figure) -> list[Text]:
+    """Without those of ticks that lie outside of what their axis shows."""
+    figure.set_dpi(100)
+    FigureCanvasAgg(figure).draw()
+    axes = [axis for plot in figure.axes for axis in (plot.xaxis, plot.yaxis)]
+    ticks = {tick for axis in axes for tick in (*axis.majorTicks, *axis.minorTicks)}
+    hidden = ticks - {tick for axis in axes for tick in axis._update_ticks()}
+    unseen = {label for tick in hidden for label in (tick.label1, tick.label2)}
+    texts = [text for text in figure.findobj(Text) if text not in unseen]
+    return [text for text in texts if text.get_visible() and text.get_text().strip()]
+
+
+def faults(figure: Figure) -> list[tuple[str, str]]:
+    """Pairs of texts that lie over each other, and texts that the page cuts."""
+    boxes = [(text.get_text(), text.get_window_extent()) for text in drawn_texts(figure)]
+    pairs = [
+        (one, other)
+        for (one, box), (other, second) in itertools.combinations(boxes, 2)
+        if box.overlaps(second)
+    ]
+    (left, bottom), (right, top) = figure.bbox.min, figure.bbox.max
+    return pairs + [
+        (name, "the page")
+        for name, box in boxes
+        if box.x0 < left or box.y0 < bottom or box.x1 > right or box.y1 > top
+    ]
+
+
+@pytest.fixture(scope="module")
+def poster(poster_grid: Path) -> Grid:
+    return Grid.of(find_cells([poster_grid]), MAE)
+
+
+def drawn(grid: Grid) -> dict[str, Figure]:
+    measures = [loss_of(grid), MEASURES["acc_5px"], MAE]
+    with styled():
+        figures = {
+            "loss": curves_figure(grid, measures[:1]),
+            "grid": curves_figure(grid, measures),
+            "heat map": heat_map(grid),
+            "effects": effects_figure(grid, find_effects(grid)),
+            "parallel": parallel_figure(grid, measures[1:]),
+        }
+        return {name: figure for name, figure in figures.items() if figure}
+
+
+def test_no_text_of_the_study_is_cut_or_lies_on_another(poster: Grid) -> None:
+    figures = drawn(poster)
+    assert len(figures) == 5
+    for name, figure in figures.items():
+        assert faults(figure) == [], name
+
+
+def test_long_names_are_cut_in_their_middle_and_lie_on_nothing(
+    poster_grid: Path, tmp_path: Path
+) -> None:
+    for run in sorted(poster_grid.glob("*")):
+        copy = Path(shutil.copytree(run, tmp_path / run.name))
+        record = json.loads((copy / "run.json").read_text())
+        is_small = record["config"]["data"]["batch_size"] < 4
+        end = "base" if is_small else "large"
+        record["config"]["model"]["weights"] = f"Salesforce/blip-image-captioning-{end}"
+        record["config"]["data"]["batch_size"] = 2
+        (copy / "run.json").write_text(json.dumps(record))
+    grid = Grid.of(find_cells([tmp_path]), MAE)
+    for name, figure in drawn(grid).items():
+        assert faults(figure) == [], name
+
+
+def test_runs_too_short_for_a_training_loss_show_the_validations(
+    poster_grid: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(poster_grid / BEST_CELL, tmp_path / "run"))
+    rows = (copy / "metrics.csv").read_text().splitlines()
+    place = rows[0].split(",").index("train/loss")
+    kept = [row for row in rows if row.split(",")[place] in ("", "train/loss")]
+    (copy / "metrics.csv").write_text("\n".join(kept) + "\n")
+    grid = Grid.of(find_cells([copy]), MAE)
+    figure = curves_figure(grid, [loss_of(grid)])
+    assert figure.axes[0].get_ylabel() == "validation loss (nats a token)"
+    assert "fewer steps than trainer.log_every_n_steps" in figure.get_suptitle()
+    assert max(len(line.get_xdata()) for line in figure.axes[0].lines) == 8
+
+
+def test_runs_with_a_training_loss_show_it(poster: Grid) -> None:
+    assert loss_of(poster) is TRAIN_LOSS
+    assert curves_figure(poster, [TRAIN_LOSS]).get_suptitle() == ""
+
+
+def test_equal_scores_have_no_colour_bar(poster_grid: Path, tmp_path: Path) -> None:
+    for rate in (2e-5, 3e-5):
+        copy = Path(shutil.copytree(poster_grid / BEST_CELL, tmp_path / str(rate)))
+        record = json.loads((copy / "run.json").read_text())
+        record["config"]["optimizer"]["lr"] = rate
+        (copy / "run.json").write_text(json.dumps(record))
+    figure = heat_map(Grid.of(find_cells([tmp_path]), MAE))
+    assert figure is not None
+    assert len(figure.axes) == 1
+
+
+def test_the_colour_bar_says_that_scores_lie_beyond_it(poster: Grid) -> None:
+    figure = heat_map(poster)
+    assert figure is not None
+    assert figure.axes[-1]._colorbar.extend == "max"  # type: ignore[attr-defined]
