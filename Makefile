@@ -16,7 +16,8 @@ test-fast: .venv/installed  ## the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow"
 
 browser: .venv/installed  ## a headless Chromium for the tests of report.html, which skip without one
-	@command -v chromium || command -v google-chrome || apt-get install -y --no-install-recommends chromium || \
+	@command -v chromium || command -v google-chrome || { apt-get update -q && \
+	  apt-get install -q -y --no-install-recommends chromium; } || \
 	  $(BIN)/playwright install chromium-headless-shell
 
 test-slurm: .venv/installed  ## a sweep on a real Slurm of one node, where root can install it

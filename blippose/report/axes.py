@@ -66,7 +66,7 @@ def _cut(text: str, most: int | None) -> str:
     """Without its middle, where it is too long: ends tell the names of files and models apart.
 
     >>> _cut("Salesforce/blip-image-captioning-base", 14)
-    'Sal…ioning-base'
+    'Sal…oning-base'
     """
     if most is None or len(text) <= most:
         return text

@@ -230,7 +230,10 @@ def _mean(grid: Grid, choice: Choice, one: Measure, noise: Noise | None, first: 
 
 
 def _cost(cell: Cell) -> Sequence[Entry]:
-    seconds, memory = cell.fact("seconds"), cell.fact("peak_memory_mb")
+    has_ended = cell.state in (CellState.DONE, CellState.FAILED)  # before, they are a start's
+    seconds, memory = (
+        cell.fact(key) if has_ended else None for key in ("seconds", "peak_memory_mb")
+    )
     return [
         Entry(duration(seconds), seconds),
         Entry("-" if memory is None else f"{memory:,.0f} MB", memory),
