@@ -219,7 +219,8 @@ def _state(folder: Path, record: Mapping[str, Any]) -> tuple[CellState, str]:
         return CellState.DONE, ""
     if record["state"] == "failed":
         lines = str(record.get("traceback") or "").strip().splitlines()
-        return CellState.FAILED, lines[-1] if lines else "stopped by a mistake in its settings"
+        reason = lines[-1] if lines else "stopped by a mistake in its settings"
+        return CellState.FAILED, reason.removeprefix(f"{UserError.__module__}.UserError: ")
     idle = _age(max(_modified(folder / name) for name in (RECORD, METRICS)))
     if _is_locked(folder / ".lock"):
         return CellState.RUNNING, f"running; last wrote {idle} ago"
