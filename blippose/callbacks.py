@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -12,7 +13,6 @@ import torch
 from jaxtyping import UInt8
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, RichProgressBar
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
@@ -21,10 +21,12 @@ from blippose.data import PoseDataModule, Sample
 from blippose.drawing import contact_sheet, pose_tile
 from blippose.model import PoseCaptioner
 from blippose.pose import Pose
+from blippose.wandb_logger import RowLogger
 
 # MAE with the mean pose in place of what did not parse: a model that falls silent must not win.
 MONITOR = "val/mae_all"
 _NUM_LOGGED = 6  # pictures an epoch in W&B
+_COLUMNS = ("image", "predicted and true", "MAE px", "joints", "caption")  # of their table
 # Titles and digits of an epoch's line, which fits a terminal of 80 columns.
 _SHOWN = {
     "train/loss": ("loss", 2),
@@ -82,7 +84,7 @@ class Bars(RichProgressBar):
 
 @final
 class SamplePictures(Callback):
-    """Predicted and true skeletons of a few validation persons in W&B, after each validation."""
+    """A few validation persons in W&B, as a sheet and a table, after each validation."""
 
     def __init__(self, data: PoseDataModule) -> None:
         self.data = data
@@ -90,11 +92,12 @@ class SamplePictures(Callback):
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw and send them."""
-        positions = spread(len(self.data.val_set), _NUM_LOGGED)
-        sheet = contact_sheet(*compare(pl_module, self.data, positions), columns=3)
+        seen = compare(pl_module, self.data, spread(len(self.data.val_set), _NUM_LOGGED))
+        sheet = contact_sheet([one.tile for one in seen], [one.label for one in seen], columns=3)
+        rows = [(one.name, one.tile, one.mae, one.num_joints, one.caption) for one in seen]
         for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("val/samples", [sheet])
+            if isinstance(logger, RowLogger):
+                logger.log_pictures("val/samples", sheet, _COLUMNS, rows)
 
 
 def spread(num: int, wanted: int) -> list[int]:
@@ -107,21 +110,47 @@ def write_samples(
     path: Path, captioner: PoseCaptioner, data: PoseDataModule, num: int = 12
 ) -> None:
     """A contact sheet of validation images with predicted and true skeletons."""
-    tiles, labels = compare(captioner, data, spread(len(data.val_set), num))
+    seen = compare(captioner, data, spread(len(data.val_set), num))
     source = "synthetic people" if data.manifest["synthetic"] else "MPII"
     sheet = contact_sheet(
-        tiles,
-        labels,
+        [one.tile for one in seen],
+        [one.label for one in seen],
         title="Validation images",
         subtitle=f"{source}; MAE in input pixels of {captioner.frame.input_size}",
     )
     Image.fromarray(sheet).save(path)
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What the model says of a validation person.
+
+    Args:
+        name: of the image.
+        tile: the image with the predicted and the true skeleton.
+        caption: as it was read out.
+        mae: in input pixels over the joints that parsed; None without one.
+        num_joints: that parsed, of those that are annotated.
+    """
+
+    name: str
+    tile: UInt8[np.ndarray, "_ _ 3"]
+    caption: str
+    mae: float | None
+    num_joints: int
+
+    @property
+    def label(self) -> str:
+        """Two lines below the picture."""
+        if self.mae is None:
+            return f"{self.name}\nno joint parsed"
+        return f"{self.name}\nMAE {self.mae:.1f} px, {self.num_joints} joints"
+
+
 def compare(
     captioner: PoseCaptioner, data: PoseDataModule, positions: Sequence[int]
-) -> tuple[list[UInt8[np.ndarray, "_ _ 3"]], list[str]]:
-    """Pictures and labels of validation persons: predicted and true skeletons, and their MAE."""
+) -> list[Compared]:
+    """Validation persons as the model sees them."""
     samples = [data.val_set[position] for position in positions]
     batch = data.collator(samples)
     was_training = captioner.training
@@ -130,23 +159,17 @@ def compare(
         captions = captioner.captions(batch["image"].to(captioner.device))
     captioner.train(was_training)
     parsed = captioner.parse(captions)
-    pairs = list(zip(samples, parsed, strict=True))
-    return [_tile(data, *pair) for pair in pairs], [_label(data, *pair) for pair in pairs]
+    return [_compared(data, *one) for one in zip(samples, captions, parsed, strict=True)]
 
 
-def _tile(
-    data: PoseDataModule, sample: Sample, parsed: ParsedCaption
-) -> UInt8[np.ndarray, "h w 3"]:
-    path = data.release_source.images / data.persons[sample.index].image_name
-    with Image.open(path) as image:
-        pixels = np.asarray(image.convert("RGB"))
-    return pose_tile(pixels, Pose.of(sample.crop.to_img(parsed.pose.xy)), sample.pose_img)
-
-
-def _label(data: PoseDataModule, sample: Sample, parsed: ParsedCaption) -> str:
+def _compared(
+    data: PoseDataModule, sample: Sample, caption: str, parsed: ParsedCaption
+) -> Compared:
     name = data.persons[sample.index].image_name
+    with Image.open(data.release_source.images / name) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    tile = pose_tile(pixels, Pose.of(sample.crop.to_img(parsed.pose.xy)), sample.pose_img)
     both = parsed.pose.valid & sample.pose_input.valid
-    if not both.any():
-        return f"{name}\nno joint parsed"
-    mae = np.abs(parsed.pose.xy - sample.pose_input.xy)[both].mean()
-    return f"{name}\nMAE {mae:.1f} px, {int(both.sum())} joints"
+    errors = np.abs(parsed.pose.xy - sample.pose_input.xy)[both]
+    mae = float(errors.mean()) if both.any() else None
+    return Compared(name, tile, caption, mae, int(both.sum()))

@@ -29,6 +29,7 @@ from blippose.loggers import CSVLogger
 from blippose.preemption import Preempted, StopSignals
 from blippose.random_state import of_all_processes, random_state, restore_random_state
 from blippose.runs import Run
+from blippose.wandb_logger import RowLogger
 
 _RESUME = "resume"  # a checkpoint's key for what Lightning does not keep
 _EMPTY = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
@@ -128,8 +129,9 @@ class LastCheckpoint(Checkpoint):
             return
         trainer.datamodule.begin_at(*self._restored["position"])  # type: ignore[attr-defined]  # ours
         if self._restored["config_hash"] == self.run.config_hash:
-            for logger in _tables(trainer):
-                logger.go_on(self._restored["rows"])
+            for logger in trainer.loggers:
+                if isinstance(logger, CSVLogger | RowLogger):
+                    logger.go_on(self._restored["rows"])
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Listen, and be where the checkpoint was, once nothing draws before the first step."""

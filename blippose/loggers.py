@@ -1,26 +1,17 @@
-"""Where metrics go: metrics.csv in the run folder always, Weights & Biases beside it.
-
-wandb is imported only where it is asked for.
-"""
+"""metrics.csv in the run folder, always; what may stand beside it is wandb_logger's."""
 
 from __future__ import annotations
 
 import csv
-import netrc
 import os
-import sys
 from argparse import Namespace
-from functools import partial
 from pathlib import Path
 from typing import Any, final
-from urllib.parse import urlsplit
 
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 METRICS = "metrics.csv"
-_SHORT = {"batch_size": "bs", "optimizer": "", "scheduler": "", "model": ""}  # in W&B's names
-_CONNECT_SECONDS = 15  # wandb waits 90 for a server that does not answer
 
 
 @final
@@ -91,79 +82,3 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
         return []
     with path.open(newline="") as file:
         return [row for row in csv.DictReader(file) if row.get("step")]
-
-
-def wandb_logger(
-    folder: Path,
-    run_id: str,
-    group: str | None,
-    config: dict[str, Any],
-    project: str = "blippose",
-    entity: str | None = None,
-    tags: list[str] | None = None,
-) -> WandbLogger:
-    """A logger on a W&B run with a fixed id, so that a resumed run goes on in it.
-
-    Offline where no key is found or the server does not answer; says so in one line.
-    """
-    import wandb  # noqa: PLC0415  a second, and only for those who log there
-
-    settings = wandb.Settings(silent=True, init_timeout=_CONNECT_SECONDS)
-    start = partial(
-        wandb.init,
-        project=project,
-        entity=entity,
-        id=run_id,
-        name=run_name(folder.name),
-        group=group,
-        tags=tags,
-        config=config,
-        dir=folder,
-        resume="allow",
-        settings=settings,
-    )
-    # WANDB_MODE, where it is set, is the user's own decision.
-    is_lost = not has_key() and "WANDB_MODE" not in os.environ
-    try:
-        run = start(mode="offline" if is_lost else None)
-    except wandb.errors.CommError:
-        print("W&B does not answer", file=sys.stderr)
-        wandb.teardown()  # its service holds the id of the run that could not begin
-        run = start(mode="offline")
-    if run.settings.mode == "offline":
-        print(f"W&B is offline; send it later with: wandb sync {Path(run.dir).parent}")
-    run.define_metric("trainer/global_step")
-    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-    for name in ("val/mae", "val/mae_all", "val/epe"):
-        run.define_metric(name, step_metric="trainer/global_step", summary="min")
-    return WandbLogger(experiment=run, save_dir=str(folder))
-
-
-def run_name(folder: str) -> str:
-    """A short name for a run, of that of its folder.
-
-    >>> run_name("batch_size=2,lr=2e-05,optimizer=adamw")
-    'bs2-lr2e-05-adamw'
-    >>> run_name("demo")
-    'demo'
-    """
-    parts = [part.partition("=") for part in folder.split(",")]
-    if not all(is_cell for _, is_cell, _ in parts):
-        return folder
-    return "-".join(_SHORT.get(key, key) + value for key, _, value in parts)
-
-
-def has_key() -> bool:
-    """Whether wandb would find a key to log in with: in the environment or in a netrc file."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-    places = (os.environ.get("NETRC"), "~/.netrc", "~/_netrc")
-    path = next((p for p in places if p and Path(p).expanduser().is_file()), None)
-    if path is None:
-        return False
-    try:
-        keys = netrc.netrc(Path(path).expanduser())
-    except (netrc.NetrcParseError, OSError):
-        return False
-    return keys.authenticators(urlsplit(server).netloc) is not None

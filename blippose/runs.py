@@ -90,7 +90,7 @@ class Run:
         """
         record = _read(folder / RECORD)
         if record is None or (record["state"] != State.DONE and not _has_checkpoint(folder)):
-            return Run(folder, {"state": None, "config": dict(config)})
+            return Run(folder, {"state": None, "config": dict(config)} | _kept(record, config))
         if record["config_hash"] != config_hash(config):
             changes = "; ".join(difference(record["config"], config))
             raise UserError(
@@ -134,12 +134,6 @@ class Run:
     def config_hash(self) -> str:
         """Of what decides its outcome."""
         return config_hash(self.record["config"])
-
-    @property
-    def identity(self) -> str:
-        """Eight characters that stay the same when this run is resumed, here or elsewhere."""
-        key = f"{self.folder.parent.name}/{self.folder.name} {self.config_hash}"
-        return hashlib.sha256(key.encode()).hexdigest()[:8]
 
     @contextmanager
     def started(self) -> Iterator[None]:
@@ -261,6 +255,12 @@ def is_first_process() -> bool:
 
 def _has_checkpoint(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (LAST, PREVIOUS, BEST))
+
+
+def _kept(record: Mapping[str, Any] | None, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run that begins again has from the try before: its place in W&B."""
+    is_same = record is not None and record["config_hash"] == config_hash(config)
+    return {"wandb_id": record["wandb_id"]} if record and is_same and "wandb_id" in record else {}
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ Plain Python arguments; knows nothing of configs.
 from __future__ import annotations
 
 import logging
+import secrets
 import signal
 import sys
 import threading
@@ -22,7 +23,7 @@ from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerStatus
 from torch import Tensor
 from torch.optim import Optimizer
@@ -38,6 +39,7 @@ from blippose.loggers import METRICS, CSVLogger
 from blippose.model import PoseCaptioner
 from blippose.preemption import Preempted, StopSignals
 from blippose.runs import Run
+from blippose.wandb_logger import RowLogger
 
 PICTURE = "samples.png"
 
@@ -141,7 +143,7 @@ def fit(
     trainer: Callable[..., Trainer],
     run: Run,
     *,
-    logger: Callable[..., WandbLogger] | None = None,
+    logger: Callable[..., RowLogger] | None = None,
     group: str | None = None,
     ckpt_path: str | None = None,
     init_from: str | None = None,
@@ -231,7 +233,7 @@ def _trainer(
 
 
 def _pictures(data: PoseDataModule, loggers: list[Logger]) -> list[Callback]:
-    takes_pictures = any(isinstance(logger, WandbLogger) for logger in loggers)
+    takes_pictures = any(isinstance(logger, RowLogger) for logger in loggers)
     return [SamplePictures(data)] if takes_pictures else []
 
 
@@ -256,22 +258,27 @@ def _fit(
 
 @contextmanager
 def _loggers(
-    run: Run, logger: Callable[..., WandbLogger] | None, group: str | None
+    run: Run, logger: Callable[..., RowLogger] | None, group: str | None
 ) -> Iterator[list[Logger]]:
     loggers: list[Logger] = [CSVLogger(run.folder / METRICS)]
     if logger is None or not runs.is_first_process():
         yield loggers
         return
-    run.note(wandb_id=run.identity)
-    wandb_logger = logger(
-        folder=run.folder, run_id=run.identity, group=group, config=run.record["config"]
+    # Drawn, as one made of names would be another's in a team's project.
+    run.note(wandb_id=run.record.get("wandb_id") or secrets.token_hex(4))
+    row_logger = logger(
+        folder=run.folder,
+        run_id=run.record["wandb_id"],
+        group=group,
+        config=run.record["config"],
     )
+    run.note(wandb_id=row_logger.version)  # an agent of W&B's may have brought its own
     code = 1
     try:
-        yield [*loggers, wandb_logger]
+        yield [*loggers, row_logger]
         code = 0
     finally:
-        wandb_logger.experiment.finish(exit_code=code)
+        row_logger.close(code)
 
 
 def load_weights(captioner: PoseCaptioner, path: Path) -> dict[str, Any]:

@@ -32,6 +32,7 @@ LAYERS = (
         "preemption",
         "random_state",
         "loggers",
+        "wandb_logger",
         "callbacks",
         "evaluation",
         "summary",

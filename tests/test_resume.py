@@ -9,8 +9,6 @@ import random
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,6 +21,7 @@ from hydra import compose, initialize_config_dir
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
+from train_client import Server, tiny
 
 from blippose import checkpoint_files, training
 from blippose.augmentation import Augmentation
@@ -40,60 +39,9 @@ Make = Callable[..., Any]
 MARKER = Path("code_ran")
 
 
-class Server:
-    """Trains in forked processes, one after the other; see train_server.py."""
-
-    def __init__(self, log: Path, common: list[str]) -> None:
-        self.log, self.common = log, common
-        script = Path(__file__).with_name("train_server.py")
-        self._process = subprocess.Popen(
-            [sys.executable, str(script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        assert self._answer() == "ready"
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-    def train(
-        self, *words: str, kill_after: float | None = None, die_at: int = 0, ask_at: int = 0
-    ) -> int:
-        """The exit status; negative is the signal that ended it."""
-        arguments = ["train", *self.common, *words]
-        fate = {"at": die_at or ask_at, "signal": signal.SIGKILL if die_at else signal.SIGTERM}
-        job = {"arguments": arguments, **fate, "log": str(self.log)}
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(job) + "\n")
-        self._process.stdin.flush()
-        pid = int(self._answer())
-        if kill_after is not None:
-            time.sleep(kill_after)
-            os.kill(pid, signal.SIGKILL)  # one that has ended is a zombie until the server waits
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return int(self._answer())
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(60)
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, release_root: Path) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
-    vision, text = "model.architecture.vision", "model.architecture.text"
-    layer = ("num_hidden_layers=1", "hidden_size=24", "intermediate_size=24")
-    words = [f"{side}.{setting}" for side in (vision, text) for setting in layer]
-    words += ["model.weights=random", "model.caption.input_size=32", f"{vision}.image_size=32"]
-    words += [f"{text}.encoder_hidden_size=24", f"+{text}.hidden_dropout_prob=0.1"]
-    words += [f"data.root={release_root}", "data.synthetic=null", "data.batch_size=4"]
-    words += ["trainer.max_epochs=2", "trainer.log_every_n_steps=1", "optimizer.lr=1e-2"]
-    server = Server(folder / "log", [*words, "logger=csv", "keep_last=true"])
+    server = Server(tmp_path_factory.mktemp("server") / "log", tiny(release_root))
     yield server
     server.close()
 

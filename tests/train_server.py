@@ -33,6 +33,7 @@ class Fate:
 
 def run(job: dict[str, Any]) -> int:
     """Train as the job says, in this process."""
+    os.environ.update(job["environment"])
     if job["at"]:
         sys.addaudithook(Fate(job["at"], job["signal"]))
     with open(job["log"], "a") as log:  # noqa: PTH123

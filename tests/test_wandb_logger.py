@@ -1,0 +1,343 @@
+"""Weights & Biases as it is: its own files, its own service, and a server of our own.
+
+What was written is read by `wandb leet inspect`, what would be sent by `wandb sync`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_grid
+import wandb
+from train_client import Server, tiny
+from wandb_server import WandbServer
+
+from blippose import wandb_logger as ours
+from blippose.cli import main
+from blippose.wandb_logger import wandb_logger
+
+KEY = "0123456789" * 4
+VARIABLES = ("API_KEY", "MODE", "BASE_URL", "IDENTITY_TOKEN_FILE", "SWEEP_ID", "RUN_ID")
+Online = Callable[[str], None]
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in (*(f"WANDB_{variable}" for variable in VARIABLES), "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.chdir(tmp_path)
+    yield
+    wandb.teardown()
+
+
+@pytest.fixture
+def log_in(monkeypatch: pytest.MonkeyPatch) -> Online:
+    """Have a key, and a server at an address."""
+
+    def log_in(url: str) -> None:
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+
+    return log_in
+
+
+@pytest.fixture
+def wandb_server() -> Iterator[WandbServer]:
+    server = WandbServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory, release_root: Path) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    trainer = Server(folder / "log", tiny(release_root, "wandb"))
+    yield trainer
+    trainer.close()
+
+
+def parts(folder: Path) -> list[Path]:
+    """Files of W&B's in a run folder, the oldest first; names begin with a time."""
+    return sorted(folder.glob("wandb/*run-*/run-*.wandb"))
+
+
+def inspected(path: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(path)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def history(path: Path) -> list[dict[str, Any]]:
+    records = [json.loads(line) for line in inspected(path).splitlines()]
+    return [record["history"]["item"] for record in records if record["type"] == "history"]
+
+
+def logged(folder: Path) -> list[dict[str, float]]:
+    """Rows of metrics.csv without empty cells."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+
+def assert_is_table(rows: list[dict[str, Any]], folder: Path) -> None:
+    """W&B's rows are those of metrics.csv, numbered, each once."""
+    table = logged(folder)
+    assert [row["_step"] for row in rows] == [*range(len(table))]
+    for row, cells in zip(rows, table, strict=True):
+        wanted = {"trainer/global_step" if k == "step" else k: v for k, v in cells.items()}
+        found = {key: float(row[key]) for key in wanted}
+        assert found == pytest.approx(wanted, nan_ok=True)
+
+
+def assert_best(summary: dict[str, Any], folder: Path) -> None:
+    """Summaries are those of the best epoch of all."""
+    for name, best in (("val/mae_all", min), ("val/acc_5px", max), ("val/loss", min)):
+        values = [row[name] for row in logged(folder) if name in row]
+        assert summary[name] == {best.__name__: pytest.approx(best(values))}
+
+
+def test_cells_are_runs_of_their_own_with_name_group_config_best_values_and_samples(
+    release_root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    axes = {"data.batch_size": [4, 8], "optimizer.lr": [2e-2]}
+    common = tiny_grid.settings(release_root, logger="wandb", trainer__max_epochs=2)
+    file = tiny_grid.write(tmp_path / "sweep.yaml", axes, common)
+    assert main(["sweep", str(file), "name=study"]) == 0
+    assert wandb.run is None
+    printed = capfd.readouterr()
+    assert printed.err == ""
+    ids = set()
+    for size in (4, 8):
+        cell = Path(f"runs/study/batch_size={size},lr=0.02")
+        assert f"send it later with: wandb sync {cell}/wandb" in printed.out
+        [part] = parts(cell)
+        record = json.loads((cell / "run.json").read_text())
+        assert part.name == f"run-{record['wandb_id']}.wandb"
+        ids.add(record["wandb_id"])
+        seen = json.loads(inspected(part, "--summary"))
+        assert (seen["name"], seen["state"]) == (f"bs{size}-lr0.02", "finished")
+        assert seen["config"] == record["config"]
+        assert_best(seen["summary"], cell)
+        assert_is_table(history(part), cell)
+        [started] = [json.loads(x) for x in inspected(part).splitlines() if '"type":"run"' in x]
+        assert started["run"]["run_group"] == "study"
+        assert_has_samples(part)
+    assert len(ids) == 2
+
+
+def assert_has_samples(part: Path) -> None:
+    """A table of pictures and captions, and a sheet, in each row of a validation."""
+    validated = [row for row in history(part) if "val/mae_all" in row]
+    assert len(validated) == 2
+    for row in validated:
+        assert row["val/samples._type"] == "image-file"
+        stored = part.parent / "files" / row["val/samples_table.path"]
+        table = json.loads(stored.read_text())
+        assert table["columns"] == ["image", "predicted and true", "MAE px", "joints", "caption"]
+        assert len(table["data"]) == row["val/samples_table.nrows"] > 1
+        assert "right ankle" in str(table["data"]) or len(table["data"][0]) == 5
+
+
+def test_killed_run_goes_on_in_its_own_run_and_sends_what_the_kill_had_lost(
+    trainer: Server, tmp_path: Path
+) -> None:
+    """Of a run of seconds wandb has written nothing yet: the table in the checkpoint has it."""
+    words = ["checkpoint.every_n_steps=3", f"runs={tmp_path}", "name=killed"]
+    offline = {"HOME": str(tmp_path)}
+    assert trainer.train(*words, die_at=7, environment=offline) == -signal.SIGKILL
+    [lost] = parts(tmp_path / "killed")
+    assert lost.stat().st_size == 7
+    assert trainer.train(*words, environment=offline) == 0
+    [part] = parts(tmp_path / "killed")
+    assert part.name == lost.name
+    assert_is_table(history(part), tmp_path / "killed")
+    assert_best(json.loads(inspected(part, "--summary"))["summary"], tmp_path / "killed")
+
+
+def test_killed_run_goes_on_online_where_it_was(
+    trainer: Server, tmp_path: Path, wandb_server: WandbServer
+) -> None:
+    words = ["checkpoint.every_n_steps=3", f"runs={tmp_path}", "name=killed"]
+    online = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": wandb_server.url}
+    assert trainer.train(*words, die_at=7, environment=online) == -signal.SIGKILL
+    assert trainer.train(*words, environment=online) == 0
+    assert f"W&B: {wandb_server.url}/me/blippose/runs/" in trainer.log.read_text()
+    [kept] = wandb_server.runs.values()
+    assert kept.exit_codes[-1] == 0
+    assert_is_table(kept.history, tmp_path / "killed")
+    assert_best(kept.summary, tmp_path / "killed")
+
+
+ROWS = [{"step": n, "val/mae": float(abs(3 - n)), "train/loss": 9.0 - n} for n in range(9)]
+CONFIG = {"optimizer": {"lr": 2e-5}, "seed": 0}
+
+
+def log(folder: Path, rows: list[dict[str, Any]], restored: int = 0, code: int = 0) -> None:
+    """A process that goes on from a checkpoint with as many rows, and ends."""
+    folder.mkdir(exist_ok=True)
+    logger = wandb_logger(folder, "abcd1234", "group", CONFIG)
+    logger.go_on(ROWS[:restored])
+    for row in rows:
+        logger.log_metrics({k: v for k, v in row.items() if k != "step"}, row["step"])
+    logger.close(code)
+
+
+def assert_whole(rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+    assert [row["_step"] for row in rows] == [row["trainer/global_step"] for row in rows]
+    assert [row["trainer/global_step"] for row in rows] == [row["step"] for row in ROWS]
+    assert [row["train/loss"] for row in rows] == [row["train/loss"] for row in ROWS]
+    assert summary["val/mae"] == {"min": 0}
+    assert summary["train/loss"] == ROWS[-1]["train/loss"]
+
+
+def test_sync_makes_one_run_of_parts_that_went_back_and_jumped_ahead(
+    tmp_path: Path, wandb_server: WandbServer, log_in: Online
+) -> None:
+    """Cut off behind its checkpoint, then with rows that were lost."""
+    folder = tmp_path / "run"
+    log(folder, ROWS[:5], code=1)
+    log(folder, ROWS[3:6], restored=3)
+    log(folder, ROWS[8:], restored=8)
+    [first, *_, last] = parts(folder)
+    assert [row["_step"] for row in history(first)] == [0, 1, 2, 3, 4]
+    assert [row["_step"] for row in history(last)] == [6, 7, 8]
+    log_in(wandb_server.url)
+    sync = [sys.executable, "-m", "wandb", "sync", str(folder / "wandb")]
+    subprocess.run(sync, check=True, capture_output=True, timeout=100)
+    [kept] = wandb_server.runs.values()
+    assert_whole(kept.history, kept.summary)
+    assert kept.config == CONFIG
+    assert (kept.variables["displayName"], kept.variables["groupName"]) == ("run", "group")
+
+
+def test_run_online_is_gone_on_with_behind_its_last_row(
+    tmp_path: Path, wandb_server: WandbServer, log_in: Online
+) -> None:
+    log_in(wandb_server.url)
+    log(tmp_path / "run", ROWS[:5], code=1)
+    log(tmp_path / "run", ROWS[3:6], restored=3)
+    log(tmp_path / "run", ROWS[8:], restored=8)
+    [kept] = wandb_server.runs.values()
+    assert_whole(kept.history, kept.summary)
+    assert kept.exit_codes == [1, 0, 0]
+
+
+def test_run_that_began_offline_goes_online_once_its_part_is_sent(
+    tmp_path: Path,
+    wandb_server: WandbServer,
+    log_in: Online,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Before that the server lacks the beginning, which could only be sent behind the end."""
+    folder = tmp_path / "run"
+    log(folder, ROWS[:3])
+    log_in(wandb_server.url)
+    log(folder, ROWS[3:6], restored=3)
+    assert "W&B stays offline" in capsys.readouterr().out
+    assert not wandb_server.runs
+    sync = [sys.executable, "-m", "wandb", "sync", str(folder / "wandb")]
+    subprocess.run(sync, check=True, capture_output=True, timeout=100)
+    log(folder, ROWS[6:], restored=6)
+    [kept] = wandb_server.runs.values()
+    assert_whole(kept.history, kept.summary)
+
+
+@contextmanager
+def closed() -> Iterator[str]:
+    """A port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def hanging() -> Iterator[str]:
+    """A server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@contextmanager
+def refusing() -> Iterator[str]:
+    """A server to which every key is unknown."""
+
+    class Refuse(BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.send_error(401)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_error(401)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("serve", [closed, hanging, refusing])
+def test_key_without_a_server_costs_seconds_and_a_line_and_loses_nothing(
+    serve: Callable[[], Any],
+    tmp_path: Path,
+    log_in: Online,
+    wandb_server: WandbServer,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with serve() as url:
+        log_in(url)
+        began = time.monotonic()
+        logger = wandb_logger(folder, "abcd1234", "group", CONFIG)
+        assert time.monotonic() - began < 20
+        logger.go_on(ROWS)
+        logger.close(0)
+    printed = capfd.readouterr()
+    [line] = printed.err.splitlines()
+    assert line.startswith("blippose: W&B cannot be used (")
+    assert line.endswith(f"the run is logged offline, nothing is lost; send it later with: "
+                         f"wandb sync {folder}/wandb")  # fmt: skip
+    assert printed.out == ""
+    [part] = parts(folder)
+    assert part.parent.name.startswith("offline-run-")
+    assert_whole(history(part), json.loads(inspected(part, "--summary"))["summary"])
+
+
+def test_server_that_is_lost_on_the_way_does_not_keep_the_run_from_its_end(
+    tmp_path: Path,
+    log_in: Online,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(ours, "_FINISH_SECONDS", 2)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    server = WandbServer()
+    log_in(server.url)
+    logger = wandb_logger(folder, "abcd1234", "group", CONFIG)
+    server.close()
+    logger.go_on(ROWS)
+    began = time.monotonic()
+    logger.close(0)
+    assert time.monotonic() - began < 10
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.endswith(f"wandb sync {folder}/wandb --include-online")
+    [part] = parts(folder)
+    assert_whole(history(part), json.loads(inspected(part, "--summary"))["summary"])
