@@ -210,7 +210,8 @@ def _start(start: Any, folder: Path, run_id: str) -> Any:
     if not has_key():
         print(f"W&B is offline, as there is no key; {later}", flush=True)
         return start(mode="offline")
-    if any(map(_is_unsent, _parts(folder, run_id))):
+    parts = _parts(folder, run_id)
+    if any(map(_is_unsent, parts)):
         print(f"W&B stays offline, as the run's first part is not sent; {later}", flush=True)
         return start(mode="offline")
     try:
@@ -221,6 +222,8 @@ def _start(start: Any, folder: Path, run_id: str) -> Any:
             f"W&B cannot be used ({reason}); the run is logged offline, nothing is lost; {later}"
         )
         wandb.teardown()  # its service holds the id of the run that could not begin
+        for part in _parts(folder, run_id)[len(parts) :]:  # in which nothing was logged
+            shutil.rmtree(part.parent)
         wandb.setup(settings=wandb.Settings(silent=True))
         return start(mode="offline")
 

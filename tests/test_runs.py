@@ -146,11 +146,13 @@ def test_new_and_lost_keys_are_differences() -> None:
     assert difference({"a": 1}, {"b": {"c": 2}}) == ["a: 1 -> (absent)", "b.c: (absent) -> 2"]
 
 
-def test_identity_survives_resuming_and_differs_between_runs(tmp_path: Path) -> None:
-    first = started(tmp_path / "a").identity
-    assert Run.open(tmp_path / "a", CONFIG).identity == first
-    assert Run.open(tmp_path / "b", CONFIG).identity != first
-    assert Run.open(tmp_path / "c", changed(seed=1)).identity != first
+def test_place_in_wandb_is_kept_when_a_run_begins_again_and_not_by_another_config(
+    tmp_path: Path,
+) -> None:
+    """It was killed before its first checkpoint, and had told its id."""
+    started(tmp_path).note(wandb_id="abcd1234")
+    assert Run.open(tmp_path, CONFIG).record["wandb_id"] == "abcd1234"
+    assert "wandb_id" not in Run.open(tmp_path, changed(seed=1)).record
 
 
 def test_nan_is_null_in_the_record(tmp_path: Path) -> None:
