@@ -151,6 +151,8 @@ def test_place_in_wandb_is_kept_when_a_run_begins_again_and_not_by_another_confi
 ) -> None:
     """It was killed before its first checkpoint, and had told its id."""
     started(tmp_path).note(wandb_id="abcd1234")
+    for name in (LAST, BEST):
+        (tmp_path / name).unlink()
     assert Run.open(tmp_path, CONFIG).record["wandb_id"] == "abcd1234"
     assert "wandb_id" not in Run.open(tmp_path, changed(seed=1)).record
 
