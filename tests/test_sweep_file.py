@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb.sdk.launch.sweeps.utils as wandb_sweeps
 import yaml
+from wandb import wandb_agent
 
+from blippose.callbacks import MONITOR
+from blippose.cli import main
 from blippose.cli.sweep import expanded
 from blippose.errors import UserError
+from blippose.sweep import PlannedCell, Sweep
 from blippose.sweep_file import SweepFile
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
@@ -67,19 +71,50 @@ def test_other_words_of_the_command_come_after_the_files() -> None:
     assert axes == ["data.batch_size", "optimizer.lr", "optimizer"]
 
 
-def test_wandbs_agents_run_the_cells_of_the_poster() -> None:
-    """By W&B's own expansion of the command."""
+class Told:
+    """Stands for the process that an agent starts: keeps the command and what it is told."""
+
+    def __init__(self, command: list[str], env: dict[str, str], **_: Any) -> None:
+        self.command, self.run_id = command, env["WANDB_RUN_ID"]
+
+
+def agents_commands(grid: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What W&B's own agent makes of every choice that a sweep's controller can hand it."""
+    monkeypatch.setattr(wandb_agent, "AgentProcess", Told)
+    agent: Any = object.__new__(wandb_agent.Agent)  # its constructor asks the server
+    agent._in_jupyter = agent._forward_signals = False
+    agent._function, agent._sweep_command, agent._run_processes = None, grid["command"], {}
+    keys = [*grid["parameters"]]
+    values = itertools.product(*(grid["parameters"][key]["values"] for key in keys))
+    for number, chosen in enumerate(values):
+        args = {key: {"value": value} for key, value in zip(keys, chosen, strict=True)}
+        agent._command_run({"run_id": f"id{number}", "args": args, "program": None})
+    return [process.command for process in agent._run_processes.values()]
+
+
+def test_wandbs_agents_run_the_18_cells_of_the_poster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cell for cell the folder and the config of `blippose sweep sweeps/poster.yaml`."""
+    seen: list[PlannedCell] = []
+    monkeypatch.setattr(Sweep, "check", lambda sweep: seen.extend(sweep.cells))
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    for name in ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):  # the agent sets them: put them back
+        monkeypatch.setenv(name, "")
+    monkeypatch.chdir(SWEEPS.parent)
     grid: dict[str, Any] = yaml.safe_load((SWEEPS / "wandb_poster.yaml").read_text())
-    values = {key: parameter["values"] for key, parameter in grid["parameters"].items()}
-    axes = SweepFile.read(POSTER).axes
-    assert {key: [*map(str, found)] for key, found in values.items()} == {
-        key: [str(float(v)) if key.endswith("lr") else str(v) for v in wanted]
-        for key, wanted in axes.items()
-    }
-    chosen = {key: {"value": found[0]} for key, found in values.items()}
-    command = wandb_sweeps.create_sweep_command(grid["command"])
-    expansion = wandb_sweeps.create_sweep_command_args({"args": chosen})
-    filled = [word for part in command for word in expansion["args_no_hyphens"]
-              if part == "${args_no_hyphens}"]  # fmt: skip
-    assert grid["command"][-3:] == ["sweep", "sweeps/poster.yaml", "${args_no_hyphens}"]
-    assert filled == ["data.batch_size=1", "optimizer.lr=5e-06", "optimizer=adam"]
+    for command in agents_commands(grid, monkeypatch):
+        assert command[:4] == ["/usr/bin/env", "blippose", "sweep", "sweeps/poster.yaml"]
+        assert main([*command[2:], "dry_run=true"]) == 0
+    agents, seen[:] = [*seen], []
+    assert main(["sweep", "sweeps/poster.yaml", "dry_run=true"]) == 0
+    assert len(agents) == 18
+    by_folder = {cell.folder: cell.config for cell in seen}
+    assert {cell.folder: cell.config for cell in agents} == by_folder
+
+
+def test_wandbs_agents_look_at_what_is_logged() -> None:
+    grid = yaml.safe_load((SWEEPS / "wandb_poster.yaml").read_text())
+    assert grid["method"] == "grid"
+    assert (grid["metric"]["name"], grid["metric"]["goal"]) == ("val/mae_all", "minimize")
+    assert grid["metric"]["name"] == MONITOR
