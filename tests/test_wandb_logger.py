@@ -346,3 +346,21 @@ def test_server_that_is_lost_on_the_way_does_not_keep_the_run_from_its_end(
     assert line.endswith(f"wandb sync {folder}/wandb --include-online")
     [part] = parts(folder)
     assert_whole(history(part), json.loads(inspected(part, "--summary"))["summary"])
+
+
+def test_agents_of_wandb_bring_the_id_of_the_run(
+    tmp_path: Path,
+    wandb_server: WandbServer,
+    log_in: Online,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in (("SWEEP_ID", "sweep123"), ("RUN_ID", "agents01"), ("PROJECT", "blippose")):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    log_in(wandb_server.url)
+    log(tmp_path / "run", ROWS)
+    kept = wandb_server.runs.pop("agents01")
+    assert kept.variables["sweep"] == "sweep123"
+    assert_whole(kept.history, kept.summary)
+    assert not wandb_server.runs
+    assert capfd.readouterr().err == ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,18 +40,13 @@ class KeptRun:
 
 
 class WandbServer(ThreadingHTTPServer):
-    """On a free port of 127.0.0.1.
-
-    Args:
-        commands: what an agent is told, one each time it asks; then to end.
-    """
+    """On a free port of 127.0.0.1."""
 
     daemon_threads = True
 
-    def __init__(self, *commands: dict[str, Any], sweep: str = "") -> None:
+    def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.runs: dict[str, KeptRun] = {}
-        self.commands, self.sweep = [*commands], sweep
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -61,6 +57,11 @@ class WandbServer(ThreadingHTTPServer):
         """End it; who asks then is refused."""
         self.shutdown()
         self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who hangs up in the middle is no news; anything else is."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def run(self, name: str) -> KeptRun:
         return self.runs.setdefault(name, KeptRun())
