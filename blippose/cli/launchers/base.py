@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import OmegaConf, open_dict
 
+from blippose.cli.config import plain_config
 from blippose.cli.job import refuse
 from blippose.errors import UserError
+from blippose.runs import Run
 
 
 @dataclass
@@ -42,7 +45,7 @@ class Task:
         version.setbase("1.3")
         setup_globals()
         JobRuntime.instance().set("name", self.config.hydra.job.config_name)
-        config = self.context.config_loader.load_sweep_config(self.config, self.overrides)
+        config = self._composed()
         with open_dict(config.hydra.job):
             config.hydra.job.id = config.hydra.job.num = self.number
         run_job(
@@ -52,6 +55,20 @@ class Task:
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
+
+    def _composed(self) -> Any:
+        return self.context.config_loader.load_sweep_config(self.config, self.overrides)
+
+    def fail(self, error: BaseException) -> None:
+        """Record in its folder what ended it, for a process that could not do so itself."""
+        config = self._composed()
+        with open_dict(config):
+            folder = Path(str(config.hydra.sweep.dir)) / self.name
+            del config["hydra"]
+        with suppress(UserError):  # somebody else goes on with it by now
+            run = Run.open(folder, plain_config(config))
+            if not run.is_done:
+                run.fail(error)
 
     def checkpoint(self) -> Any:
         """What Slurm shall run when this was pre-empted: the same, which then goes on."""
@@ -91,7 +108,8 @@ class CellLauncher(Launcher):
 
 
 def said(task: Task, error: BaseException, logs: Path | str) -> None:
-    """A line about a cell whose process died."""
+    """A line about a cell whose process died, and a trace in its folder."""
+    task.fail(error)
     line = (str(error).strip().splitlines() or [""])[-1]
     refuse(f"{task.name}: {type(error).__name__}: {line} (logs in {logs})", status=1)
 

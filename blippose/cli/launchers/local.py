@@ -73,6 +73,13 @@ class LocalLauncher(CellLauncher):
         return environment
 
 
+def _how(code: int) -> str:
+    """What ended a process, by its exit code, in which signals are negative."""
+    if code == -signal.SIGKILL:
+        return "its process was killed by SIGKILL, as Linux does when memory runs out"
+    return f"its process ended with {signal.Signals(-code).name if code < 0 else code}"
+
+
 def _leave(number: int, frame: Any) -> None:
     raise SystemExit(CAN_BE_RESUMED)
 
@@ -127,7 +134,9 @@ class _Worker(threading.Thread):
             self._pipe.recv()
         except (EOFError, OSError) as error:
             self._process.join()
-            raise _DiedError(f"its process ended with {self._process.exitcode}") from error
+            code, self._process = self._process.exitcode, None
+            if code != CAN_BE_RESUMED:
+                raise _DiedError(_how(code)) from error
 
     def end(self) -> None:
         """Ask a process that is still at work to write a checkpoint and leave."""
