@@ -113,7 +113,7 @@ def test_cell_out_of_memory_leaves_a_trace_and_the_next_of_its_process_begins_cl
     assert fates.alive == [0, 0, 0, 0]
     printed = capfd.readouterr().out
     assert "4 cells: 1 done, 3 failed" in printed
-    assert "seed=0: OutOfMemoryError: CUDA out of memory" in printed
+    assert "seed=0: torch.OutOfMemoryError: CUDA out of memory" in printed
     fates.spared = True  # more memory was bought
     assert main(["sweep", str(file)]) == 0
 
