@@ -21,6 +21,7 @@ from hydra import compose, initialize_config_dir
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
+from same_run import assert_same
 from train_client import Server, tiny
 
 from blippose import checkpoint_files, training
@@ -64,30 +65,6 @@ class Untouched:
 @pytest.fixture(scope="module")
 def untouched(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Untouched:
     return Untouched(server, tmp_path_factory.mktemp("untouched"))
-
-
-def assert_same(run: Path, other: Path) -> None:
-    """Results, history, pictures and weights to the byte; optimizer, schedule and draws equal."""
-    results = [json.loads((folder / "run.json").read_text())["results"] for folder in (run, other)]
-    assert results[0] == results[1]
-    for name in ("metrics.csv", BEST, "samples.png"):
-        assert (run / name).read_bytes() == (other / name).read_bytes(), name
-    last, other_last = (checkpoint_files.read(folder / LAST) for folder in (run, other))
-    for key in ("state_dict", "optimizer_states", "lr_schedulers", "resume", "epoch"):
-        assert plain(last[key]) == plain(other_last[key]), key
-
-
-def plain(value: Any) -> Any:
-    """Comparable by ==, with every bit of tensors, and of NaN."""
-    if isinstance(value, torch.Tensor):
-        return value.dtype, value.shape, value.numpy().tobytes()
-    if isinstance(value, dict):
-        # The run's own number, and what rich and beartype draw from when they like.
-        left_out = ("config_hash", "python")
-        return {key: plain(item) for key, item in value.items() if key not in left_out}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value.hex() if isinstance(value, float) else value
 
 
 def test_run_killed_while_it_writes_checkpoints_ends_as_one_never_touched(
