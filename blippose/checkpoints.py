@@ -221,7 +221,6 @@ class LastCheckpoint(Checkpoint):
         kept = self._kept
         where = f"goes on from {kept}" if kept else "begins again: there is no checkpoint"
         _say(f"{name}: stopped at step {trainer.global_step}; the same command {where}")
-        self.signals.hand_on()
         raise Preempted(name)
 
     @property

@@ -23,7 +23,11 @@ class Preempted(SystemExit):
 
 
 class StopSignals:
-    """Notes the signals that ask for an end, from `listen` to the end of the with block."""
+    """Notes the signals that ask for an end, from `listen` to the end of the with block.
+
+    When the block ends as Preempted, those hear the signal who had listened before, such as a
+    launcher that requeues jobs; they may end the process in their own way.
+    """
 
     def __init__(self) -> None:
         self.heard: signal.Signals | None = None
@@ -42,12 +46,6 @@ class StopSignals:
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.heard = signal.Signals(number)
 
-    def hand_on(self) -> None:
-        """Let those hear it who had listened before, such as a launcher that requeues jobs."""
-        handler = None if self.heard is None else self._before.get(self.heard)
-        if callable(handler):
-            handler(int(self.heard or 0), None)
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -56,3 +54,7 @@ class StopSignals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if self.heard is not None and isinstance(error, Preempted):
+            handler = self._before.get(self.heard)
+            if callable(handler):
+                handler(int(self.heard), None)

@@ -24,7 +24,6 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.trainer.states import TrainerStatus
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -37,7 +36,7 @@ from blippose.errors import UserError, first_line
 from blippose.evaluation.run_results import mean_pose, run_results
 from blippose.loggers import METRICS, CSVLogger
 from blippose.model import PoseCaptioner
-from blippose.preemption import Preempted, StopSignals
+from blippose.preemption import StopSignals
 from blippose.runs import Run
 from blippose.wandb_logger import RowLogger
 
@@ -180,7 +179,7 @@ def fit(
     if last is None and runs.is_first_process():
         (run.folder / runs.BEST).unlink(missing_ok=True)  # of a try that came to no checkpoint
     start = last or (_checkpoint(Path(ckpt_path)) if ckpt_path else None)
-    with _loggers(run, logger, group) as loggers, StopSignals() as signals:
+    with StopSignals() as signals, _loggers(run, logger, group) as loggers:
         files = WholeFiles()
         is_first = last != run.folder / runs.LAST
         callbacks = [
@@ -244,11 +243,9 @@ def _fit(
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(captioner, datamodule=data, ckpt_path=start, weights_only=True)
-    except Preempted:
-        raise
     except SystemExit as error:
         # Lightning turns Ctrl-C into an exit, and ignores the next one.
-        if trainer.state.status == TrainerStatus.INTERRUPTED:
+        if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from error
         raise
     finally:

@@ -1,5 +1,9 @@
 #!/usr/bin/env bash
-# Ends what up.sh FOLDER started; munged is left to the machine.
-for pid in "$1"/slurmd.pid "$1"/slurmctld.pid; do
-  [ -s "$pid" ] && kill "$(cat "$pid")"
+# Ends the jobs and daemons of up.sh FOLDER.
+export SLURM_CONF=$1/slurm.conf
+scancel --full --signal=KILL --user="$(id -un)"
+scancel --user="$(id -un)"
+for name in slurmd slurmctld munged; do
+  [ -s "$1/$name.pid" ] && kill "$(cat "$1/$name.pid")"
 done
+exit 0
