@@ -182,14 +182,14 @@ def run(command: str, arguments: Sequence[str], axes: Sequence[str], words: Sequ
         asked = grid.sweep(cells, words)
         asked.check()
         if grid.config.dry_run:
-            _tell(asked)
+            tell(asked)
             return 0  # the list is what was asked for
         asked.write()
         pending = [cell for cell in cells if not runs.is_done(cell.folder)]
         print(f"{sweep.counts(asked.seen())}, in {grid.folder}", flush=True)
         if pending:
             grid.launch(pending)
-        return _tell(asked)
+        return tell(asked)
 
 
 def _grid(command: str, arguments: list[str], axes: Sequence[str]) -> Grid:
@@ -207,7 +207,7 @@ def _grid(command: str, arguments: list[str], axes: Sequence[str]) -> Grid:
     return Grid(command, config, tuple(swept), own)
 
 
-def _tell(asked: Sweep) -> int:
+def tell(asked: Sweep) -> int:
     """Print the table of all cells; 0 if every one is done."""
     seen = asked.seen()
     console = Console()

@@ -1,33 +1,37 @@
 """hydra/sweeper=optuna: cells whose values Optuna proposes, and whose journal lies on disk.
 
-A trial that was cut off is run again with the same values, so that its cell goes on.
+The same command goes on: a trial whose cell failed or was cut off is run again with its values,
+and what is proposed next is what an undisturbed search would have proposed.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import OmegaConf
 
-from blippose import sweep
+from blippose import runs, sweep
 from blippose.arguments import suggest
+from blippose.cli.grid import Grid, tell
 from blippose.cli.launchers.base import needs
-from blippose.errors import UserError
-
-if TYPE_CHECKING:
-    from blippose.cli.grid import Grid
+from blippose.errors import UserError, first_line
+from blippose.sweep import Sweep
 
 _KEYS = ("trials", "jobs", "startup", "seed", "storage")
 
 
 def search(grid: Grid, words: Sequence[str]) -> int:
-    """Run trials until there are enough; 0 if one gave a value.
+    """Run trials until there are enough; 0 if every one is done and one gave a value.
 
     Raises:
-        UserError: Optuna is not there, or a key without an interval or values.
+        UserError: Optuna is not there, a mistake in its settings, or the folder holds a search
+            of other settings.
     """
     optuna = needs("optuna", "optuna")
     settings = _settings(grid)
@@ -36,22 +40,11 @@ def search(grid: Grid, words: Sequence[str]) -> int:
         for item in grid.overrides
         if item.is_sweep_override()
     }
-    grid.folder.mkdir(parents=True, exist_ok=True)
-    study = _study(optuna, settings)
-    states = optuna.trial.TrialState
-    while True:
-        trials = study.get_trials(deepcopy=False)
-        todo = [trial for trial in trials if trial.state is states.RUNNING]
-        num_left = settings["trials"] - sum(trial.state.is_finished() for trial in trials)
-        num_new = min(settings["jobs"], num_left) - len(todo)
-        if num_left <= 0:
-            break
-        todo += [study.ask(space) for _ in range(max(0, num_new))]
-        for trial, value in zip(todo, _values(grid, todo, words), strict=True):
-            is_number = value is not None and math.isfinite(value)
-            state = states.COMPLETE if is_number else states.FAIL
-            study.tell(trial.number, value if is_number else None, state=state)
-    return _told(study, states)
+    trials = _Trials(optuna, _study(optuna, settings, grid), space, settings, grid, tuple(words))
+    trials.check()
+    if not grid.config.dry_run:
+        trials.run()
+    return trials.tell()
 
 
 def _settings(grid: Grid) -> dict[str, Any]:
@@ -61,32 +54,19 @@ def _settings(grid: Grid) -> dict[str, Any]:
     return dict(settings)
 
 
-def _study(optuna: Any, settings: Mapping[str, Any]) -> Any:
+def _study(optuna: Any, settings: Mapping[str, Any], grid: Grid) -> Any:
+    """The one of the journal; a dry run begins none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path = Path(settings["storage"])
+    if grid.config.dry_run and not path.exists():
+        return optuna.create_study()
+    grid.folder.mkdir(parents=True, exist_ok=True)
     journal = optuna.storages.journal
-    storage = optuna.storages.JournalStorage(journal.JournalFileBackend(settings["storage"]))
-    sampler = optuna.samplers.TPESampler(
-        seed=settings["seed"], n_startup_trials=settings["startup"]
-    )
-    study = optuna.create_study(
-        storage=storage, sampler=sampler, study_name="blippose", load_if_exists=True
-    )
-    # A seed draws the same again in every process: what was drawn before is in the journal.
-    sampler.reseed_rng() if study.get_trials(deepcopy=False) else None
-    return study
-
-
-def _values(grid: Grid, trials: Sequence[Any], words: Sequence[str]) -> list[float | None]:
-    """Run the cells of trials; what came out."""
-    fixed = [str(item.input_line) for item in grid.overrides if not item.is_sweep_override()]
-    cells = [
-        grid.planned([*fixed, *(f"{key}={value}" for key, value in trial.params.items())])
-        for trial in trials
-    ]
-    asked = grid.sweep(cells, words)
-    asked.write()
-    grid.launch(cells)
-    return [sweep.score(cell.folder) for cell in cells]
+    try:
+        storage = optuna.storages.JournalStorage(journal.JournalFileBackend(str(path)))
+        return optuna.create_study(storage=storage, study_name="blippose", load_if_exists=True)
+    except (ValueError, KeyError, TypeError) as error:  # of damaged lines
+        raise UserError(f"{path}: not a journal of Optuna's ({first_line(error)})") from error
 
 
 def _distribution(optuna: Any, item: Override) -> Any:
@@ -101,12 +81,88 @@ def _distribution(optuna: Any, item: Override) -> Any:
     return made.CategoricalDistribution(tuple(item.sweep_string_iterator()))
 
 
-def _told(study: Any, states: Any) -> int:
-    trials = study.get_trials(deepcopy=False, states=(states.COMPLETE,))
-    if not trials:
-        print("no trial gave a value")
-        return 1
-    best = study.best_trial
-    values = " ".join(f"{key}={value}" for key, value in best.params.items())
-    print(f"{len(trials)} trials; the best: {values} with val/{sweep.METRIC} {best.value:.3f}")
-    return 0
+@dataclass(frozen=True)
+class _Trials:
+    """Of one study, each a cell of the grid; trials of the same values share one."""
+
+    optuna: Any
+    study: Any
+    space: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    grid: Grid
+    words: tuple[str, ...]
+
+    def check(self) -> None:
+        """Hold what was proposed earlier against what is asked for now."""
+        for trial in self.study.get_trials(deepcopy=False):
+            for key, distribution in trial.distributions.items():
+                if distribution != (asked := self.space.get(key, "(absent)")):
+                    raise UserError(
+                        f"{self.grid.folder} holds a search of other values ({key}: "
+                        f"{distribution} -> {asked}): choose another name=, or remove that folder"
+                    )
+        self._cells(self._proposed()).check()
+
+    def run(self) -> None:
+        """Until there are enough. One that fails here waits for the next command."""
+        tried: set[int] = set()
+        while todo := self._next(tried):
+            tried |= {trial.number for trial in todo}
+            asked = self._cells(todo)
+            asked.write()
+            self.grid.launch([cell for cell in asked.cells if not runs.is_done(cell.folder)])
+            for trial in todo:
+                self._judge(trial)
+
+    def tell(self) -> int:
+        """Print the table of all cells and the best; the exit status."""
+        trials, is_dry = self._proposed(), self.grid.config.dry_run
+        status = tell(self._cells(trials)) if trials else 0
+        num_asked = max(self.settings["trials"], len(trials))
+        complete = self.optuna.trial.TrialState.COMPLETE
+        if not self.study.get_trials(deepcopy=False, states=(complete,)):
+            print(f"{len(trials)} of {num_asked} trials proposed; none gave a value yet")
+            return 0 if is_dry else 1
+        best = self.study.best_trial
+        values = " ".join(f"{key}={value}" for key, value in best.params.items())
+        result = f"val/{sweep.METRIC} {best.value:.3f}"
+        print(f"{len(trials)} of {num_asked} trials proposed; the best: {values} with {result}")
+        return 0 if is_dry else status
+
+    def _proposed(self) -> list[Any]:
+        """Those with all their values: a process may have been killed while it drew some."""
+        trials = self.study.get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.params.keys() == self.space.keys()]
+
+    def _next(self, tried: set[int]) -> list[Any]:
+        proposed, running = self._proposed(), self.optuna.trial.TrialState.RUNNING
+        todo = [t for t in proposed if t.state is running and t.number not in tried]
+        todo = todo[: self.settings["jobs"]]
+        num_left = self.settings["trials"] - len(proposed)
+        num_new = min(self.settings["jobs"] - len(todo), num_left)
+        return [*todo, *(self._ask() for _ in range(num_new))]
+
+    def _ask(self) -> Any:
+        """A new one, drawn by its number and what came out before it alone."""
+        entropy = [self.settings["seed"], len(self._proposed())]
+        [seed] = np.random.SeedSequence(entropy).generate_state(1).tolist()
+        startup = self.settings["startup"]
+        self.study.sampler = self.optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
+        return self.study.ask(dict(self.space))
+
+    def _cells(self, trials: Sequence[Any]) -> Sweep:
+        items = self.grid.overrides
+        fixed = [str(item.input_line) for item in items if not item.is_sweep_override()]
+        cells = [
+            self.grid.planned([*fixed, *(f"{key}={value}" for key, value in t.params.items())])
+            for t in trials
+        ]
+        return self.grid.sweep(list({cell.name: cell for cell in cells}.values()), self.words)
+
+    def _judge(self, trial: Any) -> None:
+        [cell] = self._cells([trial]).cells
+        value = sweep.score(cell.folder)
+        if value is not None and math.isfinite(value):
+            self.study.tell(trial.number, value)
+        elif runs.is_done(cell.folder):
+            self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)

@@ -1,0 +1,155 @@
+"""hydra/sweeper=optuna: what it proposes lies on disk, and the same command goes on with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny_grid
+
+from blippose.cli import main
+
+pytest.importorskip("optuna")
+
+SPACE = ["optimizer.lr=tag(log,interval(1e-4,1e-2))", "data.batch_size=4,8"]
+
+
+def command(folder: Path, release: Path, *words: str, num_trials: int = 3) -> list[str]:
+    common = tiny_grid.settings(release, runs=f"{folder}/runs", name="search")
+    optuna = ["hydra/sweeper=optuna", f"hydra.sweeper.trials={num_trials}"]
+    return ["train", "-m", *tiny_grid.words({}, common), *optuna, *SPACE, *words]
+
+
+def cells(folder: Path) -> dict[str, str]:
+    return tiny_grid.states(folder / "runs/search")
+
+
+def values(folder: Path) -> list[tuple[dict[str, object], object]]:
+    """What the journal says of each trial: its values and what came out."""
+    import optuna  # noqa: PLC0415
+
+    journal = optuna.storages.journal.JournalFileBackend(str(folder / "runs/search/optuna.log"))
+    study = optuna.load_study(
+        study_name="blippose", storage=optuna.storages.JournalStorage(journal)
+    )
+    return [(trial.params, trial.value) for trial in study.trials]
+
+
+@pytest.fixture(scope="module")
+def done(release_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a search of three trials has run to its end."""
+    folder = tmp_path_factory.mktemp("search")
+    assert main(command(folder, release_root)) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(done: Path, tmp_path: Path) -> Path:
+    shutil.copytree(done / "runs", tmp_path / "runs")
+    return tmp_path
+
+
+def test_each_trial_has_a_cell_and_a_value(done: Path) -> None:
+    assert list(cells(done).values()) == ["done"] * 3
+    assert all(value is not None for _, value in values(done))
+    names = {f"batch_size={p['data.batch_size']},lr={p['optimizer.lr']}" for p, _ in values(done)}
+    assert names == cells(done).keys()
+
+
+def test_the_same_command_proposes_nothing_and_more_trials_go_on(
+    copy: Path, release_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = values(copy)
+    assert main(command(copy, release_root)) == 0
+    assert values(copy) == before
+    assert "3 of 3 trials proposed; the best: optimizer.lr=" in capsys.readouterr().out
+    assert main(command(copy, release_root, num_trials=4)) == 0
+    assert values(copy)[:3] == before
+    assert len(values(copy)) == len(cells(copy)) == 4
+
+
+CHANGED = {
+    "config": ("seed=1", "holds a run of another config (captioner.seed: 0 -> 1; "),
+    "space": ("data.batch_size=4,8,16", "holds a search of other values (data.batch_size: "),
+}
+
+
+@pytest.mark.parametrize(("word", "said"), CHANGED.values(), ids=CHANGED.keys())
+def test_a_changed_search_is_refused_with_the_difference(
+    word: str, said: str, copy: Path, release_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = values(copy)
+    assert main(command(copy, release_root, word, num_trials=9)) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert values(copy) == before
+
+
+def test_a_dry_run_proposes_nothing(
+    copy: Path, release_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = values(copy)
+    assert main(command(copy, release_root, "dry_run=true", num_trials=9)) == 0
+    assert "3 cells: 3 done" in capsys.readouterr().out
+    assert values(copy) == before
+    assert main(command(copy / "new", release_root, "dry_run=true")) == 0
+    assert not (copy / "new").exists()
+
+
+def test_a_broken_journal_is_one_line(
+    copy: Path, release_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / "runs/search/optuna.log").write_text("no\njournal\n")
+    assert main(command(copy, release_root)) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "optuna.log: not a journal of Optuna's" in line
+
+
+def test_a_trial_that_fails_is_run_again_by_the_next_command(
+    release_root: Path, tmp_path: Path
+) -> None:
+    broken = shutil.copytree(release_root, tmp_path / "broken")
+    for image in (broken / "images").iterdir():
+        image.write_bytes(b"no picture")
+    words = [word for word in command(tmp_path, release_root) if "data.root" not in word]
+    words.append(f"data.root={broken},{release_root}")
+    assert main(words) == 1
+    assert sorted(set(cells(tmp_path).values())) == ["done", "failed"]
+    before = [params for params, _ in values(tmp_path)]
+    shutil.copytree(release_root / "images", broken / "images", dirs_exist_ok=True)
+    assert main(words) == 0
+    assert set(cells(tmp_path).values()) == {"done"}
+    assert [params for params, _ in values(tmp_path)] == before
+    assert all(value is not None for _, value in values(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_ends_as_one_that_was_not(
+    done: Path, release_root: Path, tmp_path: Path
+) -> None:
+    """Slow: a process of its own, which imports torch, until its second trial has begun."""
+    words = command(tmp_path, release_root)
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "blippose", *words],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    end = time.monotonic() + 300
+    while len(cells(tmp_path)) < 2:
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        assert time.monotonic() < end, (tmp_path / "log").read_text()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert values(tmp_path)[-1][1] is None
+    assert main(words) == 0
+    assert values(tmp_path) == values(done)
+    assert cells(tmp_path) == cells(done)
