@@ -252,6 +252,29 @@ def test_who_listened_before_hears_the_signal_after_the_checkpoint(
     assert heard == [(signal.SIGUSR2, True)]
 
 
+def test_a_launcher_that_ends_its_job_is_no_interrupt(fit: Make, tmp_path: Path) -> None:
+    """As submitit does: after the checkpoint, or at once while nobody else listens."""
+
+    def leave(number: int, frame: Any) -> None:
+        sys.exit(-1)
+
+    before = signal.signal(signal.SIGUSR2, leave)
+    try:
+        for hook in ("on_train_batch_end", "on_fit_start"):
+            with pytest.raises(SystemExit) as raised:
+                fit(tmp_path / hook, SignalAt(hook, 1, signal.SIGUSR2))
+            assert raised.value.code == -1
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_ctrl_c_is_an_interrupt(fit: Make, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, SignalAt("on_train_batch_end", 1, signal.SIGINT))
+    assert signal.getsignal(signal.SIGINT) == before
+
+
 def test_signals_are_left_alone_until_training_begins() -> None:
     before = signal.getsignal(signal.SIGUSR1)
     with StopSignals() as signals:
