@@ -70,12 +70,6 @@ class Task:
             if not run.is_done:
                 run.fail(error)
 
-    def checkpoint(self) -> Any:
-        """What Slurm shall run when this was pre-empted: the same, which then goes on."""
-        from submitit.helpers import DelayedSubmission  # noqa: PLC0415
-
-        return DelayedSubmission(self)
-
 
 class CellLauncher(Launcher):
     """Of Hydra's kind. A cell that dies takes no other with it."""

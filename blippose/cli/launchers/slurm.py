@@ -6,14 +6,18 @@ and goes on from there.
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from blippose.cli.launchers.base import CellLauncher, Task, given, needs, said
 from blippose.errors import UserError
+from blippose.preemption import Preempted
 
 _LOGS = ".submitit"
 _SECONDS = 5  # between two looks at the queue
@@ -95,7 +99,7 @@ class SlurmLauncher(CellLauncher):
             slurm = {f"slurm_{key}": value for key, value in self.slurm.items()}
             executor.update_parameters(**self.general, **slurm)
             with executor.batch():
-                jobs = [executor.submit(task) for task in tasks]
+                jobs = [executor.submit(_Requeued(task)) for task in tasks]
         except (RuntimeError, submitit.core.utils.FailedJobError) as error:
             raise UserError(f"Slurm: {' '.join(str(error).split())}") from error
         print(
@@ -105,6 +109,40 @@ class SlurmLauncher(CellLauncher):
             dict(zip([job.job_id for job in jobs], zip(tasks, jobs, strict=True), strict=True)),
             logs,
         )
+
+
+@dataclass(frozen=True)
+class _Requeued:
+    """A task as a node runs it, by submitit's protocol: what hears USR2 is put back."""
+
+    task: Task
+
+    def __call__(self) -> None:
+        """Run it.
+
+        Where Slurm gives a grace time it asks by SIGTERM, and forgets a job that then leaves by
+        itself; one that is cancelled hears SIGTERM too, but counts as running no more.
+        """
+        try:
+            self.task()
+        except Preempted as error:
+            if error.signal_name == "SIGTERM" and _is_running(os.environ["SLURM_JOB_ID"]):
+                from submitit.slurm.slurm import SlurmJobEnvironment  # noqa: PLC0415
+
+                signal.raise_signal(signal.Signals[f"SIG{SlurmJobEnvironment.USR_SIG}"])
+            raise
+
+    def checkpoint(self) -> Any:
+        """What Slurm shall run next: the same, which then goes on."""
+        from submitit.helpers import DelayedSubmission  # noqa: PLC0415
+
+        return DelayedSubmission(self)
+
+
+def _is_running(job: str) -> bool:
+    command = ["squeue", "--noheader", "--format=%T", "--jobs", job]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "RUNNING" in listed.stdout.split()
 
 
 def _wait(waiting: dict[str, tuple[Task, Any]], logs: Path) -> None:
