@@ -1,4 +1,4 @@
-"""A sweep on a real Slurm of one node: a job that is killed and one that is pre-empted.
+"""A sweep on a real Slurm of one node: a job that is killed and one that is pre-empted twice.
 
 `make test-slurm` installs Slurm and runs this; without it there is nothing to test.
 """
@@ -19,7 +19,7 @@ import tiny_grid
 SCRIPTS = Path(__file__).parent / "slurm"
 PATIENCE = 600  # s, on a machine that others use
 # Epochs of a fifth of a second: the first two cells are long enough to be caught at work.
-AXES = {"trainer.max_epochs": [40, 41, 1, 2]}
+AXES = {"trainer.max_epochs": [40, 100, 1, 2]}
 KILLED, PREEMPTED, *OTHERS = (f"max_epochs={number}" for number in AXES["trainer.max_epochs"])
 
 pytestmark = [
@@ -52,10 +52,14 @@ class Grid:
         self.words = [sys.executable, "-m", "blippose", "sweep", str(file), *launcher]
         self.log = file.parent / "log"
 
-    def start(self) -> None:
+    def start(self, *words: str) -> None:
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                self.words, cwd=self.log.parent, stdout=log, stderr=log, env=self.environment
+                [*self.words, *words],
+                cwd=self.log.parent,
+                stdout=log,
+                stderr=log,
+                env=self.environment,
             )
 
     def end(self) -> tuple[int, str]:
@@ -79,6 +83,12 @@ class Grid:
         """Until it succeeds: Slurm alters no job that is just starting or ending."""
         self.wait_for(lambda: self._ask(*command).returncode == 0)
 
+    def put_back(self, job: str) -> None:
+        """Wait until it was requeued, and let it start now, not in two minutes."""
+        self.wait_for(lambda: self.states().get(job) == "PENDING")
+        assert tiny_grid.states(self.folder)[PREEMPTED] == "running"
+        self.control("scontrol", "update", f"JobId={job}", "StartTime=now")
+
     def _ask(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command, env=self.environment, capture_output=True, text=True, check=False
@@ -94,32 +104,41 @@ def test_killed_and_preempted_jobs_end_in_four_done_cells(
     grid.start()
     grid.wait_for((grid.folder / KILLED / "last.ckpt").is_file)
     [array] = {job.partition("_")[0] for job in grid.states()}
-    grid.control("scancel", "--signal=KILL", f"{array}_0.0")
+    killed, preempted = f"{array}_0", f"{array}_1"
+    grid.control("scancel", "--signal=KILL", f"{killed}.0")
     grid.wait_for((grid.folder / PREEMPTED / "last.ckpt").is_file)
-    grid.control("scancel", "--signal=USR2", f"{array}_1.0")
-    grid.wait_for(lambda: grid.states().get(f"{array}_1") == "PENDING")
-    assert tiny_grid.states(grid.folder)[PREEMPTED] == "running"
-    grid.control("scontrol", "update", f"JobId={array}_1", "StartTime=now")  # not in two minutes
+    grid.control("scancel", "--signal=USR2", f"{preempted}.0")  # as sbatch's --signal does
+    grid.put_back(preempted)
+    log = grid.folder / f".submitit/{preempted}/{preempted}_0_log.out"
+    grid.wait_for(lambda: set(grid.states()) == {preempted} and "going on in" in log.read_text())
+    urgent = ["sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=true"]
+    grid.control(*urgent)  # Slurm asks by SIGTERM, with a grace time
+    grid.put_back(preempted)
     status, said = grid.end()
     done = dict.fromkeys([PREEMPTED, *OTHERS], "done")
     assert tiny_grid.states(grid.folder) == done | {KILLED: "running"}, said
     assert status == 1
     assert f"{KILLED}: ChildProcessError: left the queue without a result" in said
-    check_log_of_preempted(grid.folder / f".submitit/{array}_1")
+    check_words_of_preempted(log.read_text(), log.with_suffix(".err").read_text())
     grid.start()
     status, said = grid.end()
     assert status == 0, said
     assert "1 jobs in Slurm" in said
     assert "4 cells: 4 done" in said
     grid.start()
-    assert "jobs in Slurm" not in grid.end()[1]
+    status, said = grid.end()
+    assert status == 0, said
+    assert "jobs in Slurm" not in said
+    grid.start("optimizer.lr=1")
+    status, said = grid.end()
+    assert status == 2
+    assert "holds a run of another config (optimizer.lr: 0.0002 -> 1)" in said
 
 
-def check_log_of_preempted(folder: Path) -> None:
-    """A line when it left and one when it went on; nothing that looks like a fault."""
-    [out], [err] = (list(folder.glob(f"*_log.{kind}")) for kind in ("out", "err"))
-    words, complaints = out.read_text(), err.read_text()
-    assert complaints.count("blippose: SIGUSR2: stopped at step") == 1, complaints
-    assert words.count(f"going on in runs/grid/{PREEMPTED} from last.ckpt") == 1, words
+def check_words_of_preempted(words: str, complaints: str) -> None:
+    """A line each time that it left and went on; nothing that looks like a fault."""
+    for name in ("SIGUSR2", "SIGTERM"):
+        assert complaints.count(f"blippose: {name}: stopped at step") == 1, complaints
+    assert words.count(f"going on in runs/grid/{PREEMPTED} from last.ckpt") == 2, words
     assert "Traceback" not in words + complaints
     assert "Interrupt" not in words + complaints

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One Slurm node on this machine, as root and without systemd, for tests of hydra/launcher=slurm alone.
-# Its own munged and free ports: what runs or was left here already does not matter.
+# Jobs of the partition `urgent` pre-empt others. Its own munged and free ports: what runs or was left here already does not matter.
 # usage: up.sh FOLDER    keeps keys, sockets, state, logs and slurm.conf there
 set -euo pipefail
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -34,7 +34,10 @@ MpiDefault=none
 ReturnToService=2
 SwitchType=switch/none
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$(($(free -m | awk '/Mem/{print $2}') * 8 / 10)) State=UNKNOWN
-PartitionName=debug Nodes=$host Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=debug Nodes=$host Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=600
+PartitionName=urgent Nodes=$host MaxTime=INFINITE State=UP PriorityTier=2
 C
 export SLURM_CONF=$folder/slurm.conf
 
