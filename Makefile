@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help train test test-fast test-slurm browser lint format clean
+.PHONY: help train test test-fast test-slurm test-ray browser lint format clean
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -21,9 +21,13 @@ browser: .venv/installed  ## a headless Chromium for the tests of report.html, w
 	  $(BIN)/playwright install chromium-headless-shell
 
 test-slurm: .venv/installed  ## a sweep on a real Slurm of one node, where root can install it
-	@tests/slurm/install.sh || { [ $$? = 77 ] && exit 0; exit 1; }; \
+	@tests/slurm/install.sh || { [ $$? = 77 ] && exit 0 || exit 1; }; \
 	  command -v slurmctld >/dev/null || exit 0; \
 	  BLIPPOSE_SLURM=1 $(BIN)/python -m pytest tests/test_slurm.py
+
+test-ray: .venv/installed  ## the same on a Ray of this machine (79 MB to download)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	$(BIN)/python -m pytest tests/test_launchers.py -k ray
 
 lint: .venv/installed  ## ruff and mypy
 	$(BIN)/ruff check .

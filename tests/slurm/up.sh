@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One Slurm node on this machine, as root and without systemd, for tests of hydra/launcher=slurm alone.
+# One Slurm node of two CPUs on this machine, as root and without systemd, for tests of hydra/launcher=slurm alone.
 # Jobs of the partition `urgent` pre-empt others. Its own munged and free ports: what runs or was left here already does not matter.
 # usage: up.sh FOLDER    keeps keys, sockets, state, logs and slurm.conf there
 set -euo pipefail
@@ -33,7 +33,8 @@ AccountingStorageType=accounting_storage/none
 MpiDefault=none
 ReturnToService=2
 SwitchType=switch/none
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$(($(free -m | awk '/Mem/{print $2}') * 8 / 10)) State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=2 RealMemory=$(($(free -m | awk '/Mem/{print $2}') * 8 / 10)) State=UNKNOWN
+SlurmdParameters=config_overrides
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 PartitionName=debug Nodes=$host Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=600

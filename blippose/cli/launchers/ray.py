@@ -7,6 +7,8 @@ from typing import Any, final
 
 from blippose.cli.launchers.base import CellLauncher, Task, needs, said
 
+_LOGS = "/tmp/ray/session_latest/logs"  # of the machine that ran it, as Ray sets it
+
 
 @final
 class RayLauncher(CellLauncher):
@@ -36,7 +38,7 @@ class RayLauncher(CellLauncher):
                     ray.get(reference)
                     print(f"{task.name}: ended", flush=True)
                 except Exception as error:
-                    said(task, error, "Ray's dashboard")
+                    said(task, error, _LOGS)
         finally:
             ray.shutdown()
 

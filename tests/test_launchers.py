@@ -1,0 +1,100 @@
+"""Every launcher that runs cells in processes of its own: one is killed, the grid goes on.
+
+Slurm has its own test; Ray is tested where it is installed, which `make test-ray` does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny_grid
+
+PATIENCE = 600  # s, on a machine that others use
+# Epochs of a fifth of a second: the first cell is long enough to be caught at work.
+AXES = {"trainer.max_epochs": [20, 1, 2]}
+KILLED, *OTHERS = (f"max_epochs={number}" for number in AXES["trainer.max_epochs"])
+LAUNCHERS = {
+    "local": ["hydra/launcher=local", "hydra.launcher.jobs=2"],
+    "ray": ["hydra/launcher=ray", "++hydra.launcher.init.num_cpus=2"],
+}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/locks").is_file(), reason="asks Linux who holds a lock"),
+]
+
+
+def holder(path: Path) -> int | None:
+    """The process that holds a lock."""
+    inode = str(path.stat().st_ino) if path.is_file() else ""
+    for line in Path("/proc/locks").read_text().splitlines():
+        pid, place = line.split()[-4:-2]
+        if place.rpartition(":")[2] == inode:
+            return int(pid)
+    return None
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "blippose", "sweep", "sweep.yaml", *words],
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+
+def run(folder: Path, *words: str) -> tuple[int, str]:
+    return start(folder, *words).wait(PATIENCE), (folder / "log").read_text()
+
+
+def kill_at_work(sweep: subprocess.Popen[bytes], folder: Path) -> None:
+    """The process of the first cell, once it has a checkpoint."""
+    cell = folder / "runs/grid" / KILLED
+    end = time.monotonic() + PATIENCE
+    while not (cell / "last.ckpt").is_file():
+        assert sweep.poll() is None, (folder / "log").read_text()
+        assert time.monotonic() < end, (folder / "log").read_text()
+        time.sleep(0.05)
+    pid = holder(cell / ".lock")
+    assert pid is not None, "the cell was done before it could be killed"
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_killed_cell_stops_no_other_and_the_same_command_goes_on(
+    launcher: str, release_root: Path, tmp_path: Path
+) -> None:
+    if launcher == "ray" and importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed: `make test-ray`")
+    words = LAUNCHERS[launcher]
+    common = tiny_grid.settings(release_root)
+    del common["trainer.max_epochs"]
+    tiny_grid.write(tmp_path / "sweep.yaml", AXES, common)
+    sweep = start(tmp_path, *words)
+    kill_at_work(sweep, tmp_path)
+    status, said = sweep.wait(PATIENCE), (tmp_path / "log").read_text()
+    assert status == 1, said
+    assert f"blippose: {KILLED}: " in said
+    done = dict.fromkeys(OTHERS, "done")
+    assert tiny_grid.states(tmp_path / "runs/grid") == done | {KILLED: "running"}, said
+    status, said = run(tmp_path, *words)
+    assert status == 0, said
+    assert "3 cells: 2 done, 1 cut off" in said
+    assert "3 cells: 3 done" in said
+    record = (tmp_path / "runs/grid" / KILLED / "metrics.csv").read_text().splitlines()
+    assert len({line.split(",")[0] for line in record[1:]}) == AXES["trainer.max_epochs"][0]
+    status, said = run(tmp_path, *words)
+    assert status == 0, said
+    assert "ended" not in said, "a launcher was started for nothing"
+    status, said = run(tmp_path, *words, "optimizer.lr=1")
+    assert status == 2
+    assert "holds a run of another config (optimizer.lr: 0.0002 -> 1)" in said
