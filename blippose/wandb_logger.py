@@ -62,7 +62,8 @@ class RowLogger(Logger):
         self._row: dict[str, Any] = {}
         self._number = 0  # of that row
         self._best: dict[str, float] = {}
-        self._is_lost = False
+        self._pictures: dict[str, Any] = {}
+        self._takes_pictures, self._is_lost = True, False
 
     @property
     def name(self) -> str:
@@ -94,12 +95,11 @@ class RowLogger(Logger):
         """Add a picture, and a table whose arrays are pictures, to the row that was begun."""
         import wandb  # noqa: PLC0415  a second, and only for those who log there
 
-        if self._is_lost or self._number < self.num_sent:
-            return
-        with self._surviving():
-            cells = [[_picture(value) for value in row] for row in rows]
-            self._row[name] = wandb.Image(sheet)
-            self._row[f"{name}_table"] = wandb.Table(columns=list(columns), data=cells)
+        if self._takes_pictures and self._number >= self.num_sent:
+            with self._surviving():
+                cells = [[_picture(value) for value in row] for row in rows]
+                table = wandb.Table(columns=list(columns), data=cells)
+                self._pictures = {name: wandb.Image(sheet), f"{name}_table": table}
 
     def _send(self) -> None:
         if not self._row:
@@ -108,10 +108,22 @@ class RowLogger(Logger):
         if not self._is_lost:
             with self._surviving():
                 if self._number >= self.num_sent:
-                    self.run.log(self._row, step=self._number, commit=True)
+                    self._log()
                 if self.num_sent and better:  # wandb knows the best of this process alone
                     self.run.summary.update(better)
-        self._row, self._number = {}, self._number + 1
+        self._row, self._pictures, self._number = {}, {}, self._number + 1
+
+    def _log(self) -> None:
+        """Numbers go by a file, a table asks the server, for which wandb waits 19 s."""
+        log = partial(self.run.log, step=self._number, commit=True)
+        try:
+            log({**self._row, **self._pictures})
+        except Exception as error:
+            if not self._pictures:
+                raise
+            self._takes_pictures = False
+            _warn(f"W&B takes no pictures ({_reason(error)}); from here on it gets numbers alone")
+            log(self._row)
 
     def _take_best(self) -> dict[str, dict[str, float]]:
         """Summaries of what the row has, over all rows."""
@@ -141,9 +153,12 @@ class RowLogger(Logger):
             yield
         except Exception as error:  # wandb's own, sockets', what a server answers
             if not self._is_lost:
-                reason = f"{type(error).__name__}: {first_line(error)}"
-                _warn(f"W&B failed ({reason}); training goes on, and metrics.csv has it all")
+                _warn(f"W&B failed ({_reason(error)}); training goes on, metrics.csv has it all")
             self._is_lost = True
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(first_line(error).split())}"
 
 
 def _picture(value: Any) -> Any:
