@@ -85,10 +85,10 @@ def test_a_killed_cell_stops_no_other_and_the_same_command_goes_on(
     assert status == 1, said
     assert f"blippose: {KILLED}: " in said
     done = dict.fromkeys(OTHERS, "done")
-    assert tiny_grid.states(tmp_path / "runs/grid") == done | {KILLED: "running"}, said
+    assert tiny_grid.states(tmp_path / "runs/grid") == done | {KILLED: "failed"}, said
     status, said = run(tmp_path, *words)
     assert status == 0, said
-    assert "3 cells: 2 done, 1 cut off" in said
+    assert "3 cells: 2 done, 1 failed" in said
     assert "3 cells: 3 done" in said
     record = (tmp_path / "runs/grid" / KILLED / "metrics.csv").read_text().splitlines()
     assert len({line.split(",")[0] for line in record[1:]}) == AXES["trainer.max_epochs"][0]

@@ -116,7 +116,8 @@ def test_killed_and_preempted_jobs_end_in_four_done_cells(
     grid.put_back(preempted)
     status, said = grid.end()
     done = dict.fromkeys([PREEMPTED, *OTHERS], "done")
-    assert tiny_grid.states(grid.folder) == done | {KILLED: "running"}, said
+    assert tiny_grid.states(grid.folder) == done | {KILLED: "failed"}, said
+    assert "ChildProcessError" in (grid.folder / KILLED / "traceback.txt").read_text()
     assert status == 1
     assert f"{KILLED}: ChildProcessError: left the queue without a result" in said
     check_words_of_preempted(log.read_text(), log.with_suffix(".err").read_text())
