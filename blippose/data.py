@@ -7,6 +7,7 @@ user's (`xy_img`, `crop`). Knows nothing of the model beyond its tokenizer.
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -113,6 +114,13 @@ class PoseDataset(Dataset[Sample]):
             hidden = not get_console().is_terminal
             bar = track(cut, description, len(self.persons), transient=True, disable=hidden)
             self._pixels = list(bar)
+
+    def pixels_sha256(self) -> str:
+        """Of all images in their order, as the model sees them without augmentation."""
+        digest = hashlib.sha256()
+        for position in range(len(self)):
+            digest.update(self[position].image.tobytes())
+        return digest.hexdigest()
 
     def part(self, positions: Sequence[int]) -> PoseDataset:
         """Those of its persons, not augmented, with their pixels where they are decoded."""

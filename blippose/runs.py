@@ -271,7 +271,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path}: cannot be read as a run ({type(error).__name__}); remove that folder"
+            f"{path}: cannot be read as a run ({type(error).__name__}); move its folder away"
         ) from error
     return dict(record)
 

@@ -207,6 +207,36 @@ def test_weights_are_those_that_were_hashed_though_the_file_is_replaced(
 
 
 @pytest.mark.usefixtures("without_pictures")
+def test_other_pixels_are_asked_about_again(folder: Path, run: Path, tmp_path: Path) -> None:
+    """As when images are copied again in another quality: their names stay."""
+    shutil.copytree(folder / "data", tmp_path / "data")
+    words = ["eval", f"run={run}", f"data.root={tmp_path}/data", f"out={tmp_path}/out", QUICK]
+    assert main(words) == 0
+    kept = tmp_path / "out" / "predictions" / "val.json"
+    before = json.loads(kept.read_text())
+    for path in (tmp_path / "data" / "images").iterdir():
+        with Image.open(path) as image:
+            grey = Image.new("RGB", image.size, "gray")
+        grey.save(path)
+    assert main(words) == 0
+    after = json.loads(kept.read_text())
+    assert after["pixels_sha256"] != before["pixels_sha256"]
+    assert len({row["caption"] for row in after["rows"]}) == 1  # of images that are all alike
+
+
+def test_no_release_is_drawn_or_replaced_to_be_judged_on(
+    folder: Path, run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", f"ckpt={run}/best.ckpt", f"data.root={tmp_path}/typo"]) == 2
+    assert "no such file" in capfd.readouterr().err
+    assert not (tmp_path / "typo").exists()
+    drawn = (folder / "data" / "release.json").read_bytes()
+    words = [f"data.root={folder}/data", "data.synthetic.num_persons=99", f"out={tmp_path}", QUICK]
+    assert main(["eval", f"ckpt={run}/best.ckpt", *words]) == 0
+    assert (folder / "data" / "release.json").read_bytes() == drawn
+
+
+@pytest.mark.usefixtures("without_pictures")
 def test_several_runs_give_mean_and_deviation(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -234,6 +264,9 @@ def test_a_checkpoint_is_judged_on_data_that_are_named(
     # run.json beside it says what it was trained on, and that is still there.
     assert report["leaks"]["shared_video"]["num_images"] > 0
     assert any("share a video with a training image (another split)" in t for t in texts(report))
+    seen = report["leaks"]["training_images"]["num_images"]
+    assert any(f"{seen} of " in t and "training images themselves" in t for t in texts(report))
+    assert not any("chosen by its score" in text for text in texts(report))
     assert "train_gap" in report["diagnostics"]
     shutil.copy(run / "best.ckpt", tmp_path)
     assert main(["eval", f"ckpt={tmp_path}/best.ckpt", *words]) == 0

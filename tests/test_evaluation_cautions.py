@@ -98,9 +98,17 @@ def test_a_run_that_is_not_done_is_said() -> None:
 
 
 def test_only_a_test_set_says_nothing_of_selection() -> None:
-    assert cautions.subset_used("test") is None
-    assert "chosen" in str(cautions.subset_used("val"))
-    assert "by heart" in str(cautions.subset_used("train"))
+    assert cautions.subset_used("test", is_own_split=True) is None
+    assert "chosen" in str(cautions.subset_used("val", is_own_split=True))
+    assert cautions.subset_used("val", is_own_split=False) is None
+    assert "by heart" in str(cautions.subset_used("train", is_own_split=True))
+
+
+def test_a_single_training_image_is_said() -> None:
+    assert "1 of 120 images (1 %) are training images themselves" in str(
+        cautions.training_images(1, 120)
+    )
+    assert cautions.training_images(0, 120) is None
 
 
 def test_a_model_as_good_without_its_image_is_said() -> None:

@@ -72,7 +72,7 @@ def stored(targets: Targets, free: Answers, forced: Answers) -> StoredPrediction
 
 def no_leaks(num: int) -> Leaks:
     none = np.zeros(num, dtype=bool)
-    return Leaks(none, none.copy(), pairs=(), threshold=10, num_unknown=0)
+    return Leaks(none, none.copy(), none.copy(), pairs=(), threshold=10, num_unknown=0)
 
 
 def localiser(num: int = 128, **replaced: Any) -> Evidence:

@@ -6,12 +6,13 @@ import glob
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blippose.cli.config import check_targets, checked, instantiate_key, plain_config, short
+from blippose.cli.config import check_targets, checked, plain_config, short
 from blippose.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # What may be said of a run's data: where they are. Anything else would make another split.
 _PLACES = ("data.root", "data.annotations")
+_MOST_SAMPLES = 100_000  # x 8 bytes an image
 _OF_THE_MODEL = ("data.resize", "data.crop")
 
 
@@ -52,11 +54,11 @@ def run(config: Any) -> int:
     keys = checked(_EvalKeys, plain)
     _check_named(keys)
     _check_numbers(keys)
+    _check_out(keys.out)
     if keys.preds is not None and keys.gt is not None:
         return _score_file(keys, Path(keys.preds).expanduser(), Path(keys.gt).expanduser())
-    _check_out(keys.out)
     if keys.ckpt is not None:
-        return _judge_checkpoint(config, plain, keys, Path(keys.ckpt).expanduser())
+        return _judge_checkpoint(plain, keys, Path(keys.ckpt).expanduser())
     places = {key.removeprefix("data."): plain["data"][key.removeprefix("data.")] for key in given}
     folders = _folders(keys.run or [])
     if len(folders) == 1:
@@ -96,6 +98,8 @@ def _check_numbers(keys: _EvalKeys) -> None:
     for key, least in (("samples", 1), ("batch_size", 1), ("seed", 0)):
         if getattr(keys, key) < least:
             raise UserError(f"{key}={getattr(keys, key)}: expected {least} or more")
+    if keys.samples > _MOST_SAMPLES:
+        raise UserError(f"samples={keys.samples}: expected {_MOST_SAMPLES:,} or fewer")
     if not 0 < keys.tenth <= 1:
         raise UserError(f"tenth={keys.tenth}: expected more than 0 and up to 1, such as 0.11")
 
@@ -136,13 +140,12 @@ def _out(keys: _EvalKeys, default: Path) -> Path:
     return default if keys.out is None else Path(keys.out).expanduser()
 
 
-def _judge_checkpoint(config: Any, plain: dict[str, Any], keys: _EvalKeys, path: Path) -> int:
+def _judge_checkpoint(plain: dict[str, Any], keys: _EvalKeys, path: Path) -> int:
     check_targets({"data": plain["data"]})
-    synthetic = instantiate_key(config, "data.synthetic")
     _say_loading(path)
     from blippose.evaluation.subject import Subject  # noqa: PLC0415  seconds, as training
 
-    subject = Subject.of_checkpoint(path, {**plain["data"], "synthetic": synthetic}, keys.device)
+    subject = Subject.of_checkpoint(path, plain["data"], keys.device)
     _judge(keys, subject, _out(keys, path.with_name(f"{path.stem}_eval")), is_alone=True)
     return 0
 
@@ -167,6 +170,18 @@ def _check_out(out: str | None) -> None:
         raise UserError(f"out={out}: {there} {what}; name a folder that can be made")
 
 
+@contextmanager
+def _written(out: Path) -> Iterator[None]:
+    """What cannot be written there is the user's to mend."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"{out}: cannot be written ({reason}); make room, or choose another with out=FOLDER"
+        ) from error
+
+
 def _say_loading(path: Path) -> None:
     from blippose.runs import is_first_process  # noqa: PLC0415
 
@@ -189,17 +204,12 @@ def _judge(
 
     started = time.monotonic()
     settings = Settings(keys.subset, keys.seed, keys.batch_size, sys.stderr.isatty())
-    try:
+    with _written(out):
         evidence, was_stored = gather(subject, out, settings)
         if evidence is None:
             return None
         report = trust_report(evidence, keys.samples, keys.seed)
         paths = write_files(out, report, evidence, subject.images)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(
-            f"{out}: cannot be written ({reason}); make room, or choose another with out=FOLDER"
-        ) from error
     seconds = time.monotonic() - started
     if is_alone:
         _print(report, paths, was_stored, seconds, Console())
@@ -222,7 +232,7 @@ def _print(
         console,
         "",
         f"in {short(folder)}: {names}",
-        f"what the model said is {again}: {short(folder) / PREDICTIONS} ({seconds:.0f} s in all)",
+        f"what the model said is {again}: {short(folder) / PREDICTIONS} ({seconds:.0f} s)",
     )
 
 
@@ -248,7 +258,8 @@ def _judge_runs(keys: _EvalKeys, folders: list[Path], places: dict[str, Any]) ->
         return 0
     summary = across_runs(reports, configs)
     out = _out(keys, Path(os.path.commonpath([folder.parent.absolute() for folder in folders])))
-    write_texts(out, {JSON_FILE: json_text(summary), MARKDOWN_FILE: markdown_of_runs(summary)})
+    with _written(out):
+        write_texts(out, {JSON_FILE: json_text(summary), MARKDOWN_FILE: markdown_of_runs(summary)})
     console = Console()
     print_runs(summary, console)
     print_lines(console, "", f"in {short(out)}: {JSON_FILE} {MARKDOWN_FILE}")
@@ -270,6 +281,8 @@ def _score_file(keys: _EvalKeys, preds: Path, gt: Path) -> int:
         from blippose.evaluation.report_files import JSON_FILE, json_text, write_texts  # noqa: PLC0415
 
         out = Path(keys.out).expanduser()
-        write_texts(out, {JSON_FILE: json_text({"preds": str(preds), "gt": str(gt), **scores})})
+        said = {"preds": str(preds), "gt": str(gt), **scores}
+        with _written(out):
+            write_texts(out, {JSON_FILE: json_text(said)})
         print_lines(console, f"in {short(out)}: {JSON_FILE}")
     return 0

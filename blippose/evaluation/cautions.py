@@ -56,6 +56,16 @@ def shared_videos(
     return None
 
 
+def training_images(num_seen: int, num_images: int) -> str | None:
+    """Any image that is one of the training images themselves."""
+    if not num_seen:
+        return None
+    return (
+        f"{_part(num_seen, num_images)} are training images themselves: the figures say what was "
+        "learned by heart. Judge the model on its own run."
+    )
+
+
 def near_duplicates(num_duplicates: int, num_images: int) -> str | None:
     """Any image that a training image nearly equals: the report has the figures without them."""
     if not num_duplicates:
@@ -97,11 +107,14 @@ def run_not_done(state: str | None) -> str | None:
     return f"The run is not done ({state}): these are the figures of its best epoch so far."
 
 
-def subset_used(subset: str) -> str | None:
-    """Figures of images that the choice of the checkpoint, or training, has seen."""
+def subset_used(subset: str, is_own_split: bool) -> str | None:
+    """Figures of images that the choice of the checkpoint, or training, has seen.
+
+    Of another split than the model's own nothing was chosen by these images.
+    """
     if subset == "train":
         return "These are training images: the figures say what was learned by heart."
-    if subset == "val":
+    if subset == "val" and is_own_split:
         return (
             "The checkpoint was chosen by its score on these same images, so that the figures "
             "are the best of several draws. Hold out a test set (data.test_fraction)."

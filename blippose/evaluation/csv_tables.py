@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from blippose.evaluation.targets import Answers, Targets
+from blippose.metrics.sums import MEAN_JOINTS
 from blippose.pose import JOINTS
 
 _THRESHOLDS = (1, 5, 25)  # px
@@ -58,7 +59,8 @@ def _image_row(targets: Targets, answer: Answers, position: int) -> list[Any]:
     offset = (answer.xy_input[position] - targets.xy_input[position])[valid]
     distance = np.linalg.norm(offset, axis=-1)
     xy_img = targets.to_img(answer.xy_input)[position]
-    distance_img = np.linalg.norm(xy_img - targets.xy_img[position], axis=-1)[valid]
+    all_img = np.linalg.norm(xy_img - targets.xy_img[position], axis=-1)
+    distance_img, scored = all_img[valid], all_img[list(MEAN_JOINTS)][valid[list(MEAN_JOINTS)]]
     parsed, head_size = np.isfinite(distance), float(targets.head_size[position])
     within = [float((distance <= px).mean()) if valid.any() else math.nan for px in _THRESHOLDS]
     worst = int(np.nanargmax(distance)) if parsed.any() else None
@@ -70,7 +72,7 @@ def _image_row(targets: Targets, answer: Answers, position: int) -> list[Any]:
         int(valid.sum()),
         int(parsed.sum()),
         *map(_plain, (_mean(np.abs(offset[parsed])), _mean(distance[parsed]), *within)),
-        *map(_plain, (_mean(distance_img[parsed]), _pckh(distance_img, head_size), head_size)),
+        *map(_plain, (_mean(distance_img[parsed]), _pckh(scored, head_size), head_size)),
         "" if worst is None else np.array(JOINTS)[valid][worst],
         "" if worst is None else _plain(float(distance[worst])),
         "" if answer.captions is None else answer.captions[position],
@@ -82,7 +84,10 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _pckh(distance_img: np.ndarray, head_size: float) -> float:
-    """Of all annotated joints of one person; NaN without a head box."""
+    """Of one person's annotated joints, as in the report without pelvis and thorax.
+
+    NaN without a head box.
+    """
     if not head_size > 0 or not distance_img.size:
         return math.nan
     return float((distance_img <= _PCKH * head_size).mean())

@@ -131,7 +131,7 @@ class _Asked:
         """Captions, both ways of reading, and whether they were stored."""
         return stored_predict(
             self.folder / f"{subset}.json",
-            self.subject.origin(subset),
+            self.subject.origin(subset, dataset),
             *self._of(dataset),
             progress=self.settings.progress,
         )
@@ -142,6 +142,8 @@ class _Asked:
         if learned is None:
             return None, True
         some = learned.part(spread(len(learned), min(num, _MOST_TRAIN)))
+        if learned is not self.subject.data.train_set:
+            some.decode("reading training images")
         predictions, was_stored = self.predictions(some, "train")
         if predictions is None:
             return None, was_stored
@@ -158,7 +160,7 @@ class _Asked:
         """Of the vision tower, kept: a large one takes a second an image."""
         return stored_features(
             self.folder / f"features_{subset}.npz",
-            self.subject.origin(subset),
+            self.subject.origin(subset, dataset),
             *self._of(dataset),
             progress=self.settings.progress,
         )

@@ -27,9 +27,9 @@ def about_lines(report: Mapping[str, Any]) -> list[str]:
     size = frame["input_size"]
     return [
         f"{about['num_images']:,} {_SUBSETS[about['subset']]} ({people}, split={about['split']}; "
-        f"{about['num_train']:,} train){epoch}",
+        f"{about['num_train']:,} to train){epoch}",
         f"px: of the {size} x {size} input ({frame['resize']}, crop={frame['crop']}); "
-        "PCKh, OKS: in image pixels",
+        "PCKh (14 joints), OKS: in image pixels",
         interval_line(about),
     ]
 
@@ -51,7 +51,7 @@ def protocol_lines(scores: Mapping[str, Any]) -> list[str]:
     return [
         f"percent; {scores['num_persons']:,} persons, {scores['num_joints']:,} annotated joints"
         f"{missing}, without pelvis and thorax",
-        f"mean {mean}, hit at distance {sign} threshold, PCKh@0.1 at {variant['tenth']:g} x head",
+        f"mean {mean}, hit at distance {sign} threshold",
         f"{100 * interval['level']:g}% intervals by bootstrap: {interval['samples']:,} resamples "
         f"of the persons, seed {interval['seed']}",
     ]
@@ -152,6 +152,8 @@ def _leaks(leaks: Mapping[str, Any] | None, num_images: int) -> Iterator[str]:
     unknown = shared.get("num_unknown", 0)
     of_unknown = f"; of {unknown:,} the video is not known" if unknown else ""
     yield f"split manifest {leaks['manifest'][:_SHORT_HASH]}"
+    if seen := leaks.get("training_images", {}).get("num_images"):
+        yield f"images that are training images themselves: {seen:,}"
     yield f"images that share a video with a training image: {shared['num_images']:,}{of_unknown}"
     yield (
         f"near-duplicates of a training image: {near['num_images']:,} (perceptual hashes "

@@ -55,6 +55,7 @@ class Leaks:
 
     shared_video: Bool[np.ndarray, "persons"]
     near_duplicate: Bool[np.ndarray, "persons"]
+    in_training: Bool[np.ndarray, "persons"]  # whose very image is a training image
     pairs: tuple[Pair, ...]  # of the near-duplicates, nearest first
     threshold: int  # bits
     num_unknown: int  # judged persons whose video is not known
@@ -63,6 +64,7 @@ class Leaks:
         """As JSON has it, beside the hash of the split."""
         return {
             "manifest": manifest,
+            "training_images": _counts(self.in_training),
             "shared_video": {**_counts(self.shared_video), "num_unknown": self.num_unknown},
             "near_duplicates": {
                 **_counts(self.near_duplicate),
@@ -109,9 +111,11 @@ def leaks_between(
     pairs = _near_duplicates(paths, train_paths, hashes, threshold)
     videos = [person.video for person in judged]
     known = [person.video for person in train] if is_same_release else []
+    trained = [person.image_name for person in train] if is_same_release else []
     return Leaks(
         shared_video=shares_video(videos, known),
         near_duplicate=np.isin([path.name for path in paths], [pair.val for pair in pairs]),
+        in_training=np.isin([path.name for path in paths], trained),
         pairs=tuple(sorted(pairs, key=lambda pair: (pair.distance, pair.val))),
         threshold=threshold,
         num_unknown=videos.count(None) if is_same_release else len(videos),
@@ -163,8 +167,12 @@ def image_hashes(paths: Iterable[Path], *, progress: bool = False) -> dict[Path,
 
 
 def _are_alike(path: Path, other: Path) -> bool:
-    """Whether their colours rise and fall together, whatever the brightness and contrast."""
-    return bool(np.corrcoef(_thumbnail(path), _thumbnail(other))[0, 1] >= ALIKE)
+    """Whether their colours rise and fall together, whatever the brightness and contrast.
+
+    Of an image of one colour nothing rises: NaN, and not alike.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return bool(np.corrcoef(_thumbnail(path), _thumbnail(other))[0, 1] >= ALIKE)
 
 
 def _thumbnail(path: Path) -> Float[np.ndarray, "values"]:

@@ -98,7 +98,7 @@ def _write_pictures(
             [_curve(targets, forced), _curve(targets, mean_pose)],
             targets.valid,
             targets.input_size,
-            subtitle,
+            people_of(report["about"]),
         )
     panels = _bars(report["per_joint"], free.name, mean_pose.name, targets.input_size)
     with whole_file(per_joint) as file:

@@ -38,6 +38,7 @@ class Origin:
     checkpoint_sha256: str
     manifest: str  # hash of the split
     subset: str  # "val", "test" or "train"
+    pixels_sha256: str  # of the images as the model sees them
     frame: InputFrame
     max_length: int  # of a caption, in tokens
     version: str  # of blippose

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from blippose import __version__, runs
-from blippose.data import PoseDataModule
+from blippose.data import PoseDataModule, PoseDataset
 from blippose.errors import UserError
 from blippose.evaluation.learned import Learned, data_module
 from blippose.evaluation.stored_predictions import Origin
@@ -90,19 +90,20 @@ class Subject:
         record = path.parent / RECORD
         run = Run.read(path.parent).record if record.is_file() else {}
         model = _Model.of(path, device)
-        data = model.data(settings)
+        data = model.data({**settings, "synthetic": None})  # nothing is drawn to be judged on
         trained = model.manifest or _manifest(run)
         trained_on = run["config"].get("data", {}) if run else {}
         learned = Learned.of(trained, model.earlier, data, trained_on, model.predictor)
         return model.subject(data, None, None, learned)
 
-    def origin(self, subset: str) -> Origin:
+    def origin(self, subset: str, dataset: PoseDataset) -> Origin:
         """Whose predictions those of a subset are."""
         return Origin(
             source=str(self.checkpoint),
             checkpoint_sha256=self.sha256,
             manifest=self.data.manifest["hash"],
             subset=subset,
+            pixels_sha256=dataset.pixels_sha256(),
             frame=self.captioner.frame,
             max_length=self.captioner.grammar.longest,
             version=__version__,
@@ -187,7 +188,6 @@ class _Model:
     def data(self, settings: Mapping[str, Any]) -> PoseDataModule:
         """Set up, in the model's frame."""
         data = data_module(self.predictor, settings)
-        data.prepare_data()
         data.setup()
         return data
 

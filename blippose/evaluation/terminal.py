@@ -64,7 +64,7 @@ def print_protocol(scores: Mapping[str, Any], console: Console) -> None:
     table.add_column("", min_width=_NAME_WIDTH)
     tenth = scores["variant"]["tenth"]
     for name in scores["groups"]:
-        title = BY_NAME[name].title + (f" ({tenth:g})" if name == "pckh_0.1" else "")
+        title = f"PCKh@{tenth:g}" if name == "pckh_0.1" else BY_NAME[name].title
         table.add_column(title, justify="right", no_wrap=True)
     for group in next(iter(scores["groups"].values())):
         table.add_row(group, *(_percent(cells[group]) for cells in scores["groups"].values()))

@@ -237,7 +237,7 @@ def _leaks(evidence: Evidence, table: _Table, samples: int, seed: int) -> dict[s
     kept = {
         "without images that share a video": ~leaks.shared_video,
         "without near-duplicates": ~leaks.near_duplicate,
-        "without both": ~(leaks.shared_video | leaks.near_duplicate),
+        "without both": ~(leaks.shared_video | leaks.near_duplicate | leaks.in_training),
     }
     groups = units(evidence.targets.video)[1]
     rows = []
@@ -261,7 +261,8 @@ def _cautions(evidence: Evidence, table: _Table) -> Iterator[tuple[str, str | No
     earlier = about.get("earlier_manifests", [])
     yield "earlier training", cautions.earlier_training(earlier, about["manifest"])
     yield "run not done", cautions.run_not_done(about.get("state"))
-    yield "subset", cautions.subset_used(about["subset"])
+    is_own_split = about.get("trained_manifest", about["manifest"]) == about["manifest"]
+    yield "subset", cautions.subset_used(about["subset"], is_own_split)
     yield "unparsed joints", cautions.unparsed_joints(free, draws)
     yield "few units", cautions.few_units(table.unit, draws.num_units)
     yield "synthetic people", cautions.synthetic_people(about["synthetic"])
@@ -275,6 +276,7 @@ def _leak_cautions(evidence: Evidence) -> Iterator[tuple[str, str | None]]:
         return
     split = about["split"] if trained == about["manifest"] else None
     num_shared, num_near = int(leaks.shared_video.sum()), int(leaks.near_duplicate.sum())
+    yield "training images", cautions.training_images(int(leaks.in_training.sum()), num)
     shared = cautions.shared_videos(split, num_shared, leaks.num_unknown, num)
     yield "shared videos", shared
     yield "near-duplicates", cautions.near_duplicates(num_near, num)
