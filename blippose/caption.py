@@ -25,6 +25,7 @@ _NAMED = re.compile(
     rf"\b({'|'.join(JOINTS)})\b(?:\s*\(\s*(-?[0-9]+)\s*,\s*(-?[0-9]+)\s*\))?",
     re.IGNORECASE | re.ASCII,
 )
+Span = tuple[int, int]  # of characters: the first, and the one behind the last
 _JOINT_IDS = {name: joint for joint, name in enumerate(JOINTS)}
 
 
@@ -105,10 +106,7 @@ class CaptionFormat:
         >>> [str(reason) for reason in parsed.reasons[:3]]
         ['None', 'out of range', 'absent']
         """
-        named: list[list[tuple[str | None, str | None]]] = [[] for _ in JOINTS]
-        for match in _NAMED.finditer(caption):
-            named[_JOINT_IDS[match[1].lower()]].append((match[2], match[3]))
-        read = [self._read(places) for places in named]
+        read = [self._read(places) for places in _places(caption)]
         xy = np.full((NUM_JOINTS, 2), np.nan)
         for joint, bins in enumerate(read):
             if not isinstance(bins, Reason):
@@ -116,15 +114,27 @@ class CaptionFormat:
         reasons = tuple(bins if isinstance(bins, Reason) else None for bins in read)
         return ParsedCaption(Pose.of(xy), reasons)
 
-    def _read(self, places: list[tuple[str | None, str | None]]) -> tuple[int, int] | Reason:
+    def number_spans(self, caption: str) -> dict[int, tuple[Span, Span]]:
+        """Where the numbers of each joint that `decode` finds stand, x before y, by joint id.
+
+        >>> CaptionFormat(384).number_spans("right ankle ( 120, 310 ), right knee (999,1)")
+        {0: ((14, 17), (19, 22))}
+        """
+        return {
+            joint: (places[0].span(2), places[0].span(3))
+            for joint, places in enumerate(_places(caption))
+            if not isinstance(self._read(places), Reason)
+        }
+
+    def _read(self, places: list[re.Match[str]]) -> tuple[int, int] | Reason:
         """The bins of a joint from the places that name it."""
         if not places:
             return Reason.ABSENT
         if len(places) > 1:
             return Reason.TWICE
-        if places[0][0] is None or places[0][1] is None:
+        if places[0][2] is None:
             return Reason.NO_NUMBER
-        x, y = self._bin(places[0][0]), self._bin(places[0][1])
+        x, y = self._bin(places[0][2]), self._bin(places[0][3])
         return Reason.OUT_OF_RANGE if x is None or y is None else (x, y)
 
     def _bin(self, number: str) -> int | None:
@@ -133,3 +143,11 @@ class CaptionFormat:
         if len(digits) > len(str(self.bins)) or not 0 <= int(digits) < self.bins:
             return None
         return int(digits)
+
+
+def _places(caption: str) -> list[list[re.Match[str]]]:
+    """Every place where each joint is named."""
+    places: list[list[re.Match[str]]] = [[] for _ in JOINTS]
+    for match in _NAMED.finditer(caption):
+        places[_JOINT_IDS[match[1].lower()]].append(match)
+    return places

@@ -5,7 +5,10 @@ Knows nothing of poses or models.
 
 from __future__ import annotations
 
+import codecs
 import glob
+import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,26 +20,38 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from blippose.errors import UserError, first_line
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"})
+STDIN = "-"
 
 
 def find_images(images: str | Sequence[str]) -> list[Path]:
-    """The image files that `images` names, each once.
-
-    The order is that of the names; within a folder or a glob it is alphabetical.
+    """The image files that `images` names, in the order of the names.
 
     Args:
-        images: files, folders or globs. A folder gives the images that lie directly in it, by
-            their extension and without hidden ones; the glob `folder/**/*.jpg` goes deeper. A
-            file that is named is taken whatever it is called.
+        images: files, folders, globs, `.txt` lists, or "-", a list on standard input.
+
+            - A folder gives the images that lie directly in it, alphabetically, by their extension
+              and without hidden ones; the glob `folder/**/*.jpg` goes deeper.
+            - A list has one file a line. A line is looked for in the list's folder and then in the
+              working directory, on standard input only there. It counts as often as it stands,
+              and a file that is missing is left to `read_image`, so that the rest goes on.
+            - A file that is named is taken whatever it is called. What files, folders and globs
+              name counts once.
 
     Raises:
-        UserError: a name stands for no image.
+        UserError: a name stands for no image, a list for none that is there.
     """
-    names = [images] if isinstance(images, str) else images
-    paths = [path for name in names for path in _named(str(name))]
-    if not paths:
-        raise UserError("no images are named: give files, folders or globs")
-    return list(dict.fromkeys(paths))
+    names = [images] if isinstance(images, str) else [str(name) for name in images]
+    found: list[Path] = []
+    seen: set[Path] = set()
+    for name in names:
+        if name == STDIN or _is_list(name):
+            found += _listed(name)
+            continue
+        found += (new := [path for path in dict.fromkeys(_named(name)) if path not in seen])
+        seen.update(new)
+    if not found:
+        raise UserError("no images are named: give files, folders, globs, .txt lists, or -")
+    return found
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
@@ -63,30 +78,79 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
         raise UserError("is not an image, or of an unknown format") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"is too large: {first_line(error)}") from error
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror or first_line(error)}") from error
     # Damaged files make Pillow's decoders raise almost anything (SyntaxError, struct.error).
     except Exception as error:
         raise UserError(f"cannot be read: {first_line(error)}") from error
 
 
-def _named(name: str) -> Iterator[Path]:
-    path = Path(name).expanduser()
-    if path.is_dir():
-        found = sorted(entry for entry in path.iterdir() if _is_image(entry))
+def _is_list(name: str) -> bool:
+    return name.lower().endswith(".txt") and os.path.isfile(_expanded(name))  # noqa: PTH113  below
+
+
+def _listed(name: str) -> list[Path]:
+    """The files of a list; `name` is its path, or "-" for standard input."""
+    folder = Path() if name == STDIN else _expanded(name).parent
+    lines = (line.removesuffix("\r") for line in _text(name).split("\n"))
+    paths = [_beside(folder, line) for line in lines if line.strip()]
+    if not paths:
+        raise UserError(f"images={name}: the list is empty; expected one image file a line")
+    if not any(map(_exists, paths)):
+        places = "here" if name == STDIN else f"{folder.resolve()} or from here"
+        raise UserError(
+            f"images={name}: none of its {len(paths):,} files is there, the first "
+            f"{str(paths[0])[:100]}; expected one image file a line, seen from {places}"
+        )
+    return paths
+
+
+def _text(name: str) -> str:
+    """A list as text; names that are no valid UTF-8 keep their bytes."""
+    try:
+        data = sys.stdin.buffer.read() if name == STDIN else _expanded(name).read_bytes()
+    except OSError as error:
+        raise UserError(f"images={name}: cannot be read ({error.strerror})") from error
+    return os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
+
+
+def _beside(folder: Path, line: str) -> Path:
+    beside = folder / line
+    return beside if _exists(beside) else Path(line)
+
+
+def _named(name: str) -> list[Path]:
+    path = _expanded(name)
+    if os.path.isdir(path):  # noqa: PTH112  as in _exists
+        found = sorted(entry for entry in _entries(path) if _is_image(entry))
         if not found:
             raise UserError(
                 f"images={name}: the folder holds no image ({', '.join(sorted(EXTENSIONS))}); "
                 "name another folder, or a glob in quotes such as 'FOLDER/**/*.jpg'"
             )
-    elif path.exists():
-        found = [path]
-    else:
-        matches = (Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207  absolute patterns too
-        found = sorted(match for match in matches if _is_image(match))
-        if not found:
-            raise UserError(
-                f"images={name}: no such file, folder, or image that matches as a glob"
-            )
-    yield from found
+        return found
+    if _exists(path):
+        return [path]
+    matches = (Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207  absolute patterns too
+    found = sorted(match for match in matches if _is_image(match))
+    if not found:
+        raise UserError(f"images={name}: no such file, folder, or image that matches as a glob")
+    return found
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    try:
+        yield from folder.iterdir()
+    except OSError as error:
+        raise UserError(f"images={folder}: cannot be read ({error.strerror})") from error
+
+
+def _expanded(name: str) -> Path:
+    return Path(os.path.expanduser(name))  # noqa: PTH111  Path's raises where there is no such user
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110  Path's raises where a name is too long
 
 
 def _is_image(path: Path) -> bool:

@@ -29,7 +29,13 @@ from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 from blippose.blip import TINY, load_blip, load_tokenizer
 from blippose.caption import CaptionFormat, Reason
 from blippose.checkpoint_files import damage
-from blippose.decoding import ClipNormalization, InputFrame, TokenGrammar, free_tokens
+from blippose.decoding import (
+    ClipNormalization,
+    InputFrame,
+    TokenGrammar,
+    free_tokens,
+    joint_confidence,
+)
 from blippose.errors import UserError, first_line
 from blippose.geometry import Crop, Resize
 from blippose.pose import Pose
@@ -48,6 +54,8 @@ class Prediction:
         caption: the text that the model wrote.
         reasons: per joint why it is missing, or None.
         crop: the part of the image that the model saw.
+        confidence: of each joint, 0 to 1; 0 where it is missing. `decoding.confidence` has the
+            formula.
     """
 
     pose: Pose
@@ -55,6 +63,7 @@ class Prediction:
     caption: str
     reasons: tuple[Reason | None, ...]
     crop: Crop
+    confidence: Float[np.ndarray, "16"]
 
 
 @final
@@ -203,8 +212,8 @@ class PosePredictor:
         predictions: list[Prediction] = []
         for first in range(0, len(images), batch_size):
             part = slice(first, first + batch_size)
-            captions = self._captions(images[part], crops[part])
-            predictions += map(self._prediction, captions, crops[part])
+            captions, confidence = self._captions(images[part], crops[part])
+            predictions += map(self._prediction, captions, crops[part], confidence)
         return predictions
 
     def whole(self, image: UInt8[np.ndarray, "h w 3"]) -> Crop:
@@ -217,19 +226,25 @@ class PosePredictor:
     @torch.no_grad()
     def _captions(
         self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], crops: Sequence[Crop]
-    ) -> list[str]:
+    ) -> tuple[list[str], Float[np.ndarray, "batch 16"]]:
+        """What the model writes of each, and its confidence in each joint."""
         cut = [crop.cut(Image.fromarray(image)) for image, crop in zip(images, crops, strict=True)]
         pixels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).to(self.device)  # (B,3,S,S)
         pixel_values: Float[Tensor, "batch 3 size size"] = self._normalization(pixels)
         states = self.blip.vision_model(pixel_values=pixel_values)[0]  # (B, patches, width)
         tokens = free_tokens(self.blip, self._grammar, states, self._grammar.longest)
+        confidence = joint_confidence(
+            self.blip, self.tokenizer, self.caption_format, states, tokens
+        )
         captions: list[str] = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return captions
+        return captions, confidence
 
-    def _prediction(self, caption: str, crop: Crop) -> Prediction:
+    def _prediction(
+        self, caption: str, crop: Crop, confidence: Float[np.ndarray, "16"]
+    ) -> Prediction:
         parsed = self.caption_format.decode(caption)
         pose = Pose.of(crop.to_img(parsed.pose.xy))
-        return Prediction(pose, parsed.pose, caption, parsed.reasons, crop)
+        return Prediction(pose, parsed.pose, caption, parsed.reasons, crop, confidence)
 
 
 def _device(name: str) -> torch.device:

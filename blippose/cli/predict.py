@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from blippose.cli.config import checked, plain_config
 from blippose.errors import UserError
+
+if TYPE_CHECKING:
+    from blippose.predictor import PosePredictor
 
 
 @dataclass(frozen=True)
@@ -19,32 +22,50 @@ class _PredictKeys:
     out: str
     run: str | None
     ckpt: str | None
+    weights: str | None
+    format: Literal["json", "coco", "hrnet"]
+    joint_names: bool
     batch_size: int
     device: str
     debug: bool
 
 
 def run(config: Any) -> int:
-    """Write overlays, JSON and CSV; the exit status, 1 where an image could not be read."""
+    """Write overlays and files; the exit status, 1 where an image could not be read."""
     keys = checked(_PredictKeys, plain_config(config))
-    if keys.run is not None and keys.ckpt is not None:
-        raise UserError("run and ckpt: both name a model; give one of them")
+    models = {key: getattr(keys, key) for key in ("run", "ckpt", "weights")}
+    named = [key for key, value in models.items() if value is not None]
+    if len(named) > 1:
+        raise UserError(f"{' and '.join(named)}: each names a model; give one of them")
     if keys.batch_size < 1:
         raise UserError(f"batch_size={keys.batch_size}: expected 1 or more")
+    out = Path(keys.out).expanduser()
     from blippose.images import find_images  # noqa: PLC0415
 
     paths = find_images(keys.images)
-    print(f"loading the model for {len(paths)} images ...", flush=True)
+    print(f"loading the model for {len(paths):,} images ...", flush=True)
     from blippose.prediction_files import predict_files  # noqa: PLC0415  seconds, as training
+
+    predictor = _predictor(keys)
+    counts = predict_files(
+        predictor,
+        paths,
+        out,
+        keys.batch_size,
+        progress=sys.stderr.isatty(),
+        format=keys.format,
+        joint_names=keys.joint_names,
+    )
+    print(f"model {predictor.source}; overlays, JSON and CSV in {out}")
+    print(f"{counts.done:,} images done, {counts.skipped:,} skipped")
+    return 1 if counts.skipped else 0
+
+
+def _predictor(keys: _PredictKeys) -> PosePredictor:
     from blippose.predictor import PosePredictor  # noqa: PLC0415
 
     if keys.run is not None:
-        predictor = PosePredictor.from_run(keys.run, keys.device)
-    elif keys.ckpt is not None:
-        predictor = PosePredictor.from_checkpoint(keys.ckpt, keys.device)
-    else:
-        predictor = PosePredictor.from_pretrained("tiny", keys.device)
-    out = Path(keys.out).expanduser()
-    status = predict_files(predictor, paths, out, keys.batch_size, sys.stderr.isatty())
-    print(f"model {predictor.source}; overlays, JSON and CSV in {out}")
-    return status
+        return PosePredictor.from_run(keys.run, keys.device)
+    if keys.ckpt is not None:
+        return PosePredictor.from_checkpoint(keys.ckpt, keys.device)
+    return PosePredictor.from_pretrained(keys.weights or "tiny", keys.device)
