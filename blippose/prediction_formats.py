@@ -69,6 +69,7 @@ class Photo:
         return self.pixels.shape[1], self.pixels.shape[0]
 
 
+@runtime_checkable
 class Output(Protocol):
     """A file on its way. Images come in their order."""
 

@@ -1,9 +1,5 @@
 """The public Python API: a model and the user's own images in, poses in their pixels out.
 
-    predictor = PosePredictor.from_run("runs/demo")
-    [prediction] = predictor([image])  # image: uint8, (height, width, 3), RGB
-    prediction.pose.xy  # (16, 2), pixels of that image
-
 The model speaks its own frame, the predictor the user's. Knows nothing of files of images.
 """
 
@@ -24,7 +20,13 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
-from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
+from transformers import (
+    BertTokenizer,
+    BlipConfig,
+    BlipForConditionalGeneration,
+    GenerationConfig,
+)
+from transformers.utils import logging as transformers_logging
 
 from blippose.blip import TINY, load_blip, load_tokenizer
 from blippose.caption import CaptionFormat, Reason
@@ -69,6 +71,21 @@ class Prediction:
 @final
 class PosePredictor:
     """Poses of images of any size.
+
+    A drawn person for the tiny model that is shipped; `PosePredictor.from_run("runs/demo")` and
+    `blippose.images.read_image(path)` are for your own.
+
+    >>> from blippose.synthetic.scene import render_frame
+    >>> image = render_frame(seed=7, video=59, frame=0).image  # uint8, (180, 320, 3), RGB
+    >>> predictor = PosePredictor.from_pretrained("tiny")
+    >>> [prediction] = predictor([image])
+    >>> prediction.caption[:46]
+    'right ankle ( 64, 82 ), right knee ( 67, 65 ),'
+    >>> head_top = 9  # in MPII's order, `blippose.pose.JOINTS`
+    >>> prediction.pose.xy[head_top].round()  # pixels of the image; NaN where a joint is missing
+    array([228.,  19.])
+    >>> prediction.pose.valid.all(), round(float(prediction.confidence[head_top]), 2)
+    (np.True_, 0.33)
 
     Args:
         blip: the model.
@@ -140,16 +157,7 @@ class PosePredictor:
         Raises:
             UserError: the folder is missing, holds no best checkpoint, or a broken one.
         """
-        folder = Path(folder).expanduser()
-        if not folder.is_dir():
-            raise UserError(f"run={folder}: no such folder; `blippose train` makes run folders")
-        path = folder / BEST_CHECKPOINT
-        if not path.is_file():
-            raise UserError(
-                f"run={folder}: holds no {BEST_CHECKPOINT}; the run has not finished its first "
-                "validation: start its `blippose train` command again"
-            )
-        return PosePredictor.from_checkpoint(path, device)
+        return PosePredictor.from_checkpoint(best_checkpoint(folder), device)
 
     @staticmethod
     def from_pretrained(name: str | Path = "tiny", device: str = "cpu") -> PosePredictor:
@@ -186,7 +194,15 @@ class PosePredictor:
         folder = Path(folder).expanduser()
         blip = copy.deepcopy(self.blip)
         nn.Module.to(blip, dtype=dtype)
-        blip.generation_config.max_length = self._grammar.longest
+        blip.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]  # not annotated
+            max_length=self._grammar.longest,
+            bos_token_id=self.tokenizer.bos_token_id,
+            eos_token_id=self.tokenizer.sep_token_id,
+            pad_token_id=self.tokenizer.pad_token_id,
+            do_sample=False,
+            num_beams=1,
+        )
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not annotated
         blip.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         record = {"frame": asdict(self.frame), "synthetic": self.synthetic}
@@ -194,19 +210,23 @@ class PosePredictor:
 
     def __call__(
         self,
-        images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+        images: Sequence[np.ndarray],
         crops: Sequence[Crop] | None = None,
         *,
         batch_size: int = 16,
     ) -> list[Prediction]:
-        """A prediction for each image, in their order.
+        """A prediction for each image, in their order: its pose, and what stands behind it.
 
         Args:
-            images: RGB, of any sizes.
+            images: uint8, (height, width, 3), RGB, of any sizes.
             crops: the part of each image to look at; None looks at the whole image, as the model
                 was trained to (a model of person crops sees it in its square with padding).
             batch_size: images that the model sees at once.
+
+        Raises:
+            UserError: an image is no such array.
         """
+        _check_images(images)
         if crops is None:
             crops = [self.whole(image) for image in images]
         predictions: list[Prediction] = []
@@ -247,6 +267,17 @@ class PosePredictor:
         return Prediction(pose, parsed.pose, caption, parsed.reasons, crop, confidence)
 
 
+def _check_images(images: Sequence[Any]) -> None:
+    for number, image in enumerate(images):
+        found = getattr(image, "dtype", type(image).__name__), getattr(image, "shape", ())
+        is_image = isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3
+        if not is_image or image.dtype != np.uint8 or 0 in image.shape:
+            raise UserError(
+                f"images[{number}] is {found[0]} {found[1]}: expected a list of uint8 arrays of "
+                "(height, width, 3), RGB; blippose.images.read_image(path) reads one"
+            )
+
+
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
@@ -256,6 +287,24 @@ def _device(name: str) -> torch.device:
             f"device={name}: not available here ({first_line(error)}); use device=cpu"
         ) from error
     return device
+
+
+def best_checkpoint(folder: str | Path) -> Path:
+    """The best checkpoint of a run.
+
+    Raises:
+        UserError: the folder is missing, or holds none.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"run={folder}: no such folder; `blippose train` makes run folders")
+    path = folder / BEST_CHECKPOINT
+    if not path.is_file():
+        raise UserError(
+            f"run={folder}: holds no {BEST_CHECKPOINT}; the run has not finished its first "
+            "validation: start its `blippose train` command again"
+        )
+    return path
 
 
 def load_checkpoint(path: Path, file: BinaryIO | None = None) -> dict[str, Any]:

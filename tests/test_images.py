@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,50 @@ def test_finding_nothing_names_what_was_looked_for(tmp_path: Path, name: str) ->
 def test_naming_nothing_is_an_error() -> None:
     with pytest.raises(UserError, match="no images are named"):
         find_images([])
+
+
+def test_a_list_is_read_line_by_line_in_its_order_as_often_as_a_line_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the list first, then from here; Windows' line ends and empty lines are no names."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    touch(here / "b.png", here / "c.png", there / "c.png", there / "deep/a b.png")
+    monkeypatch.chdir(here)
+    lines = ["deep/a b.png", "", "b.png\r", "c.png", "b.png", "gone.png", str(here / "c.png")]
+    (there / "list.TXT").write_text("\ufeff" + "\n".join(lines))
+    assert find_images("../there/list.TXT") == [
+        Path("../there/deep/a b.png"),
+        Path("b.png"),
+        Path("../there/c.png"),
+        Path("b.png"),
+        Path("gone.png"),
+        here / "c.png",
+    ]
+
+
+def test_a_dash_reads_the_list_from_standard_input_seen_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "b.png", tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    text = io.TextIOWrapper(io.BytesIO(b"b.png\na.png\nno \xff.png\n"))
+    monkeypatch.setattr("sys.stdin", text)
+    names = ["b.png", "a.png", "no \udcff.png"]
+    assert find_images(["-", "a.png"]) == [Path(name) for name in [*names, "a.png"]]
+
+
+@pytest.mark.parametrize("text", ["", "\n \n", "gone.png\nlost.png\n", "a" * 5000])
+def test_a_list_that_names_nothing_that_is_there_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "list.txt").write_text(text)
+    with pytest.raises(UserError, match=r"list\.txt: (the list is empty|none of its)") as error:
+        find_images(str(tmp_path / "list.txt"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "~nobody-at-all/a.jpg"])
+def test_names_that_no_file_can_have_are_not_found(name: str) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        find_images(name)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -149,12 +194,25 @@ def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
 
 
+def half_a_jpeg(path: Path) -> None:
+    Image.effect_noise((200, 200), 90).save(path, format="JPEG")
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def pages(path: Path) -> None:
+    two_halves().save(path, format="TIFF", save_all=True, append_images=[two_halves()])
+
+
+def moving_png(path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), color) for color in (RED, BLUE)]
+    frames[0].save(path, format="PNG", save_all=True, append_images=frames[1:])
+
+
 def bomb(path: Path) -> None:
-    """A PNG header that says 60,000 x 60,000 px, its checksum right, and no pixels."""
+    """A PNG header that says 100,000 x 100,000 px (10^10), its checksum right, and no pixels."""
     two_halves(8, 8).save(path, format="PNG")
     data = bytearray(path.read_bytes())
-    data[16:24] = (60_000).to_bytes(4, "big") * 2
-
+    data[16:24] = (100_000).to_bytes(4, "big") * 2
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     path.write_bytes(data)
 
@@ -166,7 +224,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated": (truncated, "cannot be read"),
     "bomb": (bomb, "too large"),
     "folder": (lambda path: path.mkdir(), "cannot be read"),
-    "missing": (lambda path: None, "cannot be read"),
+    "missing": (lambda path: None, "cannot be read: No such file"),
+    "pages": (pages, "several pages .*2 frames"),
+    "moving png": (moving_png, "animated .*2 frames"),
+    "half a jpeg": (half_a_jpeg, "cannot be read"),
 }
 
 

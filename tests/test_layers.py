@@ -17,7 +17,17 @@ PACKAGE = Path(blippose.__file__).parent
 # A module imports from layers below its own, and within its layer only what does not come back.
 LAYERS = (
     {"errors", "pose", "whole_file"},
-    {"caption", "geometry", "mpii", "split", "audit", "metrics", "drawing", "images"},
+    {
+        "caption",
+        "geometry",
+        "mpii",
+        "split",
+        "audit",
+        "metrics",
+        "drawing",
+        "joint_names",
+        "images",
+    },
     {"synthetic", "blip", "decoding", "vocabulary", "loss", "schedules", "augmentation"},
     {"data", "model"},
     {
@@ -40,6 +50,9 @@ LAYERS = (
         "training",
         "predictor",
         "prediction_files",
+        "prediction_formats",
+        "model_card",
+        "export",
     },
     {"cli"},
     {"__main__"},
@@ -53,6 +66,7 @@ WITHOUT_TORCH = (
     "split",
     "audit",
     "drawing",
+    "joint_names",
     "images",
     "synthetic",
     "runs",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import loadmat
 
 from blippose.caption import CaptionFormat
 from blippose.decoding import InputFrame
 from blippose.errors import UserError
+from blippose.evaluation.protocol import read_preds
 from blippose.geometry import Crop
 from blippose.pose import JOINTS, Pose
-from blippose.prediction_files import predict_files
+from blippose.prediction_files import Counts, predict_files
 from blippose.predictor import Prediction
 
+CONFIDENCE = np.linspace(0.1, 0.85, 16)
 FRAME = InputFrame(96, None, "stretch", "full")
 
 
@@ -47,7 +51,9 @@ class KnownPoses:
         caption = caption_format.encode(pose_input.xy, pose_input.valid)
         parsed = caption_format.decode(caption)
         pose = Pose.of(crop.to_img(parsed.pose.xy))
-        return Prediction(pose, parsed.pose, caption, parsed.reasons, crop)
+        return Prediction(
+            pose, parsed.pose, caption, parsed.reasons, crop, CONFIDENCE * parsed.pose.valid
+        )
 
 
 def shares() -> np.ndarray:
@@ -81,7 +87,8 @@ def test_json_and_csv_hold_original_pixels_whatever_the_aspect_ratio(
     tmp_path: Path, width: int, height: int
 ) -> None:
     path = photo(tmp_path / "a.png", width, height)
-    assert predict_files(KnownPoses(shares()), [path], tmp_path / "out", progress=False) == 0
+    counts = predict_files(KnownPoses(shares()), [path], tmp_path / "out", progress=False)
+    assert counts == Counts(done=1, skipped=0)
     [record] = read_json(tmp_path / "out")["images"]
     expected = shares() * (width, height) - 0.5
     half_a_bin = np.array([width, height]) / FRAME.input_size / 2 + 1e-3
@@ -91,7 +98,10 @@ def test_json_and_csv_hold_original_pixels_whatever_the_aspect_ratio(
         if joint == 9:
             assert xy is None
             assert (row["x"], row["y"], row["reason"]) == ("", "", "absent")
+            assert (row["confidence"], record["confidence"][joint]) == ("", None)
             continue
+        assert float(row["confidence"]) == record["confidence"][joint]
+        assert record["confidence"][joint] == pytest.approx(CONFIDENCE[joint], abs=1e-4)
         assert (np.abs(np.array(xy) - expected[joint]) <= half_a_bin).all()
         assert [float(row["x"]), float(row["y"])] == xy
     assert record["reasons"][8:10] == [None, "absent"]
@@ -142,8 +152,8 @@ def test_unreadable_images_are_listed_and_the_rest_is_done_in_order(
     paths[1].write_bytes(b"")
     paths[4].write_text("no image")
     predictor = KnownPoses(shares())
-    status = predict_files(predictor, paths, tmp_path / "out", batch_size=3, progress=False)
-    assert status == 1
+    counts = predict_files(predictor, paths, tmp_path / "out", batch_size=3, progress=False)
+    assert counts == Counts(done=4, skipped=2)
     record = read_json(tmp_path / "out")
     assert [Path(image["file"]).name for image in record["images"]] == [
         "0.png",
@@ -163,10 +173,10 @@ def test_unreadable_images_are_listed_and_the_rest_is_done_in_order(
 
 def test_when_nothing_can_be_read_the_files_are_valid_and_empty(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("no image")
-    status = predict_files(
+    counts = predict_files(
         KnownPoses(shares()), [tmp_path / "a.jpg"], tmp_path / "out", progress=False
     )
-    assert status == 1
+    assert counts == Counts(done=0, skipped=1)
     assert read_json(tmp_path / "out")["images"] == []
     assert read_csv(tmp_path / "out") == []
 
@@ -239,10 +249,120 @@ def test_an_out_that_is_a_file_is_one_clear_line(tmp_path: Path) -> None:
         predict_files(KnownPoses(shares()), [path], path / "out", progress=False)
 
 
+def predicted(tmp_path: Path, format: Any, num_photos: int = 3) -> tuple[list[Path], Path]:
+    """Photos of which the second cannot be read, and the folder of their predictions."""
+    paths = [photo(tmp_path / f"{index}.png", 30 + index, 20) for index in range(num_photos)]
+    paths[1].write_bytes(b"")
+    out = tmp_path / "out"
+    predict_files(KnownPoses(shares()), paths, out, 2, progress=False, format=format)
+    return paths, out
+
+
+def test_coco_results_refer_to_coco_images_and_name_mpiis_joints(tmp_path: Path) -> None:
+    paths, out = predicted(tmp_path, "coco")
+    dataset = json.loads((out / "coco_images.json").read_text())
+    results = json.loads((out / "coco_results.json").read_text())
+    assert [(image["id"], image["file_name"], image["width"]) for image in dataset["images"]] == [
+        (1, str(paths[0]), 30),
+        (3, str(paths[2]), 32),
+    ]
+    [category] = dataset["categories"]
+    assert category["keypoints"] == [name.replace(" ", "_") for name in JOINTS]
+    assert len(category["skeleton"]) == 15
+    assert min(map(min, category["skeleton"])) == 1
+    assert [result["image_id"] for result in results] == [1, 3]
+    joints = read_json(out)["images"][1]["joints"]
+    for result in results:
+        triplets = np.reshape(result["keypoints"], (16, 3))
+        assert triplets[9].tolist() == [0, 0, 0]
+        np.testing.assert_allclose(triplets[:9, 2], CONFIDENCE[:9], atol=1e-4)
+        assert result["score"] == pytest.approx(triplets[:, 2].mean(), abs=1e-3)
+        assert result["category_id"] == category["id"]
+    np.testing.assert_array_equal(triplets[:9, :2], joints[:9])
+
+
+def test_hrnets_file_is_read_back_with_a_row_for_every_image(tmp_path: Path) -> None:
+    paths, out = predicted(tmp_path, "hrnet")
+    preds = read_preds(out / "pred.mat")
+    assert preds.shape == (3, 16, 2)
+    assert np.isnan(preds[1]).all()
+    assert np.isnan(preds[[0, 2], 9]).all()
+    for row, record in zip((0, 2), read_json(out)["images"], strict=True):
+        joints = np.array([xy or (np.nan, np.nan) for xy in record["joints"]])
+        np.testing.assert_allclose(preds[row], joints + 1, atol=1e-3)
+    held = loadmat(out / "pred.mat", simplify_cells=True)
+    assert held["images"][0] == str(paths[0])
+    np.testing.assert_allclose(held["confidence"][2, :9], CONFIDENCE[:9])
+
+
+@pytest.mark.parametrize("format", ["coco", "hrnet"])
+def test_other_formats_stand_beside_json_and_csv_and_are_not_left_half_written(
+    tmp_path: Path, format: Any
+) -> None:
+    paths = [photo(tmp_path / f"{index}.png", 30, 20) for index in range(4)]
+    out = tmp_path / "out"
+    with pytest.raises(RuntimeError, match="out of memory"):
+        predict_files(Failing(shares()), paths, out, 2, progress=False, format=format)
+    assert {path.suffix for path in out.iterdir()} == {".png"}
+    predict_files(KnownPoses(shares()), paths, out, 2, progress=False, format=format)
+    assert {"predictions.json", "predictions.csv"} < {path.name for path in out.iterdir()}
+
+
+def test_joint_names_are_written_on_request_and_only_then(tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.png", 300, 300)
+    plain, named = tmp_path / "plain", tmp_path / "named"
+    predict_files(KnownPoses(shares()), [path], plain, progress=False)
+    predict_files(KnownPoses(shares()), [path], named, progress=False, joint_names=True)
+    changed = np.asarray(Image.open(plain / "a.png")) != np.asarray(Image.open(named / "a.png"))
+    assert changed.any(axis=-1).sum() > 500
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 3000), (3000, 1), (6000, 4000)])
+def test_tiny_narrow_and_huge_images_are_done(tmp_path: Path, width: int, height: int) -> None:
+    path = photo(tmp_path / "a.png", width, height)
+    predictor = KnownPoses(shares())
+    counts = predict_files(predictor, [path], tmp_path / "out", progress=False, joint_names=True)
+    assert counts == Counts(done=1, skipped=0)
+    with Image.open(tmp_path / "out/a.png") as overlay:
+        assert overlay.size == (width, height)
+
+
+def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path) -> None:
+    path = photo(tmp_path / ("é" * 125 + ".png"), 30, 20)
+    predict_files(KnownPoses(shares()), [path], tmp_path / "out", progress=False)
+    assert (tmp_path / "out" / path.name).is_file()
+
+
+def test_ten_thousand_images_of_one_name_have_overlays_at_once(tmp_path: Path) -> None:
+    paths = [tmp_path / str(index) / "a.png" for index in range(10_000)]
+    counts = predict_files(KnownPoses(shares()), paths, tmp_path / "out", progress=False)
+    assert counts == Counts(done=0, skipped=10_000)
+
+
+def resident_kb() -> int:
+    """Memory that this process holds."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        pytest.skip("only Linux tells what a process holds")
+    found = re.search(r"VmRSS:\s*(\d+) kB", status.read_text())
+    assert found is not None
+    return int(found[1])
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
+    """An image is 270 kB: 300 that were kept would be 81 MB."""
+    paths = [photo(tmp_path / f"{index}.png", 300, 300) for index in range(5)]
+    predictor = KnownPoses(shares())
+    predict_files(predictor, paths * 8, tmp_path / "out", progress=False, format="coco")
+    before = resident_kb()
+    predict_files(predictor, paths * 60, tmp_path / "out", progress=False, format="coco")
+    assert resident_kb() - before < 20_000
+
+
 def test_names_of_any_bytes_are_kept(tmp_path: Path) -> None:
     path = photo(tmp_path / "d\udcffé, [bold]\n.png", 30, 20)
     (tmp_path / "[x] .jpg").write_text("no image")
     paths = [path, tmp_path / "[x] .jpg"]
-    assert predict_files(KnownPoses(shares()), paths, tmp_path / "out", progress=True) == 1
+    predict_files(KnownPoses(shares()), paths, tmp_path / "out", progress=True)
     assert read_json(tmp_path / "out")["images"][0]["file"] == str(path)
     assert b"\xff" in (tmp_path / "out/predictions.csv").read_bytes()

@@ -236,8 +236,10 @@ def write(captions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the model write `captions`; a model that learnt to say them would take minutes."""
     queue = iter(captions)
 
-    def _captions(_: PosePredictor, images: Sequence[Any], _crops: Any) -> list[str]:
-        return [next(queue) for _ in images]
+    def _captions(
+        _: PosePredictor, images: Sequence[Any], _crops: Any
+    ) -> tuple[list[str], np.ndarray]:
+        return [next(queue) for _ in images], np.zeros((len(images), 16))
 
     monkeypatch.setattr(PosePredictor, "_captions", _captions)
 
@@ -283,6 +285,35 @@ def test_batches_change_neither_order_nor_captions(checkpoint: Path) -> None:
     in_pairs = [prediction.caption for prediction in predictor(inputs, batch_size=2)]
     assert at_once == in_pairs
     assert predictor([]) == []
+
+
+def test_every_joint_that_is_there_has_a_confidence_that_batches_do_not_change(
+    checkpoint: Path,
+) -> None:
+    predictor = PosePredictor.from_checkpoint(checkpoint)
+    inputs = images((20, 40), (64, 32), (32, 32), (10, 10), (50, 20))
+    at_once, in_pairs = predictor(inputs), predictor(inputs, batch_size=2)
+    for one, other in zip(at_once, in_pairs, strict=True):
+        assert (one.confidence[~one.pose.valid] == 0).all()
+        assert (one.confidence <= 1).all()
+        np.testing.assert_allclose(one.confidence, other.confidence, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (np.zeros((4, 4, 3)), "float64"),
+        (np.zeros((4, 4), np.uint8), r"\(4, 4\)"),
+        (np.zeros((4, 4, 4), np.uint8), r"\(4, 4, 4\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"\(0, 4, 3\)"),
+    ],
+)
+def test_what_is_no_image_is_named_by_its_number(
+    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer, wrong: np.ndarray, said: str
+) -> None:
+    predictor = PosePredictor(blip, tokenizer, FRAME, "test")
+    with pytest.raises(UserError, match=rf"images\[1\] is .*{said}.*read_image"):
+        predictor([*images((4, 4)), wrong])
 
 
 def test_a_model_of_person_crops_sees_whole_images_with_their_aspect_ratio(

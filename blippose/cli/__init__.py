@@ -27,6 +27,7 @@ blippose: fine-tune BLIP, an image captioner, until its caption of a photo is th
   blippose eval      the full trust report of a run
   blippose predict   poses of your own images: overlays, JSON, CSV
   blippose report    a grid's curves, tables and pictures: files and one HTML page
+  blippose export    a run as a plain Hugging Face folder
 
   blippose train                                        the tiny model on synthetic people
   blippose train experiment=poster data.root=FOLDER     the study, on the real MPII
@@ -39,7 +40,7 @@ blippose: fine-tune BLIP, an image captioner, until its caption of a photo is th
 Settings are key=value. COMMAND --help explains them, COMMAND --cfg job prints them,
 debug=true shows the traceback of a mistake."""
 
-_COMMANDS = ("data", "train", "sweep", "eval", "predict", "report")
+_COMMANDS = ("data", "train", "sweep", "eval", "predict", "report", "export")
 _POSITIONAL = {"eval": "run", "report": "run"}  # the key of words that are no key=value
 _ANSWERS = {
     "-h": _HELP,

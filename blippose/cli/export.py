@@ -1,0 +1,37 @@
+"""`blippose export`: a run as a plain Hugging Face folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blippose.cli.config import checked, plain_config
+from blippose.errors import UserError
+
+
+@dataclass(frozen=True)
+class _ExportKeys:
+    """Keys of export.yaml."""
+
+    out: str
+    run: str | None
+    ckpt: str | None
+    debug: bool
+
+
+def run(config: Any) -> int:
+    """Write the folder and say how it is used; the exit status."""
+    keys = checked(_ExportKeys, plain_config(config))
+    if (keys.run is None) == (keys.ckpt is None):
+        raise UserError("run, ckpt: expected one of them; add run=FOLDER or ckpt=FILE")
+    print("loading ...", flush=True)
+    from blippose.export import export_checkpoint  # noqa: PLC0415  seconds: transformers
+    from blippose.predictor import best_checkpoint  # noqa: PLC0415
+
+    path = best_checkpoint(keys.run) if keys.run is not None else Path(keys.ckpt or "")
+    out = Path(keys.out).expanduser()
+    predictor = export_checkpoint(path.expanduser(), out)
+    print(f"model {predictor.source}, its processor and its card in {out}")
+    print(f"next:\n  blippose predict weights={out} images=FOLDER")
+    return 0

@@ -1,0 +1,188 @@
+"""The README of an exported model: how to use it without blippose, and what it is worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from blippose import __version__
+from blippose.evaluation.markdown import bullets, table
+from blippose.pose import JOINTS
+from blippose.predictor import PosePredictor
+
+_COLUMNS = {
+    "mae": "MAE px",
+    "epe": "EPE px",
+    "acc_1px": "@1 px",
+    "acc_5px": "@5 px",
+    "acc_25px": "@25 px",
+    "mae_img": "MAE image px",
+    "pckh_0.5": "PCKh@0.5",
+    "parse_rate": "parsed",
+}
+_VERSIONS = ("blippose", "commit", "torch", "transformers")
+_HEAD = """\
+---
+library_name: transformers
+pipeline_tag: image-to-text
+tags: [blip, human-pose-estimation, keypoint-detection, mpii, blippose]
+---
+"""
+_USE = """\
+```python
+import re
+
+from PIL import Image, ImageOps
+from transformers import BlipForConditionalGeneration, BlipProcessor
+
+folder = "."  # where this file is
+model = BlipForConditionalGeneration.from_pretrained(folder)
+processor = BlipProcessor.from_pretrained(folder)
+
+image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
+inputs = processor(images=image, return_tensors="pt")
+tokens = model.generate(**inputs, generation_config=model.generation_config)
+caption = processor.decode(tokens[0], skip_special_tokens=True)
+
+joints = {  # pixels of the image, 0-based, x right, y down
+    name: tuple(
+        (int(number) + 0.5) / BINS * side - 0.5
+        for number, side in zip((x, y), image.size)
+    )
+    for name, x, y in re.findall(r"(\\w[\\w ]*) \\( (\\d+), (\\d+) \\)", caption)
+}
+```
+
+`generation_config=` is needed: BLIP's own `generate` does not look into `generation_config.json`
+and would stop after 21 tokens. With torchvision installed, transformers resizes a little
+differently from what the model was trained on; without it, the tokens are those that blippose
+itself writes."""
+_ONLY_BLIPPOSE = """\
+**`BlipProcessor` cannot prepare images for this model.** It stretches the whole image into the
+square; the model was trained on WHAT. Its settings here are right but for that, and what
+`generate` says of stretched images is worse than it needs to be. blippose does it right:
+
+```python
+from pathlib import Path
+
+from blippose.images import read_image
+from blippose.predictor import PosePredictor
+
+predictor = PosePredictor.from_pretrained(".")  # where this file is
+[prediction] = predictor([read_image(Path("photo.jpg"))])MORE
+prediction.pose.xy  # (16, 2), pixels of the image
+```"""
+_WHAT = {
+    "letterbox": "images whose longer side fits, with a mean-coloured border",
+    "person": "square crops round a person (MPII's objpos, 200 x scale x 1.25 px)",
+}
+
+
+def model_card(
+    title: str,
+    predictor: PosePredictor,
+    record: Mapping[str, Any],
+    run: Mapping[str, Any],
+    has_split: bool,
+) -> str:
+    """The card, as Markdown.
+
+    Args:
+        title: name of the model.
+        predictor: the model.
+        record: what its checkpoint says.
+        run: the record of its run; empty where it is not known.
+        has_split: whether `split.json` lies beside the card.
+    """
+    blocks = [
+        f"{_HEAD}\n# {title}",
+        "BLIP, fine-tuned by blippose until its caption of an image is the pose of the person in "
+        f"it: {len(JOINTS)} joints in MPII's order, each with the bins of x and y.",
+        *_warning(predictor),
+        f"    {JOINTS[0]} ( 41, 88 ), {JOINTS[1]} ( 43, 70 ), ... {JOINTS[-1]} ( 60, 45 )",
+        "## Use",
+        _use(predictor),
+        "## Coordinates",
+        bullets(_frame_lines(predictor)),
+        "## Figures",
+        *_figures(record, run),
+        "## Trained on",
+        bullets(_origin_lines(record, run, has_split)),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _warning(predictor: PosePredictor) -> Iterator[str]:
+    if predictor.synthetic:
+        yield "**It has seen drawn people only. On photos its poses are wrong.**"
+
+
+def _use(predictor: PosePredictor) -> str:
+    frame = predictor.frame
+    kind = "person" if frame.crop == "person" else frame.resize
+    if kind in _WHAT:
+        more = "  # crops=[Crop.of_person(...)]" if kind == "person" else ""
+        return _ONLY_BLIPPOSE.replace("WHAT", _WHAT[kind]).replace("MORE", more)
+    return _USE.replace("BINS", str(predictor.caption_format.bins))
+
+
+def _frame_lines(predictor: PosePredictor) -> Iterator[str]:
+    frame, bins = predictor.frame, predictor.caption_format.bins
+    yield (
+        f"input: {frame.input_size} x {frame.input_size} px, resize={frame.resize}, "
+        f"crop={frame.crop}, bicubic, CLIP's mean and deviation"
+    )
+    yield (
+        f"caption: `name (x,y), ...`; of {bins} bins a side, bin b is the pixel "
+        f"(b + 0.5) / {bins} x side - 0.5, side being the width or height of what fills the input"
+    )
+    yield "a joint may be missing or come twice: believe neither then"
+    yield "`blippose.json` says the same for programs"
+
+
+def _figures(record: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[str]:
+    metrics = record.get("metrics", {})
+    rows = [
+        [name, *(_cell(key, metrics.get(f"{prefix}/{key}")) for key in _COLUMNS)]
+        for name, prefix in (("free-running", "val"), ("teacher-forced", "val_tf"))
+    ]
+    if blind := run.get("results", {}).get("mean_pose"):
+        rows.append(["mean pose", *(_cell(key, blind.get(key)) for key in _COLUMNS)])
+    yield table(["validation", *_COLUMNS.values()], rows)
+    yield (
+        f"Of these weights, after epoch {record.get('epoch', 0) + 1}; px are pixels of the input "
+        "unless it says image. Free-running is what `generate` does. Missing joints are misses at "
+        "every threshold. `blippose eval` gives intervals, baselines and leaks."
+    )
+
+
+def _origin_lines(
+    record: Mapping[str, Any], run: Mapping[str, Any], has_split: bool
+) -> Iterator[str]:
+    config, results = run.get("config", {}), run.get("results", {})
+    if results:
+        yield (
+            f"{results['num_train']:,} persons, validated on {results['num_val']:,}, "
+            f"split={results['split']}, "
+            f"{'drawn people' if results['synthetic'] else 'real images'}"
+        )
+    manifest = record.get("manifest")
+    where = "; its images are in `split.json`" if has_split else ""
+    yield f"split manifest: {f'`{manifest}`' if manifest else 'not known'}{where}"
+    if earlier := record.get("earlier_manifests"):
+        yield f"its first weights had learned from: {', '.join(f'`{each}`' for each in earlier)}"
+    if config:
+        yield f"first weights: `{config['model']['weights']}`"
+    if command := run.get("command"):
+        yield f"command: `{command}`"
+    if versions := run.get("versions"):
+        named = (f"{name} {versions[name]}" for name in _VERSIONS if versions.get(name))
+        yield f"versions: {', '.join(named)}"
+    yield f"exported by blippose {__version__}"
+
+
+def _cell(key: str, value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:.2f}" if key in ("mae", "epe", "mae_img") else f"{value:.3f}"

@@ -1,0 +1,237 @@
+"""Exports: plain Hugging Face folders that say token for token what the predictor says."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning as L  # noqa: N812  the field's own convention
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from transformers import BlipForConditionalGeneration
+
+from blippose.caption import CaptionFormat
+from blippose.cli import main
+from blippose.decoding import TokenGrammar
+from blippose.errors import UserError
+from blippose.export import export_checkpoint
+from blippose.images import read_image
+from blippose.model import PoseCaptioner
+from blippose.predictor import PosePredictor
+from blippose.synthetic.scene import render_frame
+
+METRICS = {"val/mae": 1.5, "val/acc_5px": 0.75, "val_tf/mae": 1.25}
+
+
+def save(captioner: PoseCaptioner, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.strategy.connect(captioner)
+    trainer.save_checkpoint(path, weights_only=True)
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["blippose"] |= {"metrics": METRICS, "epoch": 4, "manifest": "f" * 64}
+    torch.save(checkpoint, path)
+    return path
+
+
+@pytest.fixture
+def make_checkpoint(make_captioner: Any, tmp_path: Path) -> Any:
+    """Of a random model whose captions differ; keywords go to PoseCaptioner."""
+
+    def make(name: str = "run", **settings: Any) -> Path:
+        captioner = make_captioner(**settings)
+        torch.manual_seed(0)
+        for weight in captioner.blip.parameters():
+            if weight.dim() > 1:
+                nn.init.normal_(weight, std=0.5)
+        return save(captioner, tmp_path / name / "best.ckpt")
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the shipped model, which knows what to say."""
+    predictor = PosePredictor.from_pretrained("tiny")
+    captioner = PoseCaptioner(
+        predictor.blip,
+        predictor.tokenizer,
+        CaptionFormat(96),
+        lambda parameters: torch.optim.AdamW(parameters, lr=1e-3),
+    )
+    captioner.synthetic = True
+    return save(captioner, tmp_path_factory.mktemp("tiny") / "best.ckpt")
+
+
+# As the card has it, in a process that cannot import blippose.
+WITHOUT_BLIPPOSE = """
+import json, sys
+sys.modules["blippose"] = None  # importing it is an error now
+from pathlib import Path
+names, said = sys.argv[1:], []
+card = Path("README.md").read_text()
+code = card.partition("```python\\n")[2].partition("```")[0]
+for name in names:
+    scope = {}
+    exec(code.replace("photo.jpg", name), scope)
+    said.append((scope["tokens"][0].tolist(), scope["caption"], scope["joints"]))
+assert not any(key.startswith("blippose.") for key in sys.modules)
+print(json.dumps(said))
+"""
+
+
+def test_transformers_alone_says_the_same_tokens_by_the_code_of_the_card(
+    tiny: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "exported"
+    export_checkpoint(tiny, out)
+    paths = []
+    for video in range(4):
+        paths.append(tmp_path / f"{video}.png")
+        Image.fromarray(render_frame(7, video, 0).image).save(paths[-1])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a phone held upright
+    Image.fromarray(render_frame(7, 4, 0).image).rotate(90, expand=True).save(
+        tmp_path / "turned.png", exif=exif
+    )
+    paths.append(tmp_path / "turned.png")
+    command = [sys.executable, "-W", "error::UserWarning", "-c", WITHOUT_BLIPPOSE]
+    done = subprocess.run(
+        [*command, *map(str, paths)], cwd=out, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    predictor = PosePredictor.from_checkpoint(tiny)
+    predictions = predictor([read_image(path) for path in paths])
+    tokenizer = predictor.tokenizer
+    for (tokens, caption, joints), prediction in zip(said, predictions, strict=True):
+        assert caption == prediction.caption
+        expected = tokenizer(prediction.caption, add_special_tokens=False).input_ids
+        begin, end = tokenizer.bos_token_id, tokenizer.sep_token_id
+        assert tokens == [begin, *expected, end]
+        np.testing.assert_allclose(list(joints.values()), prediction.pose.xy, atol=1e-9)
+    assert len({prediction.caption for prediction in predictions}) == len(paths)
+
+
+def test_the_folder_is_a_model_for_predict_and_for_training(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "exported"
+    assert main(["export", f"ckpt={tiny}", f"out={out}"]) == 0
+    predictor = PosePredictor.from_pretrained(out)
+    original = PosePredictor.from_checkpoint(tiny)
+    image = render_frame(7, 1, 0).image
+    assert predictor([image])[0].caption == original([image])[0].caption
+    assert (predictor.frame, predictor.synthetic) == (original.frame, True)
+    few = ["data.synthetic.num_persons=6", f"data.root={tmp_path}/data", "trainer.max_epochs=1"]
+    model = [f"model.weights={out}", f"model.tokenizer={out}"]
+    words = ["train", "logger=csv", f"runs={tmp_path}/runs", "name=again", *few, *model]
+    assert main(words) == 0
+    run = tmp_path / "runs/again"
+    assert main(["export", f"run={run}", f"out={tmp_path}/next"]) == 0
+    results = json.loads((run / "run.json").read_text())["results"]
+    split = json.loads((tmp_path / "next/split.json").read_text())
+    assert split["hash"] == results["manifest"]
+    card = (tmp_path / "next/README.md").read_text()
+    assert f"{results['free_running']['mae']:.2f}" in card
+    assert f"{results['mean_pose']['mae']:.2f}" in card
+    assert results["manifest"] in card
+    assert f"blippose train {words[1]}" in card
+
+
+def test_generation_starts_ends_and_is_as_long_as_captions_need(
+    tiny: Path, tmp_path: Path
+) -> None:
+    predictor = export_checkpoint(tiny, tmp_path / "out")
+    blip = BlipForConditionalGeneration.from_pretrained(tmp_path / "out")
+    settings, tokenizer = blip.generation_config, predictor.tokenizer
+    grammar = TokenGrammar.of(tokenizer, predictor.caption_format)
+    assert settings.max_length == grammar.longest
+    assert settings.bos_token_id == grammar.fixed[0][0] == tokenizer.bos_token_id
+    assert settings.eos_token_id == grammar.sep
+    assert (settings.pad_token_id, settings.do_sample, settings.num_beams) == (0, False, 1)
+
+
+def test_the_card_tells_frame_format_figures_and_split(
+    make_checkpoint: Any, tmp_path: Path
+) -> None:
+    path = make_checkpoint("my run")
+    export_checkpoint(path, tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    assert "# my run\n" in card
+    assert "32 x 32 px, resize=stretch, crop=full" in card
+    assert "32 bins a side" in card
+    assert "f" * 64 in card
+    assert re.search(r"\| free-running \| 1\.50 \| - \| - \| 0\.750 \|", card)
+    assert re.search(r"\| teacher-forced \| 1\.25 \|", card)
+    assert "after epoch 5" in card
+    assert "drawn people only" not in card
+    record = json.loads((tmp_path / "out/blippose.json").read_text())
+    assert record["manifest"] == "f" * 64
+    assert record["frame"]["input_size"] == 32
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"resize": "letterbox"}, "longer side fits"), ({"crop": "person"}, "round a person")],
+)
+def test_where_the_processor_cannot_do_it_the_card_says_so_and_has_no_code_that_would_be_wrong(
+    make_checkpoint: Any, tmp_path: Path, settings: dict[str, str], said: str
+) -> None:
+    path = make_checkpoint(**settings)
+    export_checkpoint(path, tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    assert "`BlipProcessor` cannot prepare images for this model" in card
+    assert said in card
+    assert "BlipProcessor.from_pretrained" not in card
+    code = card.partition("```python\n")[2].partition("```")[0]
+    Image.fromarray(render_frame(7, 0, 0).image).save(tmp_path / "photo.png")
+    scope: dict[str, Any] = {}
+    code = code.replace("photo.jpg", f"{tmp_path}/photo.png").replace('"."', f'"{tmp_path}/out"')
+    exec(code, scope)
+    [expected] = PosePredictor.from_checkpoint(path)([read_image(tmp_path / "photo.png")])
+    assert scope["prediction"].caption == expected.caption
+
+
+def test_an_export_may_be_written_again_but_never_over_other_files(
+    make_checkpoint: Any, tmp_path: Path
+) -> None:
+    path, out = make_checkpoint(), tmp_path / "out"
+    out.mkdir()
+    export_checkpoint(path, out)
+    (out / "split.json").write_text("of another model")
+    (out / "mine.txt").write_text("mine")
+    first = (out / "model.safetensors").read_bytes()
+    export_checkpoint(path, out)
+    assert (out / "model.safetensors").read_bytes() == first
+    assert (out / "mine.txt").read_text() == "mine"
+    assert not (out / "split.json").exists()
+    assert {file.stat().st_mode & 0o444 for file in out.iterdir()} == {0o444}
+    for foreign in (tmp_path / "run", Path(__file__).parents[1] / "blippose/blip_tiny"):
+        before = {file.name: file.read_bytes() for file in foreign.iterdir()}
+        with pytest.raises(UserError, match="did not write"):
+            export_checkpoint(path, foreign)
+        assert {file.name: file.read_bytes() for file in foreign.iterdir()} == before
+
+
+def test_an_export_that_fails_leaves_the_earlier_one_whole(
+    make_checkpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = make_checkpoint(), tmp_path / "out"
+    export_checkpoint(path, out)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+
+    def full(*_: Any) -> str:
+        (out.with_name("filled") / "no").write_text("raises: there is no such folder")
+        return ""
+
+    monkeypatch.setattr("blippose.export.model_card", full)
+    with pytest.raises(UserError, match="cannot be written"):
+        export_checkpoint(path, out)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out", "run"]
