@@ -30,7 +30,7 @@ def python(*arguments: str) -> str:
 def test_help_lists_the_commands(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    commands = ("data", "train", "eval", "predict", "report")
+    commands = ("data", "train", "eval", "predict", "report", "export")
     assert all(f"blippose {command} " in printed for command in commands)
 
 
@@ -46,7 +46,7 @@ def test_module_is_the_program() -> None:
     assert python("-m", "blippose", "--version") == f"blippose {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["data", "train", "eval", "predict", "report"])
+@pytest.mark.parametrize("command", ["data", "train", "eval", "predict", "report", "export"])
 def test_each_command_explains_its_groups_and_keys(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,6 +130,60 @@ WRONG = {
     "glob of nothing": (["report", "run='no/*'"], "no/*: fits no folder"),
     "absent images": (["predict", "images=nowhere.jpg"], "nowhere.jpg"),
     "two models": (["predict", "images=a.jpg", "run=a", "ckpt=b"], "give one of them"),
+    "three models": (
+        ["predict", "images=a.jpg", "run=a", "ckpt=b", "weights=c"],
+        "run and ckpt and weights: each names a model",
+    ),
+    "no images": (["predict", "images=[]"], "no images are named"),
+    "null images": (["predict", "images=null"], "images=None: expected str or list[str]"),
+    "number for images": (["predict", "images=5"], "images=5: expected str"),
+    "folder without images": (["predict", "images=."], "the folder holds no image"),
+    "glob of no images": (["predict", "images=*.jpg"], "matches as a glob"),
+    "absent list": (["predict", "images=list.txt"], "list.txt: no such file"),
+    "unknown format of predict": (
+        ["predict", f"images={__file__}", "format=yaml"],
+        "format=yaml: expected json or coco or hrnet",
+    ),
+    "text for a truth": (["predict", "images=a", "joint_names=some"], "expected bool, got str"),
+    "text for a batch": (["predict", "images=a", "batch_size=all"], "expected int, got str"),
+    "batch of none": (["predict", "images=a", "batch_size=0"], "expected 1 or more"),
+    "unknown key of predict": (["predict", "image=a.jpg"], "did you mean images"),
+    "image without its key": (["predict", "a.jpg"], "cannot be read as key=value"),
+    "absent run to predict": (
+        ["predict", f"images={__file__}", "run=nowhere"],
+        "run=nowhere: no such folder",
+    ),
+    "run without a checkpoint": (
+        ["predict", f"images={__file__}", "run=."],
+        "holds no best.ckpt",
+    ),
+    "absent checkpoint to predict": (
+        ["predict", f"images={__file__}", "ckpt=nowhere.ckpt"],
+        "nowhere.ckpt: no such checkpoint",
+    ),
+    "no checkpoint": (["predict", f"images={__file__}", f"ckpt={__file__}"], "cannot be read as"),
+    "absent weights": (
+        ["predict", f"images={__file__}", "weights=./nowhere"],
+        "cannot load BLIP weights from './nowhere'",
+    ),
+    "unknown device": (["predict", f"images={__file__}", "device=toaster"], "device=toaster"),
+    "out that is a file": (
+        ["predict", f"images={__file__}", f"out={__file__}"],
+        "cannot be written",
+    ),
+    "out that cannot be": (["predict", f"images={__file__}", "out=/dev/null/a"], "cannot be w"),
+    "open value of export": (["export", "run=a"], "add out=VALUE"),
+    "export of nothing": (["export", "out=a"], "add run=FOLDER or ckpt=FILE"),
+    "export of two": (["export", "out=a", "run=a", "ckpt=b"], "expected one of them"),
+    "export of an absent run": (["export", "out=a", "run=nowhere"], "no such folder"),
+    "export of an absent checkpoint": (["export", "out=a", "ckpt=nowhere"], "no such checkpoint"),
+    "export of no checkpoint": (["export", "out=a", f"ckpt={__file__}"], "cannot be read as"),
+    "export over a file": (["export", f"out={__file__}", "ckpt=a"], "is a file"),
+    "export over other files": (
+        ["export", f"out={Path(__file__).parent}", "ckpt=a"],
+        "did not write",
+    ),
+    "unknown key of export": (["export", "out=a", "folder=b"], "folder: no such key"),
 }
 
 
