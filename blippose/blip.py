@@ -5,6 +5,7 @@ The traps it closes are listed in the README under "BLIP's traps". Knows nothing
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -108,7 +109,10 @@ def _is_digits(piece: str) -> bool:
 
 
 def _folder(name: str) -> str:
-    return str(TINY) if name == "tiny" else Path(name).expanduser().as_posix()
+    path = Path(os.path.expanduser(name))  # noqa: PTH111  Path's raises where there is no such user
+    if name.startswith((".", "/", "~")) and not path.is_dir():  # the hub has no such names
+        raise UserError(f"cannot load a model from {name!r}: no such folder")
+    return str(TINY) if name == "tiny" else path.as_posix()
 
 
 def _random_blip(

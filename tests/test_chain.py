@@ -1,18 +1,22 @@
-"""The whole road on drawn people, as a user walks it: data, train, train again, predict."""
+"""The whole road on drawn people, as a user walks it: data, train, predict, export."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from blippose.__main__ import main
 from blippose.pose import JOINTS
 
 SMALL = ["data.synthetic.num_persons=16", "trainer.max_epochs=1", "logger=csv"]
+HRNET = ["format=hrnet", "joint_names=true"]
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +74,46 @@ def test_predict_writes_original_pixels_for_every_image(folder: Path) -> None:
             assert -1 <= joint[1] <= entry["height"]
     with (out / "predictions.csv").open() as table:
         assert len(list(csv.DictReader(table))) == len(images) * len(JOINTS)
+
+
+def test_a_list_on_standard_input_becomes_hrnets_file_that_eval_reads(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = sorted((folder / "data/images").iterdir())[3:6]
+    broken = folder / "broken.jpg"
+    broken.write_text("no image")
+    named = [images[2], broken, images[0], images[1]]
+    listed = io.TextIOWrapper(io.BytesIO("".join(f"{path}\n" for path in named).encode()))
+    monkeypatch.setattr("sys.stdin", listed)
+    out = folder / "listed"
+    assert main(["predict", f"run={folder}/runs/demo", "images=-", f"out={out}", *HRNET]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == "3 images done, 1 skipped"
+    assert f"skipped {broken}: is not an image" in printed.err
+    record = json.loads((out / "predictions.json").read_text())
+    assert [Path(entry["file"]) for entry in record["images"]] == [images[2], *images[:2]]
+    assert all(0 < value <= 1 for entry in record["images"] for value in entry["confidence"])
+
+    xy = np.array([entry["joints"] for entry in record["images"]], float)
+    xy = np.insert(xy, 1, 0, axis=0)  # the broken one has a row too
+    boxes = np.zeros((2, 2, 4))
+    boxes[1] = 20
+    truth = {"pos_gt_src": np.moveaxis(xy + 1, 0, 2), "headboxes_src": boxes}
+    savemat(folder / "gt.mat", {**truth, "jnt_missing": np.zeros((16, 4))})
+    words = [f"preds={out}/pred.mat", f"gt={folder}/gt.mat", f"out={folder}/scored"]
+    assert main(["eval", *words]) == 0
+    scores = json.loads((folder / "scored/eval.json").read_text())
+    assert scores["mean"]["pckh_0.5"]["value"] == pytest.approx(0.75)  # all but the broken one
+    assert scores["num_missing"] == 14
+
+
+def test_export_then_predict_by_its_folder_says_the_same(folder: Path) -> None:
+    image = min((folder / "data/images").iterdir())
+    assert main(["export", f"run={folder}/runs/demo", f"out={folder}/exported"]) == 0
+    captions = []
+    for name, model in (("a", f"weights={folder}/exported"), ("b", f"run={folder}/runs/demo")):
+        out = folder / "exported_says" / name
+        assert main(["predict", model, f"images={image}", f"out={out}"]) == 0
+        [entry] = json.loads((out / "predictions.json").read_text())["images"]
+        captions.append(entry["caption"])
+    assert captions[0] == captions[1]

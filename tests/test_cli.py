@@ -164,7 +164,7 @@ WRONG = {
     "no checkpoint": (["predict", f"images={__file__}", f"ckpt={__file__}"], "cannot be read as"),
     "absent weights": (
         ["predict", f"images={__file__}", "weights=./nowhere"],
-        "cannot load BLIP weights from './nowhere'",
+        "cannot load a model from './nowhere': no such folder",
     ),
     "unknown device": (["predict", f"images={__file__}", "device=toaster"], "device=toaster"),
     "out that is a file": (

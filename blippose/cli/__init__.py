@@ -35,6 +35,7 @@ blippose: fine-tune BLIP, an image captioner, until its caption of a photo is th
   blippose sweep sweeps/poster.yaml                     the study's 18 runs
   blippose eval run=runs/demo                           what its numbers are worth
   blippose predict run=runs/demo images=photo.jpg
+  blippose export run=runs/demo out=FOLDER              for transformers, without blippose
   blippose report runs/grid                             what the grid says, also while it runs
 
 Settings are key=value. COMMAND --help explains them, COMMAND --cfg job prints them,
