@@ -155,21 +155,22 @@ def _exists(path: Path) -> bool:
 
 def _is_image(path: Path) -> bool:
     hidden = path.name.startswith(".")
-    return not hidden and path.suffix.lower() in EXTENSIONS and path.is_file()
+    # A link that leads nowhere is one that cannot be read, and is to be listed as such.
+    return not hidden and path.suffix.lower() in EXTENSIONS and not path.is_dir()
 
 
 def _pixels(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
     num_frames = getattr(image, "n_frames", 1)
     if num_frames > 1 and image.format != "MPO":
         raise UserError(f"is animated or has several pages ({num_frames} frames)")
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith(("I", "F")):
-        return _eight_bits(np.asarray(upright))
-    if upright.has_transparency_data:
-        layer = upright.convert("RGBA")
+    ImageOps.exif_transpose(image, in_place=True)  # a copy of a huge photo would be a gigabyte
+    if image.mode.startswith(("I", "F")):
+        return _eight_bits(np.asarray(image))
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
         return np.array(Image.alpha_composite(white, layer).convert("RGB"))
-    return np.array(upright.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _eight_bits(grey: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:

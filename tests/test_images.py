@@ -38,6 +38,15 @@ def test_a_folder_gives_its_images_in_order_without_hidden_ones_or_other_files(
     assert [path.name for path in find_images(str(tmp_path))] == ["a.jpg", "b.PNG"]
 
 
+def test_a_link_that_leads_nowhere_is_found_so_that_it_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").symlink_to("nowhere")
+    (tmp_path / "folder.jpg").mkdir()
+    for images in (str(tmp_path), f"{tmp_path}/*"):
+        assert find_images(images) == [tmp_path / "a.jpg"]
+    with pytest.raises(UserError, match="No such file"):
+        read_image(tmp_path / "a.jpg")
+
+
 def test_a_glob_goes_deeper_and_a_list_keeps_its_order_without_repeats(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg", tmp_path / "deeper/c.jpg")
     found = find_images([f"{tmp_path}/**/c.jpg", str(tmp_path / "a.jpg"), f"{tmp_path}/*.jpg"])
