@@ -372,6 +372,28 @@ def _frame_file(name: str) -> Path | None:
         return None
 
 
+def manifests_of(weights: str) -> tuple[str | None, ...]:
+    """Hashes of the splits that the weights in an exported folder learned from, the last one last.
+
+    None stands for one that nobody knows. Other weights say nothing of the kind.
+
+    Raises:
+        UserError: the folder's `blippose.json` cannot be read.
+    """
+    path = Path(weights).expanduser() / FRAME_FILE
+    if not path.is_file():
+        return ()
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if "manifest" not in record:
+            return ()
+        return (*(record.get("earlier_manifests") or ()), record["manifest"])
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({first_line(error)}); export it again"
+        ) from error
+
+
 def _read_frame(path: Path) -> tuple[InputFrame, bool | None]:
     """The frame that a file says, and whether the model was trained on drawn people."""
     try:

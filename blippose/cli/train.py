@@ -178,6 +178,7 @@ def _captioner_and_data(
 ) -> tuple[Any, Any]:
     from blippose import training  # noqa: PLC0415
     from blippose.blip import load_blip, load_tokenizer  # noqa: PLC0415
+    from blippose.predictor import manifests_of  # noqa: PLC0415
 
     model = plain["model"]
     fit_together = {
@@ -193,4 +194,6 @@ def _captioner_and_data(
         shelf.set_up(data)
         blip = shelf.blip(model["weights"], model["architecture"])
     training.seed(plain["seed"])  # again: what is kept from an earlier cell drew nothing
-    return captioner_of(blip=blip, **fit_together), data
+    captioner = captioner_of(blip=blip, **fit_together)
+    captioner.earlier_manifests = manifests_of(model["weights"])
+    return captioner, data
