@@ -92,6 +92,7 @@ def test_the_table_has_every_kind_of_row_on_the_same_images(run: Path) -> None:
 
 def test_cautions_are_on_the_page(run: Path) -> None:
     report, page = report_in(run), (run / "eval.md").read_text()
+    assert "| weights before training | `tiny` |" in page
     said = texts(report)
     assert any("synthetic" in text for text in said)
     assert any("chosen by its score on these same images" in text for text in said)

@@ -60,11 +60,12 @@ def test_sibling_frames_in_training_are_said() -> None:
     assert cautions.shared_videos("random", 0, 0, 120) is None
 
 
-def test_a_random_split_of_unknown_videos_is_said_and_a_split_by_video_is_not() -> None:
-    sentence = cautions.shared_videos("random", num_shared=0, num_unknown=5, num_images=120)
-    assert sentence is not None
-    assert "not known" in sentence
-    assert cautions.shared_videos("video", num_shared=0, num_unknown=5, num_images=120) is None
+@pytest.mark.parametrize("split", ["random", "video"])
+def test_unknown_videos_are_said_of_either_split(split: str) -> None:
+    """By video too, each unknown one counts as one of its own, and siblings may be parted."""
+    sentence = cautions.shared_videos(split, num_shared=0, num_unknown=5, num_images=120)
+    assert "of 5 of 120 images (4 %) it is not known" in str(sentence)
+    assert cautions.shared_videos(split, num_shared=0, num_unknown=0, num_images=120) is None
 
 
 def test_a_single_near_duplicate_is_said() -> None:

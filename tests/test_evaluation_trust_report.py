@@ -20,9 +20,10 @@ from blippose import mpii
 from blippose.caption import CaptionFormat
 from blippose.data import Collator, PoseDataset
 from blippose.decoding import InputFrame
+from blippose.evaluation.intervals import Bootstrap
 from blippose.evaluation.leaks import Leaks, leaks_between
 from blippose.evaluation.predictions import control_answers, image_features, predict
-from blippose.evaluation.scores import JOINT_NAMES, NAMES
+from blippose.evaluation.scores import JOINT_NAMES, NAMES, Scores
 from blippose.evaluation.stored_predictions import PredictionRow, StoredPredictions, joints
 from blippose.evaluation.targets import Answers, Targets
 from blippose.evaluation.trust_report import About, Evidence, trust_report
@@ -124,6 +125,66 @@ def test_every_row_has_every_metric_within_its_interval() -> None:
         assert tuple(row["metrics"]) == NAMES
         assert all(cell["low"] <= cell["high"] for cell in row["metrics"].values())
     assert set(report["groups"]) == {row["name"] for row in report["rows"]}
+
+
+def test_intervals_are_of_videos_everywhere() -> None:
+    """Of images they would be narrower, as frames of a video resemble each other."""
+    evidence = localiser(64, leaks=some_leaks(64))
+    report = trust_report(evidence, samples=200, seed=5)
+    mean_pose = np.nanmean(evidence.train.xy_input, axis=0)
+    scores = Scores.of(evidence.targets, evidence.predictions.free(), mean_pose)
+    kept = ~evidence.leaks.shared_video
+    for cell, some in (
+        (report["rows"][0]["metrics"]["mae"], np.ones(64, dtype=bool)),
+        (report["leaks"]["rows"][0]["metrics"]["mae"], kept),
+    ):
+        draws = Bootstrap.of(evidence.targets.video[some], 200, seed=5)
+        expected = scores.where(some).metric("mae", draws).interval()
+        assert cell == pytest.approx(expected.as_dict(), abs=1e-12)
+        images = Bootstrap.of(np.arange(int(some.sum())), 200, seed=5)
+        assert scores.where(some).metric("mae", images).interval().low != cell["low"]
+    joints = report["per_joint"]["model, free-running"]["left wrist"]["epe"]
+    whole = Bootstrap.of(evidence.targets.video, 200, seed=5)
+    assert joints == pytest.approx(scores.per_joint(whole)["left wrist"]["epe"], abs=1e-12)
+
+
+def some_leaks(num: int) -> Leaks:
+    leaks = no_leaks(num)
+    leaks.shared_video[: num // 4] = True
+    return leaks
+
+
+def test_training_and_judged_persons_are_drawn_apart() -> None:
+    """They are other persons: the same draws would make their difference look surer or less so."""
+    train, said = make_targets(64, seed=1), answers(make_targets(64, seed=1), sigma=2.5, seed=9)
+    gap = trust_report(localiser(64, train_answers=(train, said)), samples=200)["diagnostics"]
+    mean_pose = np.nanmean(make_targets(80, seed=1).xy_input, axis=0)
+    expected = Scores.of(train, said, mean_pose).metric("mae", Bootstrap.of(train.video, 200, 1))
+    assert gap["train_gap"]["train"]["mae"] == pytest.approx(expected.interval().as_dict())
+
+
+def test_unknown_videos_are_units_of_their_own_in_the_count() -> None:
+    video = np.arange(24) // 4
+    video[4:24] = -1
+    about = trust_report(localiser(24, targets=make_targets(24, video=video)), samples=20)["about"]
+    assert about["num_videos"] == 1 + 20
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_joint_that_nobody_in_training_has_is_left_out_without_a_warning() -> None:
+    train = make_targets(80, seed=1)
+    train.valid[:, 3] = False
+    train.xy_input[:, 3] = np.nan
+    report = trust_report(localiser(24, train=train), samples=20)
+    mean = next(row for row in report["rows"] if row["name"] == "mean pose of training")
+    assert mean["metrics"]["parse_rate"]["value"] == 15 / 16
+
+
+def test_weights_that_training_began_from_are_said() -> None:
+    about = {**ABOUT, "earlier_manifests": ["c" * 64, None]}
+    (warning,) = trust_report(localiser(about=about), samples=100)["warnings"]
+    assert warning["kind"] == "earlier training"
+    assert "cccccccccccc, unknown" in warning["text"]
 
 
 def test_joint_by_joint_are_the_models_rows_and_the_mean_pose() -> None:

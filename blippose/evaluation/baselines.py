@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from blippose.evaluation.targets import Answers, Targets
+from blippose.pose import NUM_JOINTS
 
 
 def mean_pose_answers(train: Targets, num: int) -> Answers:
@@ -18,7 +19,7 @@ def mean_pose_answers(train: Targets, num: int) -> Answers:
 
 def median_pose_answers(train: Targets, num: int) -> Answers:
     """The median of each coordinate: of all constant answers the least MAE in training."""
-    return _constant("median pose of training", np.nanmedian(_poses(train), axis=0), num)
+    return _constant("median pose of training", _median(train), num)
 
 
 def random_pose_answers(train: Targets, num: int, seed: int) -> Answers:
@@ -57,8 +58,16 @@ def _poses(train: Targets) -> Float[np.ndarray, "persons 16 2"]:
 
 
 def _mean(train: Targets) -> Float[np.ndarray, "16 2"]:
-    mean: Float[np.ndarray, "16 2"] = np.nanmean(_poses(train), axis=0)
-    return mean
+    """NaN of a joint that nobody in training has: then nothing stands in for it."""
+    num = train.valid.sum(axis=0)[:, None]
+    total = np.where(train.valid[..., None], train.xy_input, 0.0).sum(axis=0)
+    return np.asarray(np.where(num > 0, total / np.maximum(num, 1), np.nan))
+
+
+def _median(train: Targets) -> Float[np.ndarray, "16 2"]:
+    """Likewise."""
+    known = [train.xy_input[train.valid[:, j], j] for j in range(NUM_JOINTS)]
+    return np.array([np.median(xy, axis=0) if len(xy) else (np.nan, np.nan) for xy in known])
 
 
 def _unit(features: Float[np.ndarray, "any features"]) -> Float[np.ndarray, "any features"]:

@@ -37,7 +37,7 @@ def teacher_forcing(free: Scores, forced: Scores, bootstrap: Bootstrap) -> str |
 def shared_videos(
     split: str | None, num_shared: int, num_unknown: int, num_images: int
 ) -> str | None:
-    """Any image with a sibling frame in training; or no way to know where the split is random.
+    """Any image with a sibling frame in training; or no way to know, whatever the split.
 
     `split` is None of a model that was trained on another split than it is judged on.
     """
@@ -48,7 +48,7 @@ def shared_videos(
             f"{_part(num_shared, num_images)} share a video with a training image ({how}): a "
             f"model can know their people and poses by heart. {remedy}"
         )
-    if split != "video" and num_unknown:
+    if num_unknown:
         return (
             f"The model was trained on {how}, and of {_part(num_unknown, num_images)} it is not "
             "known whether frames of the same video were among its training images."
@@ -131,7 +131,7 @@ def no_better_than_controls(
         return None
     return (
         f"The model is not shown to be better than with a wrong image ({', '.join(names)}; 95 % "
-        "interval of the paired difference in MAE over all joints): its answers do not come from "
+        "interval of the paired difference in MAE over all joints): its answers may not come from "
         "what it sees."
     )
 

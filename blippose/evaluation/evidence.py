@@ -68,11 +68,16 @@ def gather(subject: Subject, folder: Path, settings: Settings) -> tuple[Evidence
         train=Targets.of(data.train_set, size),
         caption_format=subject.captioner.caption_format,
         leaks=_leaks(subject, dataset, settings),
-        controls=[asked.control(dataset, images, free) for images in ("blank", "shuffled")],
+        controls=[asked.control(dataset, images, free) for images in _controls(dataset)],
         features=(features[0], features[1]),
         train_answers=train_answers,
     )
     return evidence, was_stored and train_was_stored
+
+
+def _controls(dataset: PoseDataset) -> tuple[str, ...]:
+    """One person alone has nobody to exchange images with."""
+    return ("blank", "shuffled") if len(dataset) > 1 else ("blank",)
 
 
 def _chosen(subject: Subject, subset: str) -> str:
@@ -94,6 +99,7 @@ def _about(subject: Subject, subset: str, predictions: StoredPredictions) -> Abo
         manifest=subject.data.manifest["hash"],
         trained_manifest=learned.manifest,
         earlier_manifests=list(learned.earlier),
+        began_from=subject.began_from,
         synthetic=subject.data.manifest["synthetic"],
         frame=asdict(frame),
         decoding="free",

@@ -64,7 +64,7 @@ def interval_line(about: Mapping[str, Any]) -> str:
     units = f"{num_videos:,} videos" if of_videos else f"{about['num_images']:,} images"
     return (
         f"{100 * interval['level']:g}% intervals by bootstrap: {interval['samples']:,} resamples "
-        f"of the {units}, seed {interval['seed']}"
+        f"of the {units}, seed {interval['seed']}; none is shown where all agree"
     )
 
 
@@ -109,11 +109,11 @@ def _errors(diagnostics: Mapping[str, Any]) -> Iterator[str]:
     if "share_1_to_5px" in diagnostics:
         yield (
             f"{_share(diagnostics['share_1_to_5px'])} of the joints are between 1 and 5 px off: "
-            "about half where a model localises, hardly any where it copies"
+            "where hardly any are, and the others exact or far off, answers are copied"
         )
     if "swap_rate" in diagnostics:
-        share = _share(diagnostics["swap_rate"])
-        yield f"{share} of the limb pairs that were found have left and right swapped"
+        share, num = _share(diagnostics["swap_rate"]), diagnostics["num_pairs_found"]
+        yield f"{share} of the {num:,} limb pairs that were found have left and right swapped"
 
 
 def _ceilings(diagnostics: Mapping[str, Any], frame: Mapping[str, Any]) -> Iterator[str]:

@@ -145,6 +145,7 @@ def _origin(about: Mapping[str, Any]) -> Iterator[str]:
     origin = {
         "checkpoint": about["source"],
         "split manifest": about["manifest"],
+        "weights before training": about.get("began_from") or "not known",
         "decoding": about["decoding"],
         **{name: version for name, version in about["versions"].items() if version},
     }

@@ -57,7 +57,7 @@ def kept(
 ) -> tuple[_Result | None, bool]:
     """What `load` gives, from work that all processes do together where it is not done yet.
 
-    With it whether it was there already. Of all processes but the first: None, after their share.
+    With it whether it was there already. All processes but the first get None, after their share.
 
     Args:
         path: of what is kept; the parts lie beside it until it is whole.
@@ -71,9 +71,9 @@ def kept(
     Raises:
         UserError: another process is evaluating there, or those of this evaluation have stopped.
     """
-    if (result := load()) is not None:
-        return result, True
     rank, world_size = process_share()
+    if (result := load()) is not None:
+        return (result if rank == 0 else None), True
     folder, name = path.parent, path.stem
     shares = [Part(folder, name, task, r, world_size, num_batches) for r in range(world_size)]
     shares[rank].fill(ask, track)

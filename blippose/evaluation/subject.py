@@ -40,6 +40,7 @@ class Subject:
         state: of the run, such as "done"; None without one.
         epoch: whose weights these are, from 0; None where the checkpoint does not say.
         learned: what it was trained on.
+        began_from: the weights that its training began from, as the run's config names them.
     """
 
     captioner: PoseCaptioner
@@ -50,6 +51,7 @@ class Subject:
     state: str | None
     epoch: int | None
     learned: Learned
+    began_from: str | None
 
     @staticmethod
     def of_run(folder: Path, places: Mapping[str, str | None], device: str = "cpu") -> Subject:
@@ -76,7 +78,7 @@ class Subject:
                 "data.root=FOLDER, or judge it on these with ckpt="
             )
         learned = Learned.of(trained, model.earlier, data, {}, model.predictor)
-        return model.subject(data, folder, str(run.record["state"]), learned)
+        return model.subject(data, folder, run.record, learned)
 
     @staticmethod
     def of_checkpoint(path: Path, settings: Mapping[str, Any], device: str = "cpu") -> Subject:
@@ -94,7 +96,7 @@ class Subject:
         trained = model.manifest or _manifest(run)
         trained_on = run["config"].get("data", {}) if run else {}
         learned = Learned.of(trained, model.earlier, data, trained_on, model.predictor)
-        return model.subject(data, None, None, learned)
+        return model.subject(data, None, run, learned)
 
     def origin(self, subset: str, dataset: PoseDataset) -> Origin:
         """Whose predictions those of a subset are."""
@@ -192,9 +194,13 @@ class _Model:
         return data
 
     def subject(
-        self, data: PoseDataModule, run: Path | None, state: str | None, learned: Learned
+        self,
+        data: PoseDataModule,
+        folder: Path | None,
+        record: Mapping[str, Any],
+        learned: Learned,
     ) -> Subject:
-        """The model as it is asked."""
+        """The model as it is asked; `record` is of the run that made it, where it is known."""
         predictor = self.predictor
         captioner = PoseCaptioner(
             predictor.blip,
@@ -205,7 +211,19 @@ class _Model:
             crop=predictor.frame.crop,
         )
         captioner = captioner.to(predictor.device).eval()
-        return Subject(captioner, data, self.path, self.sha256, run, state, self.epoch, learned)
+        config = record.get("config", {})
+        weights = config.get("init_from") or (config.get("model") or {}).get("weights")
+        return Subject(
+            captioner,
+            data,
+            self.path,
+            self.sha256,
+            folder,
+            state=None if folder is None else str(record["state"]),
+            epoch=self.epoch,
+            learned=learned,
+            began_from=None if weights is None else str(weights),
+        )
 
 
 def _no_optimizer(parameters: Any) -> torch.optim.Optimizer:

@@ -40,6 +40,7 @@ class About(TypedDict):
     manifest: str  # of the split that the images come from
     trained_manifest: NotRequired[str | None]  # of the split that the model learned on
     earlier_manifests: NotRequired[list[str | None]]  # of those that its first weights learned on
+    began_from: NotRequired[str | None]  # weights before training, as the run's config names them
     synthetic: bool
     frame: dict[str, Any]
     decoding: str
@@ -167,12 +168,11 @@ def _answers(evidence: Evidence, seed: int) -> Iterator[Answers]:
 
 
 def _about(evidence: Evidence, table: _Table, samples: int, seed: int) -> dict[str, Any]:
-    video = evidence.targets.video
     known = table.unit == "video"
     return {
         **evidence.about,
         "num_images": len(evidence.targets),
-        "num_videos": len(np.unique(video)) if known else None,
+        "num_videos": table.bootstrap.num_units if known else None,
         "num_train": len(evidence.train),
         "interval": {"level": LEVEL, "unit": table.unit, "samples": samples, "seed": seed},
     }
@@ -201,6 +201,7 @@ def _diagnostics(evidence: Evidence, table: _Table, samples: int, seed: int) -> 
     outside = diagnostics.outside_input(targets, bootstrap)
     found = {
         "swap_rate": swaps.interval().as_dict(),
+        "num_pairs_found": int(diagnostics.swapped_pairs(targets, table.answers[0])[1].sum()),
         "share_1_to_5px": near.interval().as_dict(),
         "outside_input": outside.interval().as_dict(),
         "input_pixel": diagnostics.input_pixel(targets),
