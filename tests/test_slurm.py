@@ -1,4 +1,4 @@
-"""A sweep on a real Slurm of one node: a job that is killed and one that is pre-empted twice.
+"""Sweeps on a real Slurm of one node: a job that is killed, one that is pre-empted, one of DDP.
 
 `make test-slurm` installs Slurm and runs this; without it there is nothing to test.
 """
@@ -143,3 +143,16 @@ def check_words_of_preempted(words: str, complaints: str) -> None:
     assert words.count(f"going on in runs/grid/{PREEMPTED} from last.ckpt") == 2, words
     assert "Traceback" not in words + complaints
     assert "Interrupt" not in words + complaints
+
+
+def test_a_job_of_one_task_starts_the_processes_that_it_was_asked_for(
+    slurm: dict[str, str], release_root: Path, tmp_path: Path
+) -> None:
+    common = tiny_grid.settings(release_root, trainer="ddp", trainer__devices=2)
+    common |= {"trainer.accelerator": "cpu", "trainer.precision": "32-true"}
+    grid = Grid(tiny_grid.write(tmp_path / "sweep.yaml", {"seed": [0]}, common), slurm)
+    grid.start()
+    status, said = grid.end()
+    assert status == 0, said
+    [log] = grid.folder.glob(".submitit/*/*_log.out")
+    assert log.read_text().count("into runs/grid/seed=0") == 2

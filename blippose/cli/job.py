@@ -5,7 +5,7 @@ It never raises, but Ctrl-C and what asks the process to end, so that the rest o
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import sys
 import traceback
@@ -34,8 +34,11 @@ class Job:
 
     def __call__(self, config: Any) -> float | None:
         """Run it; in a grid, what a search makes small."""
-        # Lightning starts its other processes by this; -m would start the whole grid again.
+        # Lightning starts its other processes by these two: with -m the whole grid would start
+        # again, and in a launcher's process the main module is not ours.
         sys.argv = [self.program, self.command, *_overrides()]
+        main = sys.modules["__main__"]
+        spec, main.__spec__ = main.__spec__, importlib.util.find_spec("blippose.__main__")
         environment = dict(os.environ)
         try:
             self.status = importlib.import_module(f"blippose.cli.{self.command}").run(config)
@@ -49,6 +52,7 @@ class Job:
             # The ranks that Lightning leaves there would make the next cell wait for a first.
             os.environ.clear()
             os.environ.update(environment)
+            main.__spec__ = spec
         return _score() if self.is_cell else None
 
     def _of_cell(self, message: str) -> str:

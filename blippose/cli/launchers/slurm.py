@@ -123,6 +123,9 @@ class _Requeued:
         Where Slurm gives a grace time it asks by SIGTERM, and forgets a job that then leaves by
         itself; one that is cancelled hears SIGTERM too, but counts as running no more.
         """
+        if os.environ.get("SLURM_NTASKS") == "1":
+            # Lightning would take the one task for the only process, whatever devices it has.
+            del os.environ["SLURM_NTASKS"]
         try:
             self.task()
         except Preempted as error:
