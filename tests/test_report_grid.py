@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from example_grid import BEST_CELL, cells
+from PIL import Image
 
 from blippose.report.axes import find_axes
 from blippose.report.cells import Cell, CellState, find_cells
 from blippose.report.effects import find_effects
+from blippose.report.figures.heat_map import heat_map
 from blippose.report.figures.roles import Roles
 from blippose.report.files import Report
 from blippose.report.grid import Grid
 from blippose.report.history import Curve, History
 from blippose.report.measures import MEASURES
 from blippose.report.page import headline
+from blippose.report.samples import samples
 from blippose.sweep import PlannedCell, Sweep
 
 MAE = MEASURES["mae_all"]
@@ -122,6 +126,9 @@ def test_runs_that_differ_in_forty_settings_are_told_apart_by_their_names() -> N
     grid = Grid.of(found, MAE)
     assert [axis.values for axis in grid.axes] == [("run0", "run1", "run2")]
     assert len(grid.cells) == 3
+    assert [grid.label(one) for one in grid.cells] == ["run0", "run1", "run2"]
+    assert find_effects(grid).main == []
+    assert heat_map(grid) is None
 
 
 def judged(name: str, mae: float, manifest: str, **config: Any) -> Cell:
@@ -151,6 +158,20 @@ def test_runs_judged_on_other_images_are_ranked_among_themselves() -> None:
         "Best on A: lr 0, split video, MAE 5.00 px at epoch 1. "
         "Best on B: lr 0, split random, MAE 1.00 px at epoch 1."
     )
+
+
+def test_the_worst_samples_are_those_of_a_run_that_was_judged_as_the_best(tmp_path: Path) -> None:
+    found = []
+    for name, mae, manifest in (("a0", 5.0, "one"), ("a1", 6.0, "one"), ("b", 1.0, "two")):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (6, 4)).save(tmp_path / name / "samples.png")
+        run = judged(name, mae, manifest, lr=mae)
+        found.append(replace(run, folder=tmp_path / name))
+    shown = samples(Grid.of(found, MAE))
+    assert [(one.cell.name, one.title.partition(",")[0]) for one in shown] == [
+        ("a0", "best run"),
+        ("a1", "median run"),
+    ]
 
 
 def test_effects_are_those_of_the_runs_that_were_judged_alike() -> None:

@@ -81,7 +81,9 @@ def find_effects(grid: Grid) -> Effects:
     done = [c for c in grid.cells if c.state is CellState.DONE and grid.is_comparable(c)]
     cells = [cell for cell in done if grid.score(cell) is not None]
     axes = [axis for axis in grid.factors if len(_levels(grid, cells, axis)) > 1]
-    if len(cells) < 3 or not axes:  # two runs are a difference, not an effect
+    if (
+        len(cells) < 3 or not axes or not grid.has_settings
+    ):  # two runs are a difference, not an effect
         return Effects([], [], None)
     return _Model(grid, cells, axes).effects()
 

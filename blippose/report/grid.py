@@ -16,6 +16,7 @@ from blippose.report.measures import Measure
 
 Key = tuple[Value, ...]
 _FULL_ENOUGH = 0.5  # of a product of values; below it, the runs are no grid with holes
+_NAME = "run"  # the axis of runs that are told apart by their names
 _FEWEST = 3  # runs of a grid with holes
 _MOST_AXES = 4  # of runs that are no grid; more are a list of differences, not axes
 
@@ -77,6 +78,11 @@ class Grid:
         return tuple(axis for axis in self.axes if axis.key != SEED)
 
     @cached_property
+    def has_settings(self) -> bool:
+        """Whether its axes are settings, and not the names of unlike runs."""
+        return any(axis.key != _NAME for axis in self.axes)
+
+    @cached_property
     def seeds(self) -> Axis | None:
         """The axis of seeds."""
         return next((axis for axis in self.axes if axis.key == SEED), None)
@@ -90,9 +96,9 @@ class Grid:
         return tuple(self.value(cell, axis) for axis in axes)
 
     def label(self, cell: Cell) -> str:
-        """The cell's values in words, or its name where nothing differs."""
+        """The cell's values in words, or its name where that tells it apart."""
         own = self.values.get(cell.name)
-        if not self.axes or own is None:
+        if not self.has_settings or own is None:
             return cell.name
         return ", ".join(f"{axis.name} {axis.text(own[axis.key])}" for axis in self.axes)
 
@@ -100,7 +106,7 @@ class Grid:
         """The choice's values in words."""
         pairs = zip(self.factors, choice.key, strict=False)  # no factors: the cell's name
         words = [f"{axis.name} {axis.text(value)}" for axis, value in pairs]
-        return ", ".join(words) or choice.cells[0].name
+        return ", ".join(words) if words and self.has_settings else choice.cells[0].name
 
     def score(self, cell: Cell) -> float | None:
         """The measure at the cell's best epoch."""
@@ -201,5 +207,5 @@ class Grid:
 
 def _named(names: Sequence[str]) -> dict[str, Any]:
     """Axes and values of runs that their names tell apart."""
-    axis = Axis("run", "run", tuple(names))
+    axis = Axis(_NAME, _NAME, tuple(names))
     return {"axes": (axis,), "values": {name: {axis.key: name} for name in names}}

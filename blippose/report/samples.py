@@ -38,7 +38,8 @@ def samples(grid: Grid) -> list[Sample]:
 
 
 def _chosen(grid: Grid) -> Iterator[tuple[str, Cell]]:
-    done = [c for c in grid.ranked if c.state is CellState.DONE and grid.score(c) is not None]
+    alike = [cell for cell in grid.ranked if grid.is_comparable(cell)]
+    done = [c for c in alike if c.state is CellState.DONE and grid.score(c) is not None]
     places = {"best run": 0, "median run": len(done) // 2, "worst run": len(done) - 1}
     seen: set[int] = set()
     for title, place in places.items():

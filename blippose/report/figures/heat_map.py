@@ -26,7 +26,7 @@ def heat_map(grid: Grid) -> Figure | None:
     """Batch size by learning rate for each optimizer, or other axes; None without any."""
     roles = Roles.of(grid.factors)
     columns, rows, maps = roles.color, roles.panel or roles.line, roles.line
-    if columns is None:
+    if columns is None or not grid.has_settings:
         return None
     maps = None if maps is rows else maps
     values: tuple[Value, ...] = maps.values if maps else (None,)

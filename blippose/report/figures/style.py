@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+_ON_PAGE = 1.5  # times the size on paper
 TICK, TITLE = 13, 24  # characters of a value on an axis, in a title or legend
 INK, FAINT, RULE, PAPER, ACCENT = "#1f2328", "#656d76", "#d0d7de", "#ffffff", "#c2185b"
 LINES = ("-", (0, (4, 1.6)), (0, (1, 1.4)), (0, (6, 1.5, 1, 1.5)))
@@ -138,6 +139,9 @@ def themed(drawing: str, prefix: str, level_counts: Collection[int]) -> str:
         drawing = drawing.replace(color, f"var({name})")
     drawing = drawing.replace(' id="', f' id="{prefix}-')
     drawing = drawing.replace("url(#", f"url(#{prefix}-").replace('href="#', f'href="#{prefix}-')
-    # The width is the page's to give.
+    # As wide as the page, but no text larger than in the other figures.
     head, end, rest = drawing.partition(">")
-    return re.sub(r' (width|height)="[^"]*"', "", head) + end + rest
+    width = re.search(r' width="([\d.]+)pt"', head)
+    assert width is not None  # matplotlib's
+    head = re.sub(r' (width|height)="[^"]*"', "", head)
+    return f'{head} style="max-width: {_ON_PAGE * float(width[1]):.0f}pt"{end}{rest}'
