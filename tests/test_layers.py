@@ -18,7 +18,16 @@ PACKAGE = Path(blippose.__file__).parent
 LAYERS = (
     {"errors", "pose", "whole_file"},
     {"caption", "geometry", "mpii", "split", "audit", "metrics", "drawing", "images"},
-    {"synthetic", "blip", "decoding", "vocabulary", "loss", "schedules", "augmentation"},
+    {
+        "synthetic",
+        "blip",
+        "decoding",
+        "attention",
+        "vocabulary",
+        "loss",
+        "schedules",
+        "augmentation",
+    },
     {"data", "model"},
     {
         "runs",
