@@ -35,7 +35,7 @@ class Attention:
             what goes to no joint ([DEC]), the others what goes to each joint. Rows sum to 1.
         self_entropy: mean entropy of the joint's tokens over the tokens before them, bits.
         cross: mean attention of the joint's numbers on [CLS] and the patches, at both `STEPS`.
-        uniform_joint, uniform_entropy: the same of a decoder that looks alike at all tokens so far.
+        uniform_joint, uniform_entropy: the same where all tokens so far are looked at alike.
         parsed: what the captions say.
         captions: as the model wrote them.
     """

@@ -8,7 +8,7 @@ the same person; a head that looks at the person anywhere is no nearer to the on
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -61,11 +61,18 @@ class Distances:
 
     def head(self, step: int, layer: int, head: int) -> Distances:
         """Of one head at one step."""
-        return replace(
-            self,
-            own=self.own[:, step, layer, head],
-            other_image=self.other_image[:, step, layer, head],
-            other_joint=self.other_joint[:, step, layer, head],
+        return Distances(
+            self.own[:, step, layer, head],
+            self.other_image[:, step, layer, head],
+            self.other_joint[:, step, layer, head],
+        )
+
+    def of_layer(self, layer: int) -> Distances:
+        """Of the heads of one layer."""
+        return Distances(
+            self.own[:, :, [layer]],
+            self.other_image[:, :, [layer]],
+            self.other_joint[:, :, [layer]],
         )
 
     def estimates(self, draws: Bootstrap) -> dict[str, Estimate]:

@@ -5,7 +5,7 @@ Maps are dropped as soon as they are measured, so that memory grows by kilobytes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from blippose.attention import RELATIONS, Attention, AttentionReader, PatchGrid, relation_shares
 from blippose.data import PoseDataset
+from blippose.evaluation.asking import tracked
 from blippose.evaluation.parts import batches
 
 
@@ -86,18 +87,22 @@ def collect(
 
 
 def inputs_of(
-    dataset: PoseDataset, batch_size: int
+    dataset: PoseDataset, batch_size: int, *, progress: bool
 ) -> Iterator[UInt8[Tensor, "batch 3 size size"]]:
-    """The persons of a data set as batches of inputs."""
-    for positions in batches(len(dataset), batch_size):
-        yield as_input(np.stack([dataset[position].image for position in positions]))
+    """The persons of a data set as batches of inputs, with a bar on stderr."""
+    every = batches(len(dataset), batch_size)
+    numbers = range(len(every))
+    for number in tracked(
+        numbers, 0, len(every), description="attention, batches", shown=progress
+    ):
+        yield as_input([dataset[position].image for position in every[number]])
 
 
 def as_input(
-    pixels: UInt8[np.ndarray, "batch size size 3"],
+    pixels: Sequence[UInt8[np.ndarray, "size size 3"]],
 ) -> UInt8[Tensor, "batch 3 size size"]:
     """Crops as the model takes them."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
 
 
 class _Mean:
