@@ -183,10 +183,10 @@ def _cross_panel(
     share = maps.share[joint]
     if np.isfinite(share).all():
         axes.imshow(_heat(share), extent=_crop_extent(maps.crop), aspect="auto")
-        _mark(axes, maps.crop.to_img(maps.peak[joint]), "+", _PEAK, 9)
+        _mark(axes, maps.crop.to_img(maps.peak[joint]), "+", _PEAK, 9.0)
     if maps.target is not None:
         _mark(axes, maps.crop.to_img(maps.target.xy[joint]), "o", _TRUE, 5.5)
-    _mark(axes, maps.crop.to_img(maps.pred.xy[joint]), "x", _PREDICTED, 5)
+    _mark(axes, maps.crop.to_img(maps.pred.xy[joint]), "x", _PREDICTED, 5.0)
 
 
 def _heat(share: Float[np.ndarray, "side side"]) -> Float[np.ndarray, "side side 4"]:

@@ -53,7 +53,7 @@ class Row:
     """A line of a table: its name, and the cell of each quantity."""
 
     name: str
-    cells: Mapping[str, Mapping[str, Any]]
+    cells: Mapping[str, Any]
     is_best: bool = False
 
 
