@@ -197,7 +197,7 @@ def _heat(share: Float[np.ndarray, "side side"]) -> Float[np.ndarray, "side side
     colors: Float[np.ndarray, "side side 4"] = np.asarray(
         mpl.colormaps[_HEAT](0.25 + 0.7 * strength)
     )
-    colors[..., 3] = _MOST_VISIBLE * np.sqrt(strength)
+    colors[..., 3] = _MOST_VISIBLE * strength
     return colors
 
 

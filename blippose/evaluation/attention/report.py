@@ -70,7 +70,7 @@ class Truth:
 def self_shown(evidence: AttentionEvidence, layer: int | None, head: int | None) -> Shown:
     """The head whose self-attention is shown: the one asked for, the study's, the most focused."""
     if head is not None:
-        return Shown(layer, head, "asked for")
+        return Shown(layer, head, "the head that was asked for")
     num_heads = evidence.self_mean.shape[1]
     if num_heads >= _STUDY_HEAD:
         return Shown(layer, _STUDY_HEAD - 1, "the head that the study shows")
@@ -82,7 +82,7 @@ def self_shown(evidence: AttentionEvidence, layer: int | None, head: int | None)
 def cross_shown(truth: Truth | None, layer: int | None, head: int | None) -> Shown:
     """The head whose cross-attention is shown: the one asked for, or the nearest to the joints."""
     if head is not None:
-        return Shown(layer, head, "asked for")
+        return Shown(layer, head, "the head that was asked for")
     if truth is None:
         return Shown(layer, None, "no head was asked for")
     if layer is None:
