@@ -20,7 +20,7 @@ from blippose.cli.config import check_targets
 from blippose.runs import flatten
 
 CONF = Path(__file__).parents[1] / "conf"
-PRIMARY = ("data", "eval", "predict", "train", "report", "export")
+PRIMARY = ("data", "eval", "predict", "train", "report", "export", "analyze_attention")
 OPTIONS = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
 FILLED = ["data.root=FOLDER"]
 

@@ -28,7 +28,16 @@ LAYERS = (
         "joint_names",
         "images",
     },
-    {"synthetic", "blip", "decoding", "vocabulary", "loss", "schedules", "augmentation"},
+    {
+        "synthetic",
+        "blip",
+        "decoding",
+        "attention",
+        "vocabulary",
+        "loss",
+        "schedules",
+        "augmentation",
+    },
     {"data", "model"},
     {
         "runs",

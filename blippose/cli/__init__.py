@@ -26,6 +26,7 @@ blippose: fine-tune BLIP, an image captioner, until its caption of a photo is th
   blippose sweep     a grid from a file; run again, it finishes what is missing
   blippose eval      the full trust report of a run
   blippose predict   poses of your own images: overlays, JSON, CSV
+  blippose analyze   why it works: attention
   blippose report    a grid's curves, tables and pictures: files and one HTML page
   blippose export    a run as a plain Hugging Face folder
 
@@ -35,13 +36,15 @@ blippose: fine-tune BLIP, an image captioner, until its caption of a photo is th
   blippose sweep sweeps/poster.yaml                     the study's 18 runs
   blippose eval run=runs/demo                           what its numbers are worth
   blippose predict run=runs/demo images=photo.jpg
+  blippose analyze attention run=runs/demo              where it looks for each joint
   blippose export run=runs/demo out=FOLDER              for transformers, without blippose
   blippose report runs/grid                             what the grid says, also while it runs
 
 Settings are key=value. COMMAND --help explains them, COMMAND --cfg job prints them,
 debug=true shows the traceback of a mistake."""
 
-_COMMANDS = ("data", "train", "sweep", "eval", "predict", "report", "export")
+_COMMANDS = ("data", "train", "sweep", "eval", "predict", "analyze", "report", "export")
+_ANALYSES = ("attention",)  # second words, each a module analyze_WORD here
 _POSITIONAL = {"eval": "run", "report": "run"}  # the key of words that are no key=value
 _ANSWERS = {
     "-h": _HELP,
@@ -83,6 +86,8 @@ def _run(command: str, arguments: list[str]) -> int:
         commands = f"; commands are {', '.join(_COMMANDS)}"
         raise UserError(f"{command}: no such command{suggest(command, _COMMANDS) or commands}")
     words = [command, *arguments]
+    if command == "analyze":
+        command, arguments = _analysis(arguments)
     axes: list[str] = []
     if command == "sweep":
         from blippose.cli import sweep  # noqa: PLC0415  yaml
@@ -102,6 +107,17 @@ def _run(command: str, arguments: list[str]) -> int:
             return grid.run(command, overrides, axes, words)
         return _run_one(command, arguments)
     return 0  # of --help and --cfg, after which Hydra exits
+
+
+def _analysis(arguments: list[str]) -> tuple[str, list[str]]:
+    """The command of `analyze WORD ...`, and the rest of its arguments."""
+    from blippose.arguments import suggest  # noqa: PLC0415
+
+    word = arguments[0] if arguments else ""
+    if word in _ANALYSES:
+        return f"analyze_{word}", arguments[1:]
+    guess = suggest(word, _ANALYSES) if word and "=" not in word else ""
+    raise UserError(f"analyze: expected {' or '.join(_ANALYSES)} as its second word{guess}")
 
 
 def _run_one(command: str, arguments: list[str]) -> int:

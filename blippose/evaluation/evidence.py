@@ -50,10 +50,7 @@ def gather(subject: Subject, folder: Path, settings: Settings) -> tuple[Evidence
         UserError: the split has no such subset, or an image cannot be decoded.
     """
     data, size = subject.data, subject.captioner.frame.input_size
-    subset = _chosen(subject, settings.subset)
-    dataset = data.subset(subset)
-    if subset == "test":
-        dataset.decode("reading test images")  # the data module leaves them until they are needed
+    subset, dataset = judged(subject, settings.subset)
     asked = _Asked(subject, folder / PREDICTIONS, settings)
     predictions, was_stored = asked.predictions(dataset, subset)
     train_answers, train_was_stored = asked.train_answers(len(dataset))
@@ -80,10 +77,18 @@ def _controls(dataset: PoseDataset) -> tuple[str, ...]:
     return ("blank", "shuffled") if len(dataset) > 1 else ("blank",)
 
 
-def _chosen(subject: Subject, subset: str) -> str:
-    if subset != "auto":
-        return subset
-    return "test" if len(subject.data.test_set) else "val"
+def judged(subject: Subject, subset: str) -> tuple[str, PoseDataset]:
+    """The subset that is meant, by its name, and its persons with their images.
+
+    Raises:
+        UserError: the split has no such subset, or an image cannot be decoded.
+    """
+    if subset == "auto":
+        subset = "test" if len(subject.data.test_set) else "val"
+    dataset = subject.data.subset(subset)
+    if subset == "test":
+        dataset.decode("reading test images")  # the data module leaves them until they are needed
+    return subset, dataset
 
 
 def _about(subject: Subject, subset: str, predictions: StoredPredictions) -> About:

@@ -1,0 +1,18 @@
+"""Where BLIP's text decoder looks while it writes a pose: at joints before, and at the image."""
+
+from blippose.attention.maps import STEPS, Attention, AttentionReader
+from blippose.attention.patches import PatchGrid
+from blippose.attention.relations import EARLIER, RELATIONS, relation_shares
+from blippose.attention.segments import OUTSIDE, Segments
+
+__all__ = [
+    "EARLIER",
+    "OUTSIDE",
+    "RELATIONS",
+    "STEPS",
+    "Attention",
+    "AttentionReader",
+    "PatchGrid",
+    "Segments",
+    "relation_shares",
+]

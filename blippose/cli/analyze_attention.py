@@ -1,0 +1,113 @@
+"""`blippose analyze attention`: where a run's decoder looks, in pictures and in numbers."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blippose.cli.config import checked, plain_config, short
+from blippose.errors import UserError
+
+if TYPE_CHECKING:
+    from blippose.evaluation.attention.study import Choice
+
+_FOLDER, _PHOTOS = "attention", "photos"
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """Keys of analyze_attention.yaml."""
+
+    run: str
+    images: str | list[str] | None
+    layer: int | str
+    head: int | None
+    subset: str
+    out: str | None
+    samples: int
+    seed: int
+    batch_size: int
+    device: str
+    data: dict[str, str | None]
+    debug: bool
+
+
+def run(config: Any) -> int:
+    """Write the pictures and the report; the exit status, 1 where an image could not be read."""
+    keys = checked(_Keys, plain_config(config))
+    _check(keys)
+    folder = Path(keys.run).expanduser()
+    return _of_run(keys, folder) if keys.images is None else _of_photos(keys, folder)
+
+
+def _check(keys: _Keys) -> None:
+    if isinstance(keys.layer, str) and keys.layer != "all":
+        raise UserError(f"layer={keys.layer}: expected all, or a number from 1")
+    subsets = ("val", "test", "auto")
+    if keys.subset not in subsets:
+        raise UserError(f"subset={keys.subset}: expected one of {', '.join(subsets)}")
+    for key, least in (("samples", 1), ("batch_size", 1), ("seed", 0)):
+        if getattr(keys, key) < least:
+            raise UserError(f"{key}={getattr(keys, key)}: expected {least} or more")
+
+
+def _choice(keys: _Keys) -> Choice:
+    from blippose.evaluation.attention.study import Choice  # noqa: PLC0415
+
+    return Choice(
+        layer=keys.layer if isinstance(keys.layer, int) else None,
+        head=keys.head,
+        subset=keys.subset,
+        samples=keys.samples,
+        seed=keys.seed,
+        batch_size=keys.batch_size,
+        progress=sys.stderr.isatty(),
+    )
+
+
+def _of_run(keys: _Keys, folder: Path) -> int:
+    print(f"loading {folder} ...", flush=True)
+    from blippose.evaluation.attention.study import study_run  # noqa: PLC0415  seconds
+    from blippose.evaluation.subject import Subject  # noqa: PLC0415
+
+    started = time.monotonic()
+    places = {key: place for key, place in keys.data.items() if place is not None}
+    subject = Subject.of_run(folder, places, keys.device)
+    out = _out(keys, folder / _FOLDER)
+    report, names = study_run(subject, out, _choice(keys))
+    _print(report, out, names, time.monotonic() - started)
+    return 0
+
+
+def _of_photos(keys: _Keys, folder: Path) -> int:
+    from blippose.images import find_images  # noqa: PLC0415
+
+    paths = find_images(keys.images or [])
+    print(f"loading {folder} for {len(paths)} images ...", flush=True)
+    from blippose.evaluation.attention.study import study_photos  # noqa: PLC0415  seconds
+    from blippose.predictor import PosePredictor  # noqa: PLC0415
+
+    started = time.monotonic()
+    predictor = PosePredictor.from_run(folder, keys.device)
+    out = _out(keys, folder / _FOLDER / _PHOTOS)
+    report, names, skipped = study_photos(predictor, folder, paths, out, _choice(keys))
+    _print(report, out, names, time.monotonic() - started)
+    return 1 if skipped else 0
+
+
+def _out(keys: _Keys, default: Path) -> Path:
+    return default if keys.out is None else Path(keys.out).expanduser()
+
+
+def _print(report: dict[str, Any], out: Path, names: list[str], seconds: float) -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    from blippose.evaluation.attention.terminal import print_attention  # noqa: PLC0415
+    from blippose.evaluation.terminal import print_lines  # noqa: PLC0415
+
+    console = Console()
+    print_attention(report, console)
+    print_lines(console, "", f"in {short(out)} ({seconds:.0f} s): {' '.join(names)}")

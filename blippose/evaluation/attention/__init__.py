@@ -1,0 +1,1 @@
+"""Attention held against the truth and against controls: evidence, report, pictures, files."""

@@ -1,0 +1,32 @@
+"""Where the captions of an attention report come from, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from blippose.evaluation.facts import interval_line
+
+_SUBSETS = {"val": "validation images", "test": "test images", "photos": "photos of yours"}
+
+
+def people_line(about: Mapping[str, Any]) -> str:
+    """Which model, and how many of which images; for pictures that are shown alone."""
+    images = f"{about['run']}: {about['num_images']:,} {_SUBSETS[about['subset']]}"
+    if about["subset"] == "photos":
+        return images
+    people = "synthetic people" if about["synthetic"] else "real images"
+    return f"{images} ({people}, split={about['split']})"
+
+
+def about_lines(report: Mapping[str, Any]) -> list[str]:
+    """The same, with the model's shape and the intervals."""
+    about, frame = report["about"], report["about"]["frame"]
+    size = frame["input_size"]
+    return [
+        people_line(about),
+        f"text decoder of {about['num_layers']} layers and {about['num_heads']} heads, counted "
+        f"from 1; {about['patches']} x {about['patches']} patches",
+        f"px: of the {size} x {size} input ({frame['resize']}, crop={frame['crop']})",
+        interval_line(about),
+    ]

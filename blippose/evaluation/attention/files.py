@@ -1,0 +1,109 @@
+"""The files of an attention report: JSON, Markdown, arrays, pictures, each whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blippose.attention import Attention, PatchGrid
+from blippose.errors import UserError
+from blippose.evaluation.attention.about import people_line
+from blippose.evaluation.attention.arrays import attention_arrays
+from blippose.evaluation.attention.evidence import AttentionEvidence
+from blippose.evaluation.attention.figures import (
+    CrossMaps,
+    write_cross_joints,
+    write_self_head,
+    write_self_overview,
+)
+from blippose.evaluation.attention.markdown import attention_markdown
+from blippose.evaluation.attention.report import WRITTEN, Shown, Truth
+from blippose.evaluation.report_files import json_text, write_texts
+from blippose.whole_file import whole_file
+
+JSON_FILE, MARKDOWN_FILE, ARRAYS_FILE = "attention.json", "attention.md", "attention.npz"
+SELF_HEAD, SELF_OVERVIEW, CROSS_JOINTS = "self_head.png", "self_overview.png", "cross_joints.png"
+
+
+@dataclass(frozen=True, eq=False)
+class CrossPicture:
+    """A picture of cross-attention: its file, its maps, what they are of."""
+
+    name: str
+    maps: CrossMaps
+    label: str
+
+
+def write_attention(
+    folder: Path,
+    report: Mapping[str, Any],
+    evidence: AttentionEvidence,
+    truth: Truth | None,
+    shown: Mapping[str, Shown],
+    names: Sequence[str],
+    pictures: Iterator[CrossPicture],
+) -> list[str]:
+    """Write all of them into `folder`; their names.
+
+    Args:
+        folder: made where it is missing.
+        report: of `attention_report`.
+        evidence: what it was made of.
+        truth: likewise.
+        shown: which head each picture shows.
+        names: of the images.
+        pictures: of single images, drawn one by one.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_self(folder, report, evidence, shown["self"])
+        drawn = [_write_cross(folder, report, shown["cross"], picture) for picture in pictures]
+        with whole_file(folder / ARRAYS_FILE) as file:
+            np.savez(file, allow_pickle=False, **attention_arrays(evidence, truth, tuple(names)))
+        titles = {"One head": SELF_HEAD, "All layers and heads": SELF_OVERVIEW}
+        titles |= {f"Where each joint's numbers look: {name}": name for name in drawn}
+        page = attention_markdown(report, titles)
+        write_texts(folder, {MARKDOWN_FILE: page, JSON_FILE: json_text(report)})
+    except OSError as error:
+        raise UserError(f"out={folder}: cannot be written ({error.strerror or error})") from error
+    return [MARKDOWN_FILE, JSON_FILE, ARRAYS_FILE, SELF_HEAD, SELF_OVERVIEW, *drawn]
+
+
+def _write_self(
+    folder: Path, report: Mapping[str, Any], evidence: AttentionEvidence, shown: Shown
+) -> None:
+    people = people_line(report["about"])
+    shares, uniform = evidence.self_mean[..., 1:], evidence.uniform_mean[:, 1:]
+    one = shares if shown.layer is None else shares[[shown.layer]]
+    one = one if shown.head is None else one[:, [shown.head]]
+    with whole_file(folder / SELF_HEAD) as file:
+        title = shown.title(len(shares))
+        subtitle = f"{people}; {shown.why}"
+        write_self_head(file, one.mean(axis=(0, 1)), uniform, title, subtitle)
+    with whole_file(folder / SELF_OVERVIEW) as file:
+        write_self_overview(file, shares, uniform, report["heads"], report["uniform"], people)
+
+
+def _write_cross(
+    folder: Path, report: Mapping[str, Any], shown: Shown, picture: CrossPicture
+) -> str:
+    title = shown.title(report["about"]["num_layers"])
+    with whole_file(folder / picture.name) as file:
+        write_cross_joints(file, picture.maps, title, picture.label)
+    return picture.name
+
+
+def cross_share(attention: Attention, shown: Shown, grid: PatchGrid) -> np.ndarray:
+    """The patches that the first caption's numbers look at when they are chosen: (16, S, S)."""
+    maps = attention.cross[0, WRITTEN].cpu().numpy()  # (L, H, 16, 1 + P)
+    one = maps if shown.layer is None else maps[[shown.layer]]
+    one = one if shown.head is None else one[:, [shown.head]]
+    share: np.ndarray = one.mean(axis=(0, 1))[:, 1:].reshape(-1, grid.side, grid.side)
+    return share

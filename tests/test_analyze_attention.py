@@ -1,0 +1,186 @@
+"""`blippose analyze attention` as a user runs it, on a short run of drawn people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blippose.__main__ import main
+from blippose.evaluation.attention.sentences import sign
+
+FILES = {"attention.json", "attention.md", "attention.npz"}
+PICTURES = {"self_head.png", "self_overview.png", "cross_joints.png"}
+SHORT = ["data.synthetic.num_persons=16", "trainer.max_epochs=1", "logger=csv", "name=run"]
+ANALYZE = ["analyze", "attention"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained, and looked into once."""
+    folder = tmp_path_factory.mktemp("attention")
+    assert main(["train", f"runs={folder}", f"data.root={folder}/data", *SHORT]) == 0
+    assert main([*ANALYZE, f"run={folder}/run", "samples=100"]) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def report(run: Path) -> dict[str, Any]:
+    return dict(json.loads((run / "attention" / "attention.json").read_text()))
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def test_files_and_pictures_are_there(run: Path) -> None:
+    folder = run / "attention"
+    assert {path.name for path in folder.iterdir()} == FILES | PICTURES
+    for name in PICTURES:
+        with Image.open(folder / name) as picture:
+            assert min(picture.size) > 500
+            assert len(np.unique(np.asarray(picture.convert("L")))) > 50
+
+
+def test_every_head_is_counted_both_ways(report: dict[str, Any]) -> None:
+    heads = [(each["layer_index"], each["head_index"]) for each in report["heads"]]
+    assert heads == [(layer, head) for layer in range(2) for head in range(3)]
+    for each in [*report["heads"], report["best"]["written"]]:
+        assert each["layer_number"] == each["layer_index"] + 1
+        assert each["head_number"] == each["head_index"] + 1
+
+
+def test_every_axis_has_its_name(run: Path) -> None:
+    with np.load(run / "attention" / "attention.npz", allow_pickle=False) as arrays:
+        axes = [name for name in arrays if name.endswith("__axes")]
+        for name in axes:
+            shape = arrays[name.removesuffix("__axes")].shape
+            labels = [
+                label if label not in ("layer", "head") else f"{label}_number"
+                for label in arrays[name].tolist()
+            ]
+            assert shape == tuple(len(arrays[f"axis__{label}"]) for label in labels), name
+        assert arrays["axis__head_index"].tolist() == [0, 1, 2]
+        assert arrays["axis__head_number"].tolist() == [1, 2, 3]
+        rows = arrays["self_joint"]
+        np.testing.assert_allclose(rows.sum(axis=-1)[np.isfinite(rows[..., 0])], 1, rtol=1e-5)
+
+
+def test_distances_are_those_of_the_arrays(run: Path, report: dict[str, Any]) -> None:
+    with np.load(run / "attention" / "attention.npz") as arrays:
+        step = arrays["peak_xy_input"] - arrays["true_xy_input"][:, None, None, None]
+    mean = np.nanmean(np.linalg.norm(step, axis=-1), axis=(0, -1))  # (step, layer, head)
+    for each in report["heads"]:
+        for i, name in enumerate(("written", "read")):
+            found = each["cross"][name]["distance"]["value"]
+            assert found == pytest.approx(mean[i, each["layer_index"], each["head_index"]])
+    best = report["best"]["written"]
+    assert best["distance"]["value"] == pytest.approx(mean[0].min())
+
+
+def test_the_report_says_nearer_only_where_the_interval_excludes_equality(
+    run: Path, report: dict[str, Any]
+) -> None:
+    page = (run / "attention" / "attention.md").read_text()
+    assert all(sentence in page for sentence in report["sentences"] + report["limits"])
+    said = next(each for each in report["sentences"] if each.startswith("When a number"))
+    signs = [
+        sign(report["best"]["written"][f"{name}_farther"])
+        for name in ("other_image", "other_joint")
+    ]
+    assert said.count("That is nearer than") + said.count(" and nearer than") == signs.count(1)
+    assert said.count("not shown to be nearer") == signs.count(0)
+
+
+def test_a_terminal_of_80_columns_is_enough(
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    words = [f"run={run}", "head=2", "layer=1", "samples=10", f"out={tmp_path}/out"]
+    assert main([*ANALYZE, *words]) == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.split("\nin ")[0].splitlines()[1:])) <= 80
+    assert "layer 2, head 3" in printed
+    assert "uniform control" in printed
+    shown = json.loads((tmp_path / "out" / "attention.json").read_text())["shown"]
+    for which in ("self", "cross"):
+        assert (shown[which]["layer_number"], shown[which]["head_number"]) == (1, 2)
+
+
+def test_photos_have_pictures_and_no_distances(
+    run: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*ANALYZE, f"run={run}", f"images={photo}", "samples=10"]) == 0
+    folder = run / "attention" / "photos"
+    assert {path.name for path in folder.iterdir()} == FILES | PICTURES
+    report = json.loads((folder / "attention.json").read_text())
+    assert "best" not in report
+    assert "distance" not in report["heads"][0]["cross"]["written"]
+    assert "nobody has said where the joints" in " ".join(report["limits"])
+    assert "nobody has said" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_photo_that_cannot_be_read_is_told_and_the_others_are_done(
+    run: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    words = [f"images=[{broken},{photo},{photo.parent}/broken.jpg]", f"out={tmp_path}/out"]
+    assert main([*ANALYZE, f"run={run}", *words, "samples=10"]) == 1
+    assert "broken.jpg" in capsys.readouterr().err
+    assert (tmp_path / "out" / "cross_joints.png").is_file()
+    assert main([*ANALYZE, f"run={run}", f"images={broken}", f"out={tmp_path}/none"]) == 2
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["head=4"], "head=4: the text decoder has 3 heads; expected 1 to 3 or null"),
+        (["head=0"], "head=0: the text decoder has 3 heads"),
+        (["layer=3"], "layer=3: the text decoder has 2 layers; expected 1 to 2 or all"),
+        (["layer=first"], "layer=first: expected all, or a number from 1"),
+        (["head=best"], "head=best: expected int or null"),
+        (["subset=dev"], "subset=dev: expected one of val, test, auto"),
+        (["subset=test"], "the split has no such side"),
+        (["samples=0"], "samples=0: expected 1 or more"),
+        (["images=nowhere"], "images=nowhere: no such file"),
+        (["data.root=nowhere"], "nowhere"),
+        (["heads=1"], "heads"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    run: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*ANALYZE, f"run={run}", *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["analyze"], "expected attention as its second word"),
+        (["analyze", "atention"], "did you mean attention?"),
+        ([*ANALYZE], "run: not given; add run=VALUE"),
+        ([*ANALYZE, "run=nowhere"], "run=nowhere: no such folder"),
+    ],
+)
+def test_a_command_without_a_run_is_one_line(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1
