@@ -18,7 +18,16 @@ PACKAGE = Path(blippose.__file__).parent
 LAYERS = (
     {"errors", "pose", "whole_file"},
     {"caption", "geometry", "mpii", "split", "audit", "metrics", "drawing", "images"},
-    {"synthetic", "blip", "decoding", "vocabulary", "loss", "schedules", "augmentation"},
+    {
+        "synthetic",
+        "blip",
+        "decoding",
+        "vocabulary",
+        "loss",
+        "schedules",
+        "augmentation",
+        "occlusion",
+    },
     {"data", "model"},
     {
         "runs",
@@ -54,6 +63,7 @@ WITHOUT_TORCH = (
     "drawing",
     "images",
     "synthetic",
+    "occlusion",
     "runs",
     "usage",
     "report",

@@ -1,0 +1,153 @@
+"""Which discs are looked through: of whose joints, of which radius, and where their controls lie.
+
+A radius is told in head sizes, MPII's measure of a person, so that one number fits people near and
+far. In the input it is that many times sqrt(sx sy) head sizes, as a stretched input has two scales.
+Every disc comes from (seed, person, joint), so that what is asked later is what was asked before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from PIL import Image
+
+from blippose.data import PoseDataset
+from blippose.errors import UserError
+from blippose.evaluation.targets import Targets
+from blippose.geometry import Crop
+from blippose.occlusion import Picture, disc_area, place_off_body, place_on_body
+from blippose.pose import NUM_JOINTS
+
+# Of a disc: over the joint, elsewhere on the body, off the body.
+PLACES = ("hidden", "on body", "off body")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is hidden.
+
+    Args:
+        radius: of the discs, in head sizes. The first is looked at joint by joint, all of them
+            make the curve.
+        fill: what stands in a disc, as `blippose.occlusion.covered` takes it.
+        curve_joints: joints of each image that the other radii hide; the next image's are others.
+        seed: of the images, the controls' places and the noise.
+    """
+
+    radius: tuple[float | int, ...] = (1.0, 0.25, 0.5, 2.0)
+    fill: str = "mean"
+    curve_joints: int = 4
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The discs of N persons, R radii, 16 joints and the three `PLACES`."""
+
+    settings: Settings
+    targets: Targets
+    pictures: tuple[Picture, ...]
+    head_input: Float[np.ndarray, "persons"]  # head size in input px
+    center: Float[np.ndarray, "persons radii 16 3 2"]  # NaN where nothing is hidden
+    area: Int[np.ndarray, "persons radii 16"]  # pixels that each disc hides
+
+    @staticmethod
+    def of(dataset: PoseDataset, input_size: int, settings: Settings) -> Plan:
+        """Of every person of a data set. A joint that the input does not show is not hidden."""
+        targets = Targets.of(dataset, input_size)
+        pictures = tuple(
+            _picture(dataset.images / name, dataset[i].crop)
+            for i, name in enumerate(targets.image_names)
+        )
+        shape = (len(targets), len(settings.radius), NUM_JOINTS)
+        center, area = np.full((*shape, len(PLACES), 2), np.nan), np.zeros(shape, dtype=np.int64)
+        plan = Plan(settings, targets, pictures, head_in_input(targets), center, area)
+        for person in range(len(targets)):
+            for radius, joint in plan._hidden_of(person):
+                center[person, radius, joint] = plan._centers(person, radius, joint)
+                area[person, radius, joint] = disc_area(
+                    pictures[person],
+                    targets.xy_input[person, joint],
+                    plan.radius_input[person, radius],
+                )
+        return plan
+
+    @property
+    def radius_input(self) -> Float[np.ndarray, "persons radii"]:
+        """Radius of the discs in input px."""
+        return self.head_input[:, None] * np.array(self.settings.radius, dtype=np.float64)
+
+    @property
+    def asked(self) -> Bool[np.ndarray, "persons radii 16 3"]:
+        """Which discs there are."""
+        return np.isfinite(self.center).all(axis=-1)
+
+    def draw(self, *place: int) -> np.random.Generator:
+        """The draw of a place, which is the same whatever else is looked at."""
+        person, *rest = place
+        return np.random.default_rng((self.settings.seed, int(self.targets.index[person]), *rest))
+
+    def _hidden_of(self, person: int) -> Iterator[tuple[int, int]]:
+        """(radius, joint): every joint at the first radius, some at the others."""
+        seen = self.targets.valid[person]
+        seen = seen & self.pictures[person].holds(self.targets.xy_input[person])
+        for radius in range(len(self.settings.radius)):
+            joints = (
+                range(NUM_JOINTS) if radius == 0 else _turn(person, self.settings.curve_joints)
+            )
+            yield from ((radius, joint) for joint in joints if seen[joint])
+
+    def _centers(self, person: int, radius: int, joint: int) -> Float[np.ndarray, "3 2"]:
+        """Of the disc over the joint and of its controls; NaN where there is no room for one."""
+        xy, picture = self.targets.xy_input[person], self.pictures[person]
+        size, draw = self.radius_input[person, radius], self.draw(person, joint)
+        on = place_on_body(picture, xy, joint, size, draw)
+        off = place_off_body(picture, xy, size, self.head_input[person], draw)
+        nowhere = np.full(2, np.nan)
+        return np.stack([xy[joint], *(nowhere if c is None else c for c in (on, off))])
+
+
+def chosen_persons(targets: Targets, num: int, seed: int) -> list[int]:
+    """Positions of `num` persons with a head size, in order: of as many videos as there are.
+
+    Frames of one video resemble each other, so that a second one is taken when every video has
+    given its first.
+    """
+    draw = np.random.default_rng(seed)
+    order = draw.permutation(np.flatnonzero(targets.head_size > 0))
+    rounds: dict[int, int] = {}
+    ranked = []
+    for rank, position in enumerate(order.tolist()):
+        video = int(targets.video[position])
+        turn = rounds.get(video, 0) if video >= 0 else 0
+        rounds[video] = turn + 1
+        ranked.append((turn, rank, position))
+    return sorted(position for _, _, position in sorted(ranked)[:num])
+
+
+def head_in_input(targets: Targets) -> Float[np.ndarray, "persons"]:
+    """Head sizes in input px, by the mean of the two scales of a stretched input."""
+    scale = targets.input_size / np.sqrt(targets.crop[:, 2] * targets.crop[:, 3])
+    head: Float[np.ndarray, "persons"] = targets.head_size * scale
+    return head
+
+
+def _turn(person: int, num: int) -> Sequence[int]:
+    """`num` joints, evenly spaced by id, that move on by one from person to person.
+
+    >>> _turn(0, 4), _turn(1, 4)
+    ([0, 4, 8, 12], [1, 5, 9, 13])
+    """
+    return [(person + i * NUM_JOINTS // num) % NUM_JOINTS for i in range(num)]
+
+
+def _picture(path: Path, crop: Crop) -> Picture:
+    try:
+        with Image.open(path) as image:
+            return Picture.of(crop, *image.size)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error}); copy the image again") from error
