@@ -50,10 +50,7 @@ def gather(subject: Subject, folder: Path, settings: Settings) -> tuple[Evidence
         UserError: the split has no such subset, or an image cannot be decoded.
     """
     data, size = subject.data, subject.captioner.frame.input_size
-    subset = _chosen(subject, settings.subset)
-    dataset = data.subset(subset)
-    if subset == "test":
-        dataset.decode("reading test images")  # the data module leaves them until they are needed
+    subset, dataset = judged(subject, settings.subset)
     asked = _Asked(subject, folder / PREDICTIONS, settings)
     predictions, was_stored = asked.predictions(dataset, subset)
     train_answers, train_was_stored = asked.train_answers(len(dataset))
@@ -75,10 +72,18 @@ def gather(subject: Subject, folder: Path, settings: Settings) -> tuple[Evidence
     return evidence, was_stored and train_was_stored
 
 
-def _chosen(subject: Subject, subset: str) -> str:
-    if subset != "auto":
-        return subset
-    return "test" if len(subject.data.test_set) else "val"
+def judged(subject: Subject, subset: str) -> tuple[str, PoseDataset]:
+    """Name and persons of a subset, decoded; of "auto" test where the split has one, else val.
+
+    Raises:
+        UserError: the split has no such subset, or an image cannot be decoded.
+    """
+    if subset == "auto":
+        subset = "test" if len(subject.data.test_set) else "val"
+    dataset = subject.data.subset(subset)
+    if subset == "test":
+        dataset.decode("reading test images")  # the data module leaves them until they are needed
+    return subset, dataset
 
 
 def _about(subject: Subject, subset: str, predictions: StoredPredictions) -> About:

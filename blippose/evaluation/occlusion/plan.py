@@ -1,7 +1,7 @@
 """Which discs are looked through: of whose joints, of which radius, and where their controls lie.
 
-A radius is told in head sizes, MPII's measure of a person, so that one number fits people near and
-far. In the input it is that many times sqrt(sx sy) head sizes, as a stretched input has two scales.
+A radius is told in head sizes, MPII's measure of a person, so that one number fits people near
+and far. A stretched input has two scales: the head size comes into it by their geometric mean.
 Every disc comes from (seed, person, joint), so that what is asked later is what was asked before.
 """
 
@@ -79,12 +79,14 @@ class Plan:
     @property
     def radius_input(self) -> Float[np.ndarray, "persons radii"]:
         """Radius of the discs in input px."""
-        return self.head_input[:, None] * np.array(self.settings.radius, dtype=np.float64)
+        radius: Float[np.ndarray, "persons radii"]
+        radius = self.head_input[:, None] * np.array(self.settings.radius, dtype=np.float64)
+        return radius
 
     @property
     def asked(self) -> Bool[np.ndarray, "persons radii 16 3"]:
         """Which discs there are."""
-        return np.isfinite(self.center).all(axis=-1)
+        return np.asarray(np.isfinite(self.center).all(axis=-1))
 
     def draw(self, *place: int) -> np.random.Generator:
         """The draw of a place, which is the same whatever else is looked at."""
