@@ -7,21 +7,12 @@ import math
 import numpy as np
 import pytest
 from example_persons import make_targets
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from blippose.geometry import Crop
-from blippose.occlusion import (
-    BODY_REACH,
-    Picture,
-    bone_distance,
-    covered,
-    disc,
-    disc_area,
-    place_off_body,
-    place_on_body,
-)
+from blippose.occlusion import BODY_REACH, Body, Picture, covered, disc, disc_area
 
 SIZE = 96
 WHOLE = Picture(0, 0, SIZE, SIZE, SIZE)
@@ -62,6 +53,15 @@ def test_disc_hides_so_many_pixels_wherever_it_lies(x: float, y: float, area: in
     assert mask[round(y), round(x)]
 
 
+def test_disc_is_round_in_the_image_that_a_stretched_input_shows() -> None:
+    picture = Picture.of(Crop(0.0, 0.0, 400.0, 200.0, SIZE), 400, 200)  # twice as wide as high
+    center = np.array([48.0, 48.0])
+    area = disc_area(picture, center, 12.0)
+    assert area == pytest.approx(math.pi * 12**2, rel=0.03)
+    rows, columns = (disc(picture, center, area).any(axis=axis).sum() for axis in (1, 0))
+    assert rows / columns == pytest.approx(2, abs=0.15)
+
+
 def test_disc_leaves_padding_alone() -> None:
     picture = Picture.of(Crop(0.0, -100.0, 400.0, 400.0, SIZE), 400, 200)
     center = np.array([48.0, 24.0])  # on the picture's upper border
@@ -83,54 +83,64 @@ def test_picture_is_what_the_crop_shows_of_the_image() -> None:
     ]
 
 
-@given(seed=st.integers(0, 10_000), joint=st.integers(0, 15), radius=st.floats(1.0, 10.0))
+@given(
+    seed=st.integers(0, 10_000),
+    joint=st.integers(0, 15),
+    radius=st.floats(1.0, 10.0),
+    stretch=st.floats(0.5, 2.0),
+)
 def test_control_on_the_body_lies_on_a_bone_and_does_not_touch_the_joints_disc(
-    seed: int, joint: int, radius: float
+    seed: int, joint: int, radius: float, stretch: float
 ) -> None:
     xy = make_targets(4, seed=seed % 50).xy_input[seed % 4]
-    center = place_on_body(WHOLE, xy, joint, radius, draw(seed))
-    if center is None or not WHOLE.holds(xy[joint]):
-        return
-    assert bone_distance(center[None], xy)[0] < 1e-6
-    over = disc(WHOLE, xy[joint], disc_area(WHOLE, xy[joint], radius))
-    control = disc(WHOLE, center, int(over.sum()))
+    picture = Picture(0, 0, SIZE, SIZE, SIZE, stretch)
+    body = Body(picture, xy, HEAD)
+    center = body.place_on(joint, radius, draw(seed))
+    assume(center is not None and picture.holds(xy[joint]))
+    assert center is not None
+    assert body.distance(center) < 1e-6
+    over = disc(picture, xy[joint], disc_area(picture, xy[joint], radius))
+    control = disc(picture, center, int(over.sum()))
     assert not (over & control).any()
     assert control.sum() == over.sum()
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_control_off_the_body_covers_no_joint_and_no_bone(seed: int) -> None:
-    center = place_off_body(WHOLE, STANDING, 8.0, HEAD, draw(seed))
+    body = Body(WHOLE, STANDING, HEAD)
+    center = body.place_off(8.0, draw(seed))
     assert center is not None
     mask = disc(WHOLE, center, disc_area(WHOLE, center, 8.0))
     assert mask.sum() > 150
-    assert bone_distance(pixels(mask), STANDING).min() > BODY_REACH * HEAD
+    assert body.distance(pixels(mask)).min() > BODY_REACH * HEAD
 
 
 def test_trunk_is_body_between_the_bones() -> None:
-    inside = np.array([[45.5, 42.0]])  # between shoulder, hip and spine
-    assert bone_distance(inside, STANDING)[0] < 2
-    assert bone_distance(np.array([[10.0, 42.0]]), STANDING)[0] > 20
+    body = Body(WHOLE, STANDING, HEAD)
+    assert body.distance(np.array([45.5, 42.0])) < 2  # between shoulder, hip and spine
+    assert body.distance(np.array([10.0, 42.0])) > 20
 
 
 def test_controls_differ_by_the_draw_and_repeat_with_it() -> None:
-    centers = [place_on_body(WHOLE, STANDING, 9, 4.0, draw(seed)) for seed in (1, 1, 2)]
+    centers = [Body(WHOLE, STANDING, HEAD).place_on(9, 4.0, draw(seed)) for seed in (1, 1, 2)]
     assert np.array_equal(centers[0], centers[1])  # type: ignore[arg-type]  # none is None
     assert not np.array_equal(centers[0], centers[2])  # type: ignore[arg-type]  # none is None
 
 
 def test_without_room_there_is_no_control() -> None:
-    assert place_on_body(WHOLE, STANDING, 6, 40.0, draw()) is None
-    assert place_off_body(WHOLE, STANDING, 40.0, HEAD, draw()) is None
+    body = Body(WHOLE, STANDING, HEAD)
+    assert body.place_on(6, 40.0, draw()) is None
+    assert body.place_off(40.0, draw()) is None
 
 
 def test_bones_that_are_not_annotated_are_left_out() -> None:
     xy = STANDING.copy()
     xy[[0, 5]] = np.nan
-    assert bone_distance(np.array([[42.0, 78.0]]), xy)[0] == pytest.approx(14, abs=0.2)
+    right_ankle = np.array([42.0, 78.0])
+    assert Body(WHOLE, xy, HEAD).distance(right_ankle) == pytest.approx(14, abs=0.2)  # the knee
     alone = np.full((16, 2), np.nan)
     alone[3] = 48.0
-    assert place_on_body(WHOLE, alone, 3, 2.0, draw()) is None
+    assert Body(WHOLE, alone, HEAD).place_on(3, 2.0, draw()) is None
 
 
 @pytest.mark.parametrize("fill", ["mean", "noise", "black"])

@@ -204,8 +204,9 @@ def new_figure(width: float, height: float, title: str, subtitle: str) -> Any:
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    figure.suptitle(f"{title}\n", fontsize=14, color=INK, x=0.01, ha="left", fontweight="bold")
-    figure.text(0.01, 0.945, subtitle, fontsize=9, color=OTHER, ha="left", va="center")
+    style = {"fontsize": 14, "fontweight": "bold", "linespacing": 1.5}
+    figure.suptitle(f"{title}\n", color=INK, x=0.01, ha="left", **style)
+    figure.text(0.01, 1 - 0.43 / height, subtitle, fontsize=9, color=OTHER, va="center")
     return figure
 
 

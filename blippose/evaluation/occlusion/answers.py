@@ -112,6 +112,7 @@ def stored_answers(
         "study": "occlusion",
         "settings": vars(plan.settings),
         "indices": plan.targets.index.tolist(),
+        "discs": plan.fingerprint(),
         "batch_size": batch_size,
     }
     key = json.dumps(task)

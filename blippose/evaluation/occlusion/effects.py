@@ -90,8 +90,9 @@ class Effects:
     def is_covered(self, radius: int) -> Bool[np.ndarray, "persons 16 16 3"]:
         """Whether a disc covers the true place of a joint: by hidden, measured and place."""
         plan = self.answers.plan
-        center = plan.center[:, radius, :, None]  # (N, 16, 1, 3, 2)
-        away = np.linalg.norm(plan.targets.xy_input[:, None, :, None] - center, axis=-1)
+        off = plan.targets.xy_input[:, None, :, None] - plan.center[:, radius, :, None]
+        even = [picture.even(each) for picture, each in zip(plan.pictures, off, strict=True)]
+        away = np.linalg.norm(even, axis=-1)  # (N, 16, 16, 3)
         covered: Bool[np.ndarray, "persons 16 16 3"]
         covered = away <= plan.radius_input[:, radius, None, None, None]
         return covered

@@ -42,6 +42,7 @@ class Example:
     captions: Sequence[str]
     attention: Float[np.ndarray, "3 rows columns"]
     caption_format: CaptionFormat
+    choice: str  # how it was chosen, for people
 
     @property
     def title(self) -> str:
@@ -99,8 +100,10 @@ def _added(answers: Occluded, person: int, joint: int) -> float:
 
 def write_example(path: Path, example: Example, subtitle: str) -> None:
     """A row for each look: what the model sees, skeleton, attention, caption."""
-    figure = new_figure(13.0, 11.0, f"One image, hidden and not: {example.title}", subtitle)
-    grid = figure.subplots(3, 4, width_ratios=(1, 1, 1, 0.85))
+    title = f"One image, hidden and not: {example.title} ({example.choice})"
+    width, height = _tile_size(example)
+    figure = new_figure(13.0, 3 * max(2.5, 3.4 * height / width) + 1.2, title, subtitle)
+    grid = figure.subplots(3, 4, width_ratios=(1, 1, 1, 0.6))
     poses = [example.caption_format.decode(caption).pose for caption in example.captions]
     reach = float(np.nanmax(example.attention, initial=1e-9))
     for row, axes in enumerate(grid):

@@ -29,6 +29,7 @@ _PLACE_TITLES = {
 }
 _MARKS = {"hidden": "o", "on body": "s", "off body": "D"}
 _MOSTLY_COVERED = 0.5  # of the images
+_MARKS_TEXT = "bold: the interval excludes 0; framed: under the same disc in most images"
 
 
 def write_joints(path: Path, report: Mapping[str, Any], subtitle: str) -> None:
@@ -131,13 +132,12 @@ def write_matrix(path: Path, report: Mapping[str, Any], subtitle: str) -> None:
     names = [JOINTS[joint] for joint in order]
     axes.set_xticks(range(len(order)), names, rotation=55, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(order)), names)
-    axes.set_xlabel("measured")
+    axes.set_xlabel(f"measured\n\n{_MARKS_TEXT}")
     axes.set_ylabel("hidden")
     quiet(axes)
     bar = figure.colorbar(picture, ax=axes, shrink=0.7)
     bar.set_label("added to the error, px of the input", size=8.5)
-    note = "bold: the interval excludes 0; framed: covered by the same disc in half of the images"
-    figure.text(0.99, 0.008, note, fontsize=8.5, color=OTHER, ha="right")
+    bar.ax.tick_params(labelsize=8.5)
     figure.savefig(path, dpi=DPI)
 
 

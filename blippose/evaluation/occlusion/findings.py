@@ -33,7 +33,7 @@ def findings(report: Mapping[str, Any]) -> list[str]:
 def _own(report: Mapping[str, Any]) -> Iterator[str]:
     own, settings = report["all"]["own"], report["settings"]
     yield (
-        f"A disc of {settings['radius_heads'][0]:g} head sizes over a joint (median radius "
+        f"A disc of radius {radius_text(settings['radius_heads'][0])} over a joint (median "
         f"{settings['radius_input_px'][0]:.1f} px, {settings['share_of_input']:.1%} of the input) "
         f"takes its error from {own['clean']['value']:.2f} to {own['hidden']['value']:.2f} px: "
         f"{signed(own['hidden - clean'])}."
@@ -162,6 +162,11 @@ def limits(report: Mapping[str, Any]) -> list[str]:
 
 
 _FILLS = {"mean": "the image's mean colour", "noise": "noise", "black": "black"}
+
+
+def radius_text(heads: float) -> str:
+    """A radius with its unit."""
+    return f"{heads:g} head size{'' if heads == 1 else 's'}"
 
 
 def signed(cell: Mapping[str, float], plus: str = "+") -> str:

@@ -14,13 +14,12 @@ from blippose.evaluation.figures import people_of, reading_order
 from blippose.evaluation.markdown import bullets
 from blippose.evaluation.markdown import table as markdown_table
 from blippose.evaluation.occlusion.effects import CONTRASTS, STATES, excludes_zero
-from blippose.evaluation.occlusion.findings import signed
+from blippose.evaluation.occlusion.findings import radius_text, signed
 from blippose.evaluation.quantities import number
 from blippose.evaluation.terminal import print_lines
 from blippose.pose import JOINTS
 
 _SHOWN = STATES[:4]  # the mean pose is in the files
-_COST = "hidden - on body"
 
 
 def print_study(report: Mapping[str, Any], console: Console) -> None:
@@ -39,9 +38,9 @@ def _table(report: Mapping[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("EPE px of the\nhidden joint", no_wrap=True)
     for title in ("clean", "hidden", "on\nbody", "off\nbody"):
-        table.add_column(title, justify="right", no_wrap=True)
+        table.add_column(title, justify="right", no_wrap=True, min_width=6)
     table.add_column("hidden - on body\nwith its interval", justify="right", no_wrap=True)
-    table.add_column("others:\nhidden - clean", justify="right", no_wrap=True)
+    table.add_column("others:\nadded", justify="right", no_wrap=True, min_width=7)
     rows = {JOINTS[joint]: report["joints"][JOINTS[joint]] for joint in reading_order()}
     for name, row in rows.items():
         table.add_row(name, *_cells(row))
@@ -53,17 +52,19 @@ def _table(report: Mapping[str, Any]) -> Table:
 def _cells(row: Mapping[str, Any]) -> Iterator[Text]:
     own = row["own"]
     yield from (Text(number(own[state]["value"], 2)) for state in _SHOWN)
-    yield _difference(own[_COST])
-    yield _difference(row["others"]["hidden - clean"])
+    cost, added = own["hidden - on body"], row["others"]["hidden - clean"]
+    margin = f" ({number(cost['low'], 1)} to {number(cost['high'], 1)})"
+    yield Text(_change(cost) + margin, style=_style(cost))
+    yield Text(_change(added), style=_style(added))
 
 
-def _difference(cell: Mapping[str, float]) -> Text:
-    """One whose interval excludes 0 stands out."""
-    if cell["value"] != cell["value"]:
-        return Text("-")
-    sign = "+" if cell["value"] >= 0 else ""
-    style = "bold" if excludes_zero(cell) else "dim"
-    return Text(f"{sign}{cell['value']:.2f} ({cell['low']:.1f} to {cell['high']:.1f})", style)
+def _change(cell: Mapping[str, float]) -> str:
+    return ("+" if cell["value"] >= 0 else "") + number(cell["value"], 2)
+
+
+def _style(cell: Mapping[str, float]) -> str:
+    """A difference whose interval excludes 0 stands out."""
+    return "bold" if excludes_zero(cell) else "dim"
 
 
 def about_lines(report: Mapping[str, Any]) -> list[str]:
@@ -73,7 +74,7 @@ def about_lines(report: Mapping[str, Any]) -> list[str]:
     lines = [
         people_of(about),
         f"{settings['num_looks']:,} inputs were asked for: each image clean, with a disc of "
-        f"{radii[0]:g} head sizes over each joint, and with as large ones elsewhere on the body "
+        f"{radius_text(radii[0])} over each joint, and with as large ones elsewhere on the body "
         f"and off it ({settings['num_compared']:,} joints of {settings['num_discs']:,} have both)",
         f"a disc is filled by {settings['fill']}; {100 * interval['level']:g}% intervals by "
         f"bootstrap: {interval['samples']:,} resamples of {interval['num_units']:,} "
@@ -150,7 +151,7 @@ def _curve(curve: list[Mapping[str, Any]]) -> Iterator[str]:
     yield "## By the radius"
     names = [*STATES[:4], "hidden - clean", "hidden - on body"]
     head = ["radius, head sizes", "median px", "joints", *names, "others: hidden - clean"]
-    yield markdown_table(head, (_point(point, names) for point in curve))
+    yield markdown_table(head, ([*_point(point, names)] for point in curve))
 
 
 def _point(point: Mapping[str, Any], names: list[str]) -> Iterator[str]:

@@ -1,12 +1,14 @@
 """Which discs are looked through: of whose joints, of which radius, and where their controls lie.
 
 A radius is told in head sizes, MPII's measure of a person, so that one number fits people near
-and far. A stretched input has two scales: the head size comes into it by their geometric mean.
+and far. Discs are round in the image; a stretched input shows them as ellipses, whose radius in
+input px is the geometric mean of the two.
 Every disc comes from (seed, person, joint), so that what is asked later is what was asked before.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ from blippose.data import PoseDataset
 from blippose.errors import UserError
 from blippose.evaluation.targets import Targets
 from blippose.geometry import Crop
-from blippose.occlusion import Picture, disc_area, place_off_body, place_on_body
+from blippose.occlusion import Body, Picture, disc_area
 from blippose.pose import NUM_JOINTS
 
 # Of a disc: over the joint, elsewhere on the body, off the body.
@@ -67,8 +69,10 @@ class Plan:
         center, area = np.full((*shape, len(PLACES), 2), np.nan), np.zeros(shape, dtype=np.int64)
         plan = Plan(settings, targets, pictures, head_in_input(targets), center, area)
         for person in range(len(targets)):
+            xy, head_size = targets.xy_input[person], float(plan.head_input[person])
+            body = Body(pictures[person], xy, head_size)
             for radius, joint in plan._hidden_of(person):
-                center[person, radius, joint] = plan._centers(person, radius, joint)
+                center[person, radius, joint] = plan._centers(body, person, radius, joint)
                 area[person, radius, joint] = disc_area(
                     pictures[person],
                     targets.xy_input[person, joint],
@@ -88,6 +92,13 @@ class Plan:
         """Which discs there are."""
         return np.asarray(np.isfinite(self.center).all(axis=-1))
 
+    def fingerprint(self) -> str:
+        """A hash of every disc."""
+        told = hashlib.sha256(repr(self.pictures).encode())
+        told.update(self.center.tobytes())
+        told.update(self.area.tobytes())
+        return told.hexdigest()
+
     def draw(self, *place: int) -> np.random.Generator:
         """The draw of a place, which is the same whatever else is looked at."""
         person, *rest = place
@@ -103,14 +114,14 @@ class Plan:
             )
             yield from ((radius, joint) for joint in joints if seen[joint])
 
-    def _centers(self, person: int, radius: int, joint: int) -> Float[np.ndarray, "3 2"]:
+    def _centers(
+        self, body: Body, person: int, radius: int, joint: int
+    ) -> Float[np.ndarray, "3 2"]:
         """Of the disc over the joint and of its controls; NaN where there is no room for one."""
-        xy, picture = self.targets.xy_input[person], self.pictures[person]
-        size, draw = self.radius_input[person, radius], self.draw(person, joint)
-        on = place_on_body(picture, xy, joint, size, draw)
-        off = place_off_body(picture, xy, size, self.head_input[person], draw)
-        nowhere = np.full(2, np.nan)
-        return np.stack([xy[joint], *(nowhere if c is None else c for c in (on, off))])
+        size, draw = float(self.radius_input[person, radius]), self.draw(person, joint)
+        centers = [body.xy_input[joint], body.place_on(joint, size, draw)]
+        centers.append(body.place_off(size, draw))
+        return np.array([(np.nan, np.nan) if center is None else center for center in centers])
 
 
 def chosen_persons(targets: Targets, num: int, seed: int) -> list[int]:

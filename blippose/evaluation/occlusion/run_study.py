@@ -19,6 +19,7 @@ from blippose.evaluation.figures import subtitle_of
 from blippose.evaluation.occlusion.answers import Occluded, inputs, stored_answers
 from blippose.evaluation.occlusion.example import Example, chosen_example, write_example
 from blippose.evaluation.occlusion.figures import write_joints, write_matrix, write_radius
+from blippose.evaluation.occlusion.findings import radius_text
 from blippose.evaluation.occlusion.number_attention import captions_with_attention
 from blippose.evaluation.occlusion.pages import markdown
 from blippose.evaluation.occlusion.plan import Plan, Settings, chosen_persons
@@ -152,8 +153,9 @@ def _example(
     looks = [(person, None), (person, (0, joint, 0)), (person, (0, joint, 1))]
     images = inputs(answers.plan, lambda position: some[position].image, looks)
     captions, attention = captions_with_attention(captioner, images, joint)
+    choice = "the median of all" if (request.example, request.joint) == (None, None) else "chosen"
     form = captioner.caption_format
-    return Example(answers.plan, person, joint, images, captions, attention, form)
+    return Example(answers.plan, person, joint, images, captions, attention, form, choice)
 
 
 def _write(out: Path, report: dict[str, Any], example: Example | None) -> None:
@@ -181,6 +183,6 @@ def _write(out: Path, report: dict[str, Any], example: Example | None) -> None:
 def _subtitle(report: dict[str, Any]) -> str:
     settings = report["settings"]
     return (
-        f"{subtitle_of(report['about'])}; discs of {settings['radius_heads'][0]:g} head sizes, "
-        f"filled by {settings['fill']}"
+        f"{subtitle_of(report['about'])}; discs of radius "
+        f"{radius_text(settings['radius_heads'][0])}, filled by {settings['fill']}"
     )
