@@ -86,9 +86,12 @@ class Picture:
 
 
 def disc_area(picture: Picture, center: Float[np.ndarray, "2"], radius: float | int) -> int:
-    """How many pixels of the picture have their centre within `radius` px of `center`."""
+    """How many pixels of the picture have their centre within `radius` px of `center`; 1 or more.
+
+    A disc that is smaller than a pixel hides the nearest one.
+    """
     away = picture.distance(_pixels(picture.size), center)
-    return int((picture.mask() & (away <= radius)).sum())
+    return max(1, int((picture.mask() & (away <= radius)).sum()))
 
 
 def disc(

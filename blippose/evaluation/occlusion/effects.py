@@ -32,6 +32,7 @@ CONTRASTS = (
     ("hidden", "off body"),
     ("mean pose", "hidden"),
 )
+_RIM = 1.0  # px; a joint lies somewhere in its pixel, and a disc ends with a whole one
 _Errors = Float[np.ndarray, "persons 16 16 5"]  # of hidden, measured, state
 
 
@@ -88,13 +89,13 @@ class Effects:
         return share
 
     def is_covered(self, radius: int) -> Bool[np.ndarray, "persons 16 16 3"]:
-        """Whether a disc covers the true place of a joint: by hidden, measured and place."""
+        """Whether a disc covers a joint, or passes within a pixel: by hidden, measured, place."""
         plan = self.answers.plan
         off = plan.targets.xy_input[:, None, :, None] - plan.center[:, radius, :, None]
         even = [picture.even(each) for picture, each in zip(plan.pictures, off, strict=True)]
         away = np.linalg.norm(even, axis=-1)  # (N, 16, 16, 3)
         covered: Bool[np.ndarray, "persons 16 16 3"]
-        covered = away <= plan.radius_input[:, radius, None, None, None]
+        covered = away <= plan.radius_input[:, radius, None, None, None] + _RIM
         return covered
 
     def parsed(self, radius: int) -> dict[str, float]:

@@ -57,29 +57,6 @@ class Plan:
     center: Float[np.ndarray, "persons radii 16 3 2"]  # NaN where nothing is hidden
     area: Int[np.ndarray, "persons radii 16"]  # pixels that each disc hides
 
-    @staticmethod
-    def of(dataset: PoseDataset, input_size: int, settings: Settings) -> Plan:
-        """Of every person of a data set. A joint that the input does not show is not hidden."""
-        targets = Targets.of(dataset, input_size)
-        pictures = tuple(
-            _picture(dataset.images / name, dataset[i].crop)
-            for i, name in enumerate(targets.image_names)
-        )
-        shape = (len(targets), len(settings.radius), NUM_JOINTS)
-        center, area = np.full((*shape, len(PLACES), 2), np.nan), np.zeros(shape, dtype=np.int64)
-        plan = Plan(settings, targets, pictures, head_in_input(targets), center, area)
-        for person in range(len(targets)):
-            xy, head_size = targets.xy_input[person], float(plan.head_input[person])
-            body = Body(pictures[person], xy, head_size)
-            for radius, joint in plan._hidden_of(person):
-                center[person, radius, joint] = plan._centers(body, person, radius, joint)
-                area[person, radius, joint] = disc_area(
-                    pictures[person],
-                    targets.xy_input[person, joint],
-                    plan.radius_input[person, radius],
-                )
-        return plan
-
     @property
     def radius_input(self) -> Float[np.ndarray, "persons radii"]:
         """Radius of the discs in input px."""
@@ -104,7 +81,7 @@ class Plan:
         person, *rest = place
         return np.random.default_rng((self.settings.seed, int(self.targets.index[person]), *rest))
 
-    def _hidden_of(self, person: int) -> Iterator[tuple[int, int]]:
+    def hidden_of(self, person: int) -> Iterator[tuple[int, int]]:
         """(radius, joint): every joint at the first radius, some at the others."""
         seen = self.targets.valid[person]
         seen = seen & self.pictures[person].holds(self.targets.xy_input[person])
@@ -114,14 +91,43 @@ class Plan:
             )
             yield from ((radius, joint) for joint in joints if seen[joint])
 
-    def _centers(
-        self, body: Body, person: int, radius: int, joint: int
-    ) -> Float[np.ndarray, "3 2"]:
-        """Of the disc over the joint and of its controls; NaN where there is no room for one."""
-        size, draw = float(self.radius_input[person, radius]), self.draw(person, joint)
-        centers = [body.xy_input[joint], body.place_on(joint, size, draw)]
-        centers.append(body.place_off(size, draw))
-        return np.array([(np.nan, np.nan) if center is None else center for center in centers])
+
+def plan_of(dataset: PoseDataset, input_size: int, settings: Settings) -> Plan:
+    """The plan for every person of a data set.
+
+    Raises:
+        UserError: an image cannot be read.
+    """
+    targets = Targets.of(dataset, input_size)
+    pictures = tuple(
+        _picture(dataset.images / name, dataset[i].crop)
+        for i, name in enumerate(targets.image_names)
+    )
+    return planned(targets, pictures, settings)
+
+
+def planned(targets: Targets, pictures: tuple[Picture, ...], settings: Settings) -> Plan:
+    """The plan for persons in pictures. A joint that the input does not show is not hidden."""
+    shape = (len(targets), len(settings.radius), NUM_JOINTS)
+    center, area = np.full((*shape, len(PLACES), 2), np.nan), np.zeros(shape, dtype=np.int64)
+    plan = Plan(settings, targets, pictures, head_in_input(targets), center, area)
+    for person in range(len(targets)):
+        xy, head_size = targets.xy_input[person], float(plan.head_input[person])
+        body = Body(pictures[person], xy, head_size)
+        for radius, joint in plan.hidden_of(person):
+            size, draw = float(plan.radius_input[person, radius]), plan.draw(person, joint)
+            center[person, radius, joint] = _centers(body, joint, size, draw)
+            area[person, radius, joint] = disc_area(pictures[person], xy[joint], size)
+    return plan
+
+
+def _centers(
+    body: Body, joint: int, radius: float, draw: np.random.Generator
+) -> Float[np.ndarray, "3 2"]:
+    """Of the disc over the joint and of its controls; NaN where there is no room for one."""
+    centers = [body.xy_input[joint], body.place_on(joint, radius, draw)]
+    centers.append(body.place_off(radius, draw))
+    return np.array([(np.nan, np.nan) if center is None else center for center in centers])
 
 
 def chosen_persons(targets: Targets, num: int, seed: int) -> list[int]:

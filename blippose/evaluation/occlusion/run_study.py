@@ -22,7 +22,7 @@ from blippose.evaluation.occlusion.figures import write_joints, write_matrix, wr
 from blippose.evaluation.occlusion.findings import radius_text
 from blippose.evaluation.occlusion.number_attention import captions_with_attention
 from blippose.evaluation.occlusion.pages import markdown
-from blippose.evaluation.occlusion.plan import Plan, Settings, chosen_persons
+from blippose.evaluation.occlusion.plan import Settings, chosen_persons, plan_of
 from blippose.evaluation.occlusion.study import study
 from blippose.evaluation.report_files import json_text, write_texts
 from blippose.evaluation.subject import Subject
@@ -107,7 +107,7 @@ def _asked(
     return stored_answers(
         out / ARRAYS,
         subject.origin(subset).deciding(),
-        Plan.of(some, captioner.frame.input_size, settings),
+        plan_of(some, captioner.frame.input_size, settings),
         subject.data.mean_pose(),
         lambda position: some[position].image,
         lambda images: poses_said(captioner, images),
