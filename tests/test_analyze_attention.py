@@ -171,7 +171,7 @@ def test_a_mistake_is_one_line(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["analyze"], "expected attention as its second word"),
+        (["analyze"], "expected attention or occlusion as its second word"),
         (["analyze", "atention"], "did you mean attention?"),
         ([*ANALYZE], "run: not given; add run=VALUE"),
         ([*ANALYZE, "run=nowhere"], "run=nowhere: no such folder"),

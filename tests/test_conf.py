@@ -20,7 +20,16 @@ from blippose.cli.config import check_targets
 from blippose.runs import flatten
 
 CONF = Path(__file__).parents[1] / "conf"
-PRIMARY = ("data", "eval", "predict", "train", "report", "export", "analyze_attention")
+PRIMARY = (
+    "data",
+    "eval",
+    "predict",
+    "train",
+    "report",
+    "export",
+    "analyze_attention",
+    "analyze_occlusion",
+)
 OPTIONS = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
 FILLED = ["data.root=FOLDER"]
 

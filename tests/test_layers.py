@@ -37,6 +37,7 @@ LAYERS = (
         "loss",
         "schedules",
         "augmentation",
+        "occlusion",
     },
     {"data", "model"},
     {
@@ -78,6 +79,7 @@ WITHOUT_TORCH = (
     "joint_names",
     "images",
     "synthetic",
+    "occlusion",
     "runs",
     "usage",
     "report",

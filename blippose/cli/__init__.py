@@ -26,7 +26,7 @@ blippose: fine-tune BLIP, an image captioner, until its caption of a photo is th
   blippose sweep     a grid from a file; run again, it finishes what is missing
   blippose eval      the full trust report of a run
   blippose predict   poses of your own images: overlays, JSON, CSV
-  blippose analyze   why it works: attention
+  blippose analyze   why it works: attention, occlusion
   blippose report    a grid's curves, tables and pictures: files and one HTML page
   blippose export    a run as a plain Hugging Face folder
 
@@ -37,6 +37,7 @@ blippose: fine-tune BLIP, an image captioner, until its caption of a photo is th
   blippose eval run=runs/demo                           what its numbers are worth
   blippose predict run=runs/demo images=photo.jpg
   blippose analyze attention run=runs/demo              where it looks for each joint
+  blippose analyze occlusion run=runs/demo              what a hidden joint costs
   blippose export run=runs/demo out=FOLDER              for transformers, without blippose
   blippose report runs/grid                             what the grid says, also while it runs
 
@@ -44,7 +45,7 @@ Settings are key=value. COMMAND --help explains them, COMMAND --cfg job prints t
 debug=true shows the traceback of a mistake."""
 
 _COMMANDS = ("data", "train", "sweep", "eval", "predict", "analyze", "report", "export")
-_ANALYSES = ("attention",)  # second words, each a module analyze_WORD here
+_ANALYSES = ("attention", "occlusion")  # second words, each a module analyze_WORD here
 _POSITIONAL = {"eval": "run", "report": "run"}  # the key of words that are no key=value
 _ANSWERS = {
     "-h": _HELP,

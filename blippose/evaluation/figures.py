@@ -18,9 +18,9 @@ from blippose.pose import JOINTS
 
 # Source: Okabe and Ito, "Color Universal Design", 2008. Sides as in `drawing.PREDICTED`.
 _SIDES = {"right": "#E69F00", "left": "#0072B2", "": "#332288"}
-_MODEL, _OTHER, _INK, _FAINT = "#0072B2", "#555555", "#1F2328", "#B8BDC4"
+MODEL, OTHER, INK, FAINT = "#0072B2", "#555555", "#1F2328", "#B8BDC4"
 _MARKED = (1, 5, 25)  # px, as the study reports
-_DPI = 130
+DPI = 130
 _FAR = 1e5  # px; beyond any axis
 # From the head down, left and right side by side: how a reader looks for a joint.
 _PARTS = (
@@ -46,7 +46,7 @@ def write_error_cdf(
     subtitle: str,
 ) -> None:
     """For each joint the share that lies within a distance; what did not parse never does."""
-    figure = _figure(11.0, 8.2, "How far the joints are off", subtitle)
+    figure = new_figure(11.0, 8.2, "How far the joints are off", subtitle)
     grid = figure.subplots(3, 4, sharex=True, sharey=True)
     for axes, part in zip(grid.flat, [*_PARTS, "all joints"], strict=False):
         _cdf_panel(axes, part, model, others, valid)
@@ -57,7 +57,7 @@ def write_error_cdf(
         axes.set_xlabel(f"distance, px of the {input_size} px input")
     grid[-2, 3].tick_params(labelbottom=True)
     _cdf_legend(grid[-1, 3], model, others)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def _cdf_panel(
@@ -67,10 +67,10 @@ def _cdf_panel(
     others: Sequence[Curve],
     valid: Bool[np.ndarray, "persons 16"],
 ) -> None:
-    axes.set_title(part, fontsize=10, color=_INK)
+    axes.set_title(part, fontsize=10, color=INK)
     joints = joints_of(part)
     for other, dashes in zip(others, _DASHES, strict=False):
-        _draw_cdf(axes, other.distance, valid, joints, color=_OTHER, ls=dashes, lw=1.0)
+        _draw_cdf(axes, other.distance, valid, joints, color=OTHER, ls=dashes, lw=1.0)
     if len(joints) == len(JOINTS):
         _draw_cdf(axes, model.distance, valid, joints, color=_SIDES[""], lw=2.0)
         return
@@ -115,6 +115,11 @@ def joints_of(part: str) -> list[int]:
     return sorted(ids, key=lambda joint: JOINTS[joint], reverse=True)
 
 
+def reading_order() -> list[int]:
+    """Ids of all joints from the head down, right beside left."""
+    return [joint for part in _PARTS for joint in joints_of(part)]
+
+
 def _side(joint: int) -> str:
     side = JOINTS[joint].split()[0]
     return side if side in _SIDES else ""
@@ -127,8 +132,8 @@ def _distance_axis(axes: Any, input_size: int) -> None:
     axes.set_xticks(_MARKED, [f"{mark}" for mark in _MARKED])
     axes.minorticks_off()
     for mark in _MARKED:
-        axes.axvline(mark, color=_FAINT, lw=0.7, zorder=0)
-    _quiet(axes)
+        axes.axvline(mark, color=FAINT, lw=0.7, zorder=0)
+    quiet(axes)
 
 
 def _cdf_legend(axes: Any, model: Curve, others: Sequence[Curve]) -> None:
@@ -141,7 +146,7 @@ def _cdf_legend(axes: Any, model: Curve, others: Sequence[Curve]) -> None:
         for side, title in titles.items()
     ]
     lines += [
-        Line2D([], [], color=_OTHER, lw=1, ls=dashes, label=other.name)
+        Line2D([], [], color=OTHER, lw=1, ls=dashes, label=other.name)
         for other, dashes in zip(others, _DASHES, strict=False)
     ]
     axes.legend(handles=lines, loc="center", frameon=False, fontsize=8.5)
@@ -163,9 +168,9 @@ def write_per_joint(
     path: Path, panels: Sequence[Bars], model: str, reference: str, subtitle: str
 ) -> None:
     """Bars for each joint with their intervals, a panel for each figure."""
-    figure = _figure(11.0, 6.6, "Joint by joint", subtitle)
+    figure = new_figure(11.0, 6.6, "Joint by joint", subtitle)
     row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    order = [joint for part in _PARTS for joint in joints_of(part)]
+    order = reading_order()
     for axes, bars in zip(row, panels, strict=True):
         _bar_panel(axes, bars, order)
     row[0].set_yticks(range(len(order)), [JOINTS[joint] for joint in order])
@@ -175,35 +180,38 @@ def write_per_joint(
     figure.legend(
         handles[::-1], labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9
     )
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def _bar_panel(axes: Any, bars: Bars, order: Sequence[int]) -> None:
     places = np.arange(len(order))
     value, reference = bars.value[order], bars.reference[order]
     reach = np.stack([value - bars.low[order], bars.high[order] - value])
-    error = {"ecolor": _INK, "elinewidth": 1.1, "capsize": 2.5}
+    error = {"ecolor": INK, "elinewidth": 1.1, "capsize": 2.5}
     reach = np.where(np.isfinite(reach), np.maximum(reach, 0), 0)
-    axes.plot(reference, places, "D", color=_OTHER, ms=4.5, mfc="white", label="reference")
-    axes.barh(places, value, xerr=reach, color=_MODEL, alpha=0.75, error_kw=error, label="model")
+    axes.plot(reference, places, "D", color=OTHER, ms=4.5, mfc="white", label="reference")
+    axes.barh(places, value, xerr=reach, color=MODEL, alpha=0.75, error_kw=error, label="model")
     axes.set_xlabel(bars.unit)
-    axes.set_title(bars.title, fontsize=10, color=_INK)
+    axes.set_title(bars.title, fontsize=10, color=INK)
     axes.set_xlim(0, 1.0 if bars.unit.startswith("share") else None)
-    _quiet(axes)
-    axes.grid(axis="x", color=_FAINT, lw=0.5)
+    quiet(axes)
+    axes.grid(axis="x", color=FAINT, lw=0.5)
     axes.set_axisbelow(True)
 
 
-def _figure(width: float, height: float, title: str, subtitle: str) -> Any:
+def new_figure(width: float, height: float, title: str, subtitle: str) -> Any:
+    """A figure in inches, with its title and what it is of."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    figure.suptitle(f"{title}\n", fontsize=14, color=_INK, x=0.01, ha="left", fontweight="bold")
-    figure.text(0.01, 0.945, subtitle, fontsize=9, color=_OTHER, ha="left", va="center")
+    style = {"fontsize": 14, "fontweight": "bold", "linespacing": 1.5}
+    figure.suptitle(f"{title}\n", color=INK, x=0.01, ha="left", **style)
+    figure.text(0.01, 1 - 0.43 / height, subtitle, fontsize=9, color=OTHER, va="center")
     return figure
 
 
-def _quiet(axes: Any) -> None:
+def quiet(axes: Any) -> None:
+    """Leave out what carries nothing."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8.5, length=2.5)
     axes.xaxis.label.set_size(8.5)

@@ -1,0 +1,131 @@
+"""`blippose analyze occlusion`: what a hidden joint costs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blippose.arguments import suggest
+from blippose.cli.config import checked, plain_config, short
+from blippose.errors import UserError
+from blippose.occlusion import FILLS
+from blippose.pose import JOINTS, NUM_JOINTS
+
+
+@dataclass(frozen=True)
+class _OcclusionKeys:
+    """Top-level keys of analyze_occlusion.yaml."""
+
+    run: str
+    out: str | None
+    radius: float | int | list[float | int]
+    fill: str
+    images: int
+    curve_joints: int
+    example: str | None
+    joint: str | None
+    subset: str
+    samples: int
+    seed: int
+    batch_size: int
+    device: str
+    debug: bool
+
+
+@dataclass(frozen=True)
+class _DataKeys:
+    """Where the run's data lie now."""
+
+    root: str | None
+    annotations: str | None
+
+
+def run(config: Any) -> int:
+    """Look at the run's model through discs, print what they cost, write the files."""
+    plain = plain_config(config)
+    keys = checked(_OcclusionKeys, plain)
+    data = vars(checked(_DataKeys, plain["data"], "data"))
+    radius = _radii(keys.radius)
+    _check(keys)
+    started, folder = time.monotonic(), Path(keys.run).expanduser()
+    out = folder / "occlusion" if keys.out is None else Path(keys.out).expanduser()
+    _say_loading(folder)
+    from blippose.evaluation.occlusion.plan import Settings  # noqa: PLC0415  seconds, as training
+    from blippose.evaluation.occlusion.run_study import Request, run_study  # noqa: PLC0415
+    from blippose.evaluation.subject import Subject  # noqa: PLC0415
+
+    places = {key: place for key, place in data.items() if place is not None}
+    subject = Subject.of_run(folder, places, keys.device)
+    settings = Settings(radius, keys.fill, keys.curve_joints, keys.seed)
+    request = Request(
+        subset=keys.subset,
+        num_images=keys.images,
+        samples=keys.samples,
+        batch_size=keys.batch_size,
+        example=keys.example,
+        joint=keys.joint,
+        progress=sys.stderr.isatty(),
+    )
+    report, was_stored = run_study(subject, out, settings, request)
+    if report is not None:
+        _print(report, out, was_stored, time.monotonic() - started)
+    return 0
+
+
+def _radii(radius: float | int | list[float | int]) -> tuple[float | int, ...]:
+    radii = tuple(radius) if isinstance(radius, list) else (radius,)
+    if not radii or not all(0 < each < float("inf") for each in radii):
+        raise UserError(
+            f"radius={radius}: expected head sizes above 0, one or a list such as [1,0.5,2]"
+        )
+    if len(set(radii)) < len(radii):
+        raise UserError(f"radius={radius}: the same radius twice; name each once")
+    return radii
+
+
+def _check(keys: _OcclusionKeys) -> None:
+    for key, value, known in (
+        ("fill", keys.fill, FILLS),
+        ("subset", keys.subset, ("val", "test", "auto")),
+        ("joint", keys.joint, (None, *JOINTS)),
+    ):
+        if value not in known:
+            names = [name for name in known if name is not None]
+            raise UserError(
+                f"{key}={value}: expected one of {', '.join(names)}{suggest(str(value), names)}"
+            )
+    for key in ("images", "curve_joints", "samples", "batch_size"):
+        if getattr(keys, key) < 1:
+            raise UserError(f"{key}={getattr(keys, key)}: expected 1 or more")
+    if keys.curve_joints > NUM_JOINTS:
+        raise UserError(f"curve_joints={keys.curve_joints}: expected {NUM_JOINTS} or fewer")
+    if keys.seed < 0:
+        raise UserError(f"seed={keys.seed}: expected 0 or more")
+
+
+def _say_loading(folder: Path) -> None:
+    from blippose.runs import is_first_process  # noqa: PLC0415
+
+    if is_first_process():
+        print(f"loading {folder} ...", flush=True)
+
+
+def _print(report: dict[str, Any], out: Path, was_stored: bool, seconds: float) -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    from blippose.evaluation.occlusion.pages import print_study  # noqa: PLC0415
+    from blippose.evaluation.terminal import print_lines  # noqa: PLC0415
+
+    console = Console()
+    print_study(report, console)
+    names = " ".join(sorted(path.name for path in out.glob("*.*") if path.name[0] != "."))
+    again = "used again, as nothing has changed" if was_stored else "kept for the next time"
+    print_lines(
+        console,
+        "",
+        f"in {short(out)}: {names}",
+        f"what the model said is {again} ({seconds:.0f} s in all)",
+    )

@@ -1,0 +1,188 @@
+"""Runs an occlusion study of a model, and writes its files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from blippose import runs
+from blippose.data import PoseDataset
+from blippose.errors import UserError
+from blippose.evaluation.asking import asking
+from blippose.evaluation.evidence import judged
+from blippose.evaluation.figures import subtitle_of
+from blippose.evaluation.occlusion.answers import Occluded, inputs, stored_answers
+from blippose.evaluation.occlusion.example import Example, chosen_example, write_example
+from blippose.evaluation.occlusion.figures import write_joints, write_matrix, write_radius
+from blippose.evaluation.occlusion.findings import radius_text
+from blippose.evaluation.occlusion.number_attention import captions_with_attention
+from blippose.evaluation.occlusion.pages import markdown
+from blippose.evaluation.occlusion.plan import Settings, chosen_persons, plan_of
+from blippose.evaluation.occlusion.study import study
+from blippose.evaluation.report_files import json_text, write_texts
+from blippose.evaluation.subject import Subject
+from blippose.evaluation.targets import Targets
+from blippose.model import PoseCaptioner
+from blippose.whole_file import whole_file
+
+ARRAYS, JSON_FILE, MARKDOWN_FILE = "occlusion.npz", "occlusion.json", "occlusion.md"
+PICTURES = {
+    "What a hidden joint costs": "joints.png",
+    "Hidden joint against measured joint": "matrix.png",
+    "By the radius of the disc": "radius.png",
+    "One image, hidden and not": "example.png",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """Whom a study looks at, and how.
+
+    Args:
+        subset: "val", "test" or "auto", as of the trust report.
+        num_images: that are looked at; all where there are fewer.
+        samples: resamples of the intervals.
+        batch_size: inputs at once.
+        example: file name of the picture's image; None is the median case.
+        joint: name of its hidden joint; None likewise.
+        progress: whether a bar is shown.
+    """
+
+    subset: str = "auto"
+    num_images: int = 64
+    samples: int = 1000
+    batch_size: int = 64
+    example: str | None = None
+    joint: str | None = None
+    progress: bool = False
+
+
+def run_study(
+    subject: Subject, out: Path, settings: Settings, request: Request
+) -> tuple[dict[str, Any] | None, bool]:
+    """The study, with its files in `out`; and whether stored answers were used again.
+
+    Of several processes that share the work, all but the first get None.
+
+    Raises:
+        UserError: there is nobody to look at, or the folder cannot be written.
+    """
+    subset, dataset = judged(subject, request.subset)
+    size = subject.captioner.frame.input_size
+    chosen = chosen_persons(Targets.of(dataset, size), request.num_images, settings.seed)
+    if not chosen:
+        raise UserError(
+            f"{subset}: none of its {len(dataset)} persons has a head box, which gives the "
+            "discs their size"
+        )
+    some = dataset.part(chosen)
+    try:
+        answers, was_stored = _asked(subject, subset, some, out, settings, request)
+        if answers is None:
+            return None, was_stored
+        about = _about(subject, subset)
+        report = study(answers, about, request.samples, settings.seed)
+        example = _example(subject.captioner, some, answers, request)
+        report["example"] = None if example is None else example.title
+        _write(out, report, example)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror or error})") from error
+    return report, was_stored
+
+
+def _asked(
+    subject: Subject,
+    subset: str,
+    some: PoseDataset,
+    out: Path,
+    settings: Settings,
+    request: Request,
+) -> tuple[Occluded | None, bool]:
+    captioner = subject.captioner
+    return stored_answers(
+        out / ARRAYS,
+        subject.origin(subset, some).deciding(),
+        plan_of(some, captioner.frame.input_size, settings),
+        subject.data.mean_pose(),
+        lambda position: some[position].image,
+        lambda images: poses_said(captioner, images),
+        request.batch_size,
+        progress=request.progress,
+    )
+
+
+def poses_said(
+    captioner: PoseCaptioner, images: UInt8[np.ndarray, "batch size size 3"]
+) -> Float[np.ndarray, "batch 16 2"]:
+    """Free-running poses of inputs, input px."""
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    with asking(captioner):
+        captions = captioner.captions(pixels.to(captioner.device))
+    return np.stack([parsed.pose.xy for parsed in captioner.parse(captions)])
+
+
+def _about(subject: Subject, subset: str) -> dict[str, Any]:
+    return {
+        "source": str(subject.checkpoint),
+        "checkpoint_sha256": subject.sha256,
+        "run": None if subject.run is None else str(subject.run),
+        "state": subject.state,
+        "epoch": subject.epoch,
+        "subset": subset,
+        "split": subject.data.split_kind,
+        "manifest": subject.data.manifest["hash"],
+        "synthetic": subject.data.manifest["synthetic"],
+        "frame": asdict(subject.captioner.frame),
+        "decoding": "free",
+        "versions": {name: v for name, v in runs.versions().items() if v is not None},
+    }
+
+
+def _example(
+    captioner: PoseCaptioner, some: PoseDataset, answers: Occluded, request: Request
+) -> Example | None:
+    chosen = chosen_example(answers, request.example, request.joint)
+    if chosen is None:
+        return None
+    person, joint = chosen
+    looks = [(person, None), (person, (0, joint, 0)), (person, (0, joint, 1))]
+    images = inputs(answers.plan, lambda position: some[position].image, looks)
+    captions, attention = captions_with_attention(captioner, images, joint)
+    choice = "the median of all" if (request.example, request.joint) == (None, None) else "chosen"
+    form = captioner.caption_format
+    return Example(answers.plan, person, joint, images, captions, attention, form, choice)
+
+
+def _write(out: Path, report: dict[str, Any], example: Example | None) -> None:
+    """Pictures first: the page that names them is there when they are."""
+    out.mkdir(parents=True, exist_ok=True)
+    subtitle = _subtitle(report)
+    pictures = dict(PICTURES)
+    writers = dict(
+        zip(PICTURES.values(), (write_joints, write_matrix, write_radius), strict=False)
+    )
+    for name, write in writers.items():
+        with whole_file(out / name) as partial:
+            write(partial, report, subtitle)
+    *_, (title, name) = PICTURES.items()
+    if example is None:
+        pictures.pop(title)
+        (out / name).unlink(missing_ok=True)
+    else:
+        with whole_file(out / name) as partial:
+            write_example(partial, example, subtitle)
+    texts = {JSON_FILE: json_text(report), MARKDOWN_FILE: markdown(report, pictures)}
+    write_texts(out, texts)
+
+
+def _subtitle(report: dict[str, Any]) -> str:
+    settings = report["settings"]
+    return (
+        f"{subtitle_of(report['about'])}; discs of radius "
+        f"{radius_text(settings['radius_heads'][0])}, filled by {settings['fill']}"
+    )
