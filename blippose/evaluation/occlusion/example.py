@@ -27,7 +27,7 @@ from blippose.evaluation.occlusion.plan import Plan
 from blippose.pose import JOINTS, Pose
 
 _SIDE = 480  # px of the longer side of a tile
-ROWS = ("nothing hidden", "disc over the joint", "same area elsewhere on the body")
+ROWS = ("nothing hidden", "disc over the joint", "same area elsewhere\non the body")
 _COLUMNS = ("what the model sees", "predicted, and true in white", "attention")
 
 
@@ -113,7 +113,7 @@ def write_example(path: Path, example: Example, subtitle: str) -> None:
             place.set_xticks([])
             place.set_yticks([])
             place.spines[:].set_visible(False)
-        axes[0].set_ylabel(ROWS[row], fontsize=10, color=INK)
+        axes[0].set_ylabel(ROWS[row], fontsize=9.5, color=INK)
         _write_caption(axes[3], example, row, poses[0])
     name = JOINTS[example.joint]
     for place, title in zip(grid[0], (*_COLUMNS, "caption"), strict=True):

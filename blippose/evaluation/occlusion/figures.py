@@ -27,6 +27,7 @@ _PLACE_TITLES = {
     "on body": "same area elsewhere on the body",
     "off body": "same area off the body",
 }
+_PANELS = {"own": "the joint's own error", "others": "error of the others, not covered"}
 _MARKS = {"hidden": "o", "on body": "s", "off body": "D"}
 _MOSTLY_COVERED = 0.5  # of the images
 _MARKS_TEXT = "bold: the interval excludes 0; framed: under the same disc in most images"
@@ -37,8 +38,7 @@ def write_joints(path: Path, report: Mapping[str, Any], subtitle: str) -> None:
     figure = new_figure(11.0, 7.2, "What a hidden joint costs", subtitle)
     row = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     order = reading_order()
-    titles = {"own": "the joint's own error", "others": "error of the others, not covered"}
-    for axes, (key, title) in zip(row, titles.items(), strict=True):
+    for axes, (key, title) in zip(row, _PANELS.items(), strict=True):
         for number, place in enumerate(PLACE_COLORS):
             cells = [report["joints"][JOINTS[joint]][key][f"{place} - clean"] for joint in order]
             _bars(axes, cells, np.arange(len(order)) + 0.27 * (number - 1), place)
@@ -76,44 +76,32 @@ def _bars(
 
 def write_radius(path: Path, report: Mapping[str, Any], subtitle: str) -> None:
     """What the discs cost by their radius, with intervals."""
-    figure = new_figure(10.0, 5.0, "By the radius of the disc", subtitle)
+    figure = new_figure(10.0, 5.2, "By the radius of the disc", subtitle)
     row = figure.subplots(1, 2)
-    for axes, key, title in zip(
-        row, ("own", "others"), ("the hidden joint", "the others, not covered"), strict=True
-    ):
+    for axes, (key, title) in zip(row, _PANELS.items(), strict=True):
         _curve_panel(axes, report["curve"], key)
         axes.set_title(title, fontsize=10, color=INK)
         axes.set_xlabel("radius, head sizes (median px of the input)")
-    row[0].set_ylabel(f"EPE, px of the {report['settings']['input_size']} px input")
+    row[0].set_ylabel(f"added to the EPE, px of the {report['settings']['input_size']} px input")
     _legend(figure, row[0])
     figure.savefig(path, dpi=DPI)
 
 
 def _curve_panel(axes: Any, curve: Sequence[Mapping[str, Any]], key: str) -> None:
     radius = np.array([point["radius_heads"] for point in curve])
-    states = {"clean": "nothing hidden", **_PLACE_TITLES}
-    for state, title in states.items():
-        value, low, high = _ends([point[key][state] for point in curve])
-        color = PLACE_COLORS.get(state, INK)
-        style = "--" if state == "clean" else "-"
-        axes.plot(
-            radius,
-            value,
-            style,
-            color=color,
-            marker=_MARKS.get(state),
-            ms=4.5,
-            lw=1.6,
-            label=title,
-        )
-        if state != "clean":
-            axes.fill_between(radius, low, high, color=color, alpha=0.15, lw=0)
+    for place, title in _PLACE_TITLES.items():
+        value, low, high = _ends([point[key][f"{place} - clean"] for point in curve])
+        color, mark = PLACE_COLORS[place], _MARKS[place]
+        axes.plot(radius, value, color=color, marker=mark, ms=4.5, lw=1.6, label=title)
+        axes.fill_between(radius, low, high, color=color, alpha=0.15, lw=0)
     if key == "own":
-        value, _, _ = _ends([point[key]["mean pose"] for point in curve])
-        axes.plot(radius, value, ":", color=OTHER, lw=1.4, label="mean training pose")
+        clean, _, _ = _ends([point[key]["clean"] for point in curve])
+        blind, _, _ = _ends([point[key]["mean pose"] for point in curve])
+        style = {"color": OTHER, "lw": 1.4, "label": "mean training pose instead"}
+        axes.plot(radius, blind - clean, ":", **style)
+    axes.axhline(0, color=INK, lw=0.8)
     labels = [f"{p['radius_heads']:g}\n({p['radius_input_px']:.1f})" for p in curve]
     axes.set_xticks(radius, labels)
-    axes.set_ylim(bottom=0)
     quiet(axes)
     axes.grid(axis="y", color=FAINT, lw=0.5)
 

@@ -62,10 +62,10 @@ def _others(others: Mapping[str, Any]) -> str:
     added, against = others["hidden - clean"], others["hidden - on body"]
     if not is_number(added["value"]):
         return "There is no other joint that no disc covers."
-    is_shown = "" if excludes_zero(added) else "no change is shown: "
+    shown = "changes by" if excludes_zero(added) else "shows no change:"
     return (
-        f"Of the other joints that no disc covers {is_shown}{signed(added)} px; against the disc "
-        f"elsewhere on the body {signed(against)} px."
+        f"Where no disc covers them, the other joints' error {shown} {signed(added)} px; against "
+        f"the disc elsewhere on the body by {signed(against)} px."
     )
 
 
@@ -75,7 +75,7 @@ def _rest_of_body(own: Mapping[str, Any]) -> str:
     if excludes_zero(better) and better["value"] > 0:
         return (
             f"Hidden, a joint is still {signed(better, plus='')} px nearer than the mean training "
-            f"pose ({own['mean pose']['value']:.2f} px): the model infers it from what is left."
+            f"pose ({own['mean pose']['value']:.2f} px): the model infers it from the rest."
         )
     return (
         "That a hidden joint is still nearer than the mean training pose is not shown: "
@@ -144,8 +144,8 @@ def limits(report: Mapping[str, Any]) -> list[str]:
         "joint can bring others after it in the caption.",
         "A disc hides what lies round the joint too: near joints, covered by the same disc, are "
         "in the matrix (marked), and not among the other joints of the tables.",
-        f"{left_out} of {settings['num_discs']} discs had no room for one of their controls and "
-        "are left out of all comparisons; they are in the matrix.",
+        f"{left_out:,} of {settings['num_discs']:,} discs had no room for one of their controls "
+        "and are left out of all comparisons; they are in the matrix.",
     ]
     if about["synthetic"]:
         lines.append("The people are drawn: nothing here is said of photos.")

@@ -15,7 +15,7 @@ from blippose.data import PoseDataset
 from blippose.errors import UserError
 from blippose.evaluation.asking import asking
 from blippose.evaluation.evidence import judged
-from blippose.evaluation.figures import subtitle_of
+from blippose.evaluation.figures import people_of, subtitle_of
 from blippose.evaluation.occlusion.answers import Occluded, inputs, stored_answers
 from blippose.evaluation.occlusion.example import Example, chosen_example, write_example
 from blippose.evaluation.occlusion.figures import write_joints, write_matrix, write_radius
@@ -31,11 +31,12 @@ from blippose.model import PoseCaptioner
 from blippose.whole_file import whole_file
 
 ARRAYS, JSON_FILE, MARKDOWN_FILE = "occlusion.npz", "occlusion.json", "occlusion.md"
+_EXAMPLE = "One image, hidden and not"
 PICTURES = {
     "What a hidden joint costs": "joints.png",
     "Hidden joint against measured joint": "matrix.png",
     "By the radius of the disc": "radius.png",
-    "One image, hidden and not": "example.png",
+    _EXAMPLE: "example.png",
 }
 
 
@@ -153,7 +154,9 @@ def _example(
     looks = [(person, None), (person, (0, joint, 0)), (person, (0, joint, 1))]
     images = inputs(answers.plan, lambda position: some[position].image, looks)
     captions, attention = captions_with_attention(captioner, images, joint)
-    choice = "the median of all" if (request.example, request.joint) == (None, None) else "chosen"
+    choice = (
+        "the median of all discs" if (request.example, request.joint) == (None, None) else "chosen"
+    )
     form = captioner.caption_format
     return Example(answers.plan, person, joint, images, captions, attention, form, choice)
 
@@ -161,28 +164,25 @@ def _example(
 def _write(out: Path, report: dict[str, Any], example: Example | None) -> None:
     """Pictures first: the page that names them is there when they are."""
     out.mkdir(parents=True, exist_ok=True)
-    subtitle = _subtitle(report)
-    pictures = dict(PICTURES)
-    writers = dict(
-        zip(PICTURES.values(), (write_joints, write_matrix, write_radius), strict=False)
-    )
-    for name, write in writers.items():
+    pictures, discs = dict(PICTURES), _discs(report)
+    intervals, joints = subtitle_of(report["about"]), report["curve"][0]["num"]
+    for name, write, subtitle in (
+        ("joints.png", write_joints, f"{intervals}; {discs}"),
+        ("matrix.png", write_matrix, f"{intervals}; {discs}"),
+        ("radius.png", write_radius, f"{intervals}; {joints:,} joints at every radius"),
+    ):
         with whole_file(out / name) as partial:
             write(partial, report, subtitle)
-    *_, (title, name) = PICTURES.items()
     if example is None:
-        pictures.pop(title)
-        (out / name).unlink(missing_ok=True)
+        del pictures[_EXAMPLE]
+        (out / PICTURES[_EXAMPLE]).unlink(missing_ok=True)
     else:
-        with whole_file(out / name) as partial:
-            write_example(partial, example, subtitle)
-    texts = {JSON_FILE: json_text(report), MARKDOWN_FILE: markdown(report, pictures)}
-    write_texts(out, texts)
+        with whole_file(out / PICTURES[_EXAMPLE]) as partial:
+            write_example(partial, example, f"{people_of(report['about'])}; {discs}")
+    write_texts(out, {JSON_FILE: json_text(report), MARKDOWN_FILE: markdown(report, pictures)})
 
 
-def _subtitle(report: dict[str, Any]) -> str:
+def _discs(report: dict[str, Any]) -> str:
     settings = report["settings"]
-    return (
-        f"{subtitle_of(report['about'])}; discs of radius "
-        f"{radius_text(settings['radius_heads'][0])}, filled by {settings['fill']}"
-    )
+    radius = radius_text(settings["radius_heads"][0])
+    return f"discs of radius {radius}, filled by {settings['fill']}"
