@@ -23,7 +23,7 @@ from transformers.models.blip.image_processing_pil_blip import BlipImageProcesso
 from blippose import __version__, runs
 from blippose.decoding.inputs import CLIP_MEAN, CLIP_STD
 from blippose.errors import UserError
-from blippose.evaluation.learned import data_module
+from blippose.evaluation.learned import split_data
 from blippose.model_card import model_card
 from blippose.predictor import FRAME_FILE, PosePredictor, load_checkpoint
 from blippose.split import write_manifest
@@ -133,14 +133,8 @@ def _save_split(
 ) -> bool:
     """Whether the split could be written: its data are there, and still the same."""
     settings = run.get("config", {}).get("data", {})
-    if not settings.get("root") or record.get("manifest") is None:
-        return False
-    data = data_module(predictor, {**settings, "synthetic": None})
-    try:
-        data.find_persons()
-    except UserError:  # moved, or gone
-        return False
-    if data.manifest["hash"] != record["manifest"]:
+    data = split_data(record.get("manifest"), settings, predictor)
+    if data is None:
         return False
     write_manifest(path, data.manifest)
     return True

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any, final
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
+
+from blippose.whole_file import whole_text_file
 
 METRICS = "metrics.csv"
 
@@ -64,12 +65,10 @@ class CSVLogger(Logger):
         """Write the whole table: readers never see half a file."""
         rows = self.rows
         columns = list(dict.fromkeys(["epoch", "step", *(key for row in rows for key in row)]))
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with partial.open("w", newline="") as file:
+        with whole_text_file(self.path) as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(rows)
-        partial.replace(self.path)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

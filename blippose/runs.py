@@ -328,6 +328,11 @@ def versions() -> dict[str, str | None]:
     return {**packages, **python, "commit": _commit()}
 
 
+def known_versions() -> dict[str, str]:
+    """`versions` without what is not installed."""
+    return {name: version for name, version in versions().items() if version is not None}
+
+
 def _package_version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)

@@ -9,7 +9,6 @@ Knows nothing of how cells are run, and must answer without torch.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from blippose import runs
 from blippose.errors import UserError
 from blippose.report.cells import Cell, CellState, read_cell
 from blippose.runs import Run
+from blippose.whole_file import whole_file
 
 RECORD = "sweep.json"
 METRIC = "mae_all"  # of val/: what chooses the best epoch, and what a search makes small
@@ -94,11 +94,10 @@ class Sweep:
         }
         if record == earlier:
             return
-        partial = self.folder / f".{RECORD}.{os.getpid()}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(record, indent=1) + "\n")
-            partial.replace(self.folder / RECORD)
+            with whole_file(self.folder / RECORD) as partial:
+                partial.write_text(json.dumps(record, indent=1) + "\n")
         except OSError as error:
             raise UserError(f"{self.folder}: cannot be written ({error.strerror})") from error
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from blippose import runs
 from blippose.callbacks import spread
 from blippose.data import Collator, PoseDataset
 from blippose.evaluation.leaks import Leaks, leaks_between
@@ -93,7 +92,6 @@ def judged(subject: Subject, subset: str) -> tuple[str, PoseDataset]:
 
 def _about(subject: Subject, subset: str, predictions: StoredPredictions) -> About:
     frame, learned = subject.captioner.frame, subject.learned
-    known = {name: version for name, version in runs.versions().items() if version is not None}
     return About(
         source=str(subject.checkpoint),
         run=None if subject.run is None else str(subject.run),
@@ -108,7 +106,7 @@ def _about(subject: Subject, subset: str, predictions: StoredPredictions) -> Abo
         synthetic=subject.data.manifest["synthetic"],
         frame=asdict(frame),
         decoding="free",
-        versions=known,
+        versions=subject.versions,
         predictions_made_with=dict(predictions.made_with),
     )
 

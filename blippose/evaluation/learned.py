@@ -52,17 +52,31 @@ class Learned:
         unknown = Learned(manifest, None, earlier)
         if manifest == judged.manifest["hash"]:
             return replace(unknown, persons=judged.train_set)
-        if manifest is None or not settings.get("root"):
-            return unknown
-        data = data_module(predictor, {**settings, "synthetic": None})
-        try:
-            data.find_persons()
-        except UserError:  # moved, or gone
-            return unknown
-        if data.manifest["hash"] != manifest:  # changed since
+        data = split_data(manifest, settings, predictor)
+        if data is None:
             return unknown
         releases = {each.manifest["annotations_sha256"] for each in (data, judged)}
         return replace(unknown, persons=data.train_set, is_same_release=len(releases) == 1)
+
+
+def split_data(
+    manifest: str | None, settings: Mapping[str, Any], predictor: PosePredictor
+) -> PoseDataModule | None:
+    """The data whose split has the hash `manifest`, images not read; None where it is not there.
+
+    Args:
+        manifest: None where nobody knows.
+        settings: the data config of the run, empty where it is not known.
+        predictor: the model.
+    """
+    if manifest is None or not settings.get("root"):
+        return None
+    data = data_module(predictor, {**settings, "synthetic": None})
+    try:
+        data.find_persons()
+    except UserError:  # moved, or gone
+        return None
+    return data if data.manifest["hash"] == manifest else None  # else it has changed since
 
 
 def data_module(predictor: PosePredictor, settings: Mapping[str, Any]) -> PoseDataModule:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,13 @@ class Subject:
             frame=self.captioner.frame,
             max_length=self.captioner.grammar.longest,
             version=__version__,
-            made_with={name: v for name, v in runs.versions().items() if v is not None},
+            made_with=self.versions,
         )
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """Of packages and the commit; git is asked once."""
+        return runs.known_versions()
 
     @property
     def images(self) -> Path:

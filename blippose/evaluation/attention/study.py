@@ -173,13 +173,12 @@ def _maps(
 
 
 def _about(run: str, source: str, frame: InputFrame, subset: str) -> dict[str, Any]:
-    versions = {name: v for name, v in runs.versions().items() if v is not None}
     return {
         "run": run,
         "source": source,
         "subset": subset,
         "frame": asdict(frame),
-        "versions": versions,
+        "versions": runs.known_versions(),
     }
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from blippose import runs
 from blippose.data import PoseDataset
 from blippose.errors import UserError
 from blippose.evaluation.asking import asking
@@ -140,7 +139,7 @@ def _about(subject: Subject, subset: str) -> dict[str, Any]:
         "synthetic": subject.data.manifest["synthetic"],
         "frame": asdict(subject.captioner.frame),
         "decoding": "free",
-        "versions": {name: v for name, v in runs.versions().items() if v is not None},
+        "versions": subject.versions,
     }
 
 
