@@ -7,7 +7,7 @@ nothing of files, configs or run folders.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
@@ -23,7 +23,7 @@ from transformers import BertTokenizer, BlipForConditionalGeneration
 from blippose.blip import number_ids, number_values
 from blippose.caption import CaptionFormat, ParsedCaption
 from blippose.data import PoseBatch
-from blippose.decoding import ClipNormalization, InputFrame, TokenGrammar, free_tokens
+from blippose.decoding import CaptionReader, ClipNormalization, Decoding, InputFrame, Reading
 from blippose.errors import UserError
 from blippose.loss import IGNORED, SoftNumbers, caption_loss
 from blippose.metrics import PoseMetrics
@@ -83,6 +83,7 @@ class PoseCaptioner(L.LightningModule):
         seed: of the hidden coordinates.
         resize: how images fill the input; kept in checkpoints.
         crop: what part of an image does; kept in checkpoints.
+        decoding: how free-running captions are decoded; None as `generate` does.
     """
 
     numbers: Tensor
@@ -101,6 +102,7 @@ class PoseCaptioner(L.LightningModule):
         seed: int = 0,
         resize: str = "stretch",
         crop: str = "full",
+        decoding: Decoding | None = None,
     ) -> None:
         super().__init__()
         self.blip, self.tokenizer, self.caption_format = blip, tokenizer, caption_format
@@ -115,7 +117,8 @@ class PoseCaptioner(L.LightningModule):
         self.synthetic: bool | None = None
         self.manifest: str | None = None
         self.earlier_manifests: tuple[str | None, ...] = ()
-        self.grammar = TokenGrammar.of(tokenizer, caption_format)
+        self.reader = CaptionReader(blip, tokenizer, caption_format, decoding)
+        self.grammar = self.reader.writer.grammar
         _check_fit(blip, tokenizer, self.frame.input_size, self.grammar.longest)
         self.caption_loss = self._caption_loss(number_sigma, fixed_weight)
         width = blip.vision_model.config.hidden_size
@@ -204,7 +207,12 @@ class PoseCaptioner(L.LightningModule):
     @torch.no_grad()
     def captions(self, image: UInt8[Tensor, "batch 3 size size"]) -> list[str]:
         """Free-running captions of inputs."""
-        return self.read_out(self.look(image))
+        return list(self.say(image).captions)
+
+    @torch.no_grad()
+    def say(self, image: UInt8[Tensor, "batch 3 size size"]) -> Reading:
+        """Free-running captions and poses of inputs."""
+        return self.reader.read(self.look(image))
 
     def look(
         self, image: UInt8[Tensor, "batch 3 size size"]
@@ -212,12 +220,6 @@ class PoseCaptioner(L.LightningModule):
         """What the vision tower says of inputs."""
         states: Tensor = self.blip.vision_model(pixel_values=self.pixel_values(image))[0]
         return states
-
-    def read_out(self, states: Float[Tensor, "batch patch width"]) -> list[str]:
-        """Free-running captions of what the vision tower says."""
-        tokens = free_tokens(self.blip, self.grammar, states, self.grammar.longest)
-        captions: list[str] = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return captions
 
     def parse(self, captions: list[str]) -> list[ParsedCaption]:
         """The poses that captions say, in the input frame."""
@@ -233,8 +235,9 @@ class PoseCaptioner(L.LightningModule):
         )
         loss = caption_loss(output.logits, batch["labels"])
         self.val_loss.update(loss, len(batch["image"]))
-        self._measure(self.val_metrics, self.read_out(states), batch)
-        self._measure(self.val_tf_metrics, self._teacher_forced(output.logits, batch), batch)
+        self._measure(self.val_metrics, self.reader.read(states).parsed, batch)
+        forced = self.parse(self._teacher_forced(output.logits, batch))
+        self._measure(self.val_tf_metrics, forced, batch)
 
     def _teacher_forced(
         self, logits: Float[Tensor, "batch length vocabulary"], batch: PoseBatch
@@ -244,8 +247,10 @@ class PoseCaptioner(L.LightningModule):
         said = logits[:, :-1].argmax(-1).masked_fill(batch["labels"][:, 1:] == IGNORED, pad)
         return self.tokenizer.batch_decode(said, skip_special_tokens=True)
 
-    def _measure(self, metrics: PoseMetrics, captions: list[str], batch: PoseBatch) -> None:
-        poses = np.stack([parsed.pose.xy for parsed in self.parse(captions)])
+    def _measure(
+        self, metrics: PoseMetrics, said: Sequence[ParsedCaption], batch: PoseBatch
+    ) -> None:
+        poses = np.stack([parsed.pose.xy for parsed in said])
         preds_input = torch.from_numpy(poses).to(batch["xy_input"])  # (B, 16, 2)
         metrics.update(
             preds_input=preds_input,

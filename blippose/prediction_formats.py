@@ -40,6 +40,16 @@ class Predictor(Protocol):
     source: str
     synthetic: bool | None
 
+    @property
+    def decoding(self) -> str:
+        """Name of the way it is decoded."""
+        ...
+
+    @property
+    def confidence_is(self) -> str:
+        """What the confidence of its predictions is."""
+        ...
+
     def __call__(
         self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], *, batch_size: int
     ) -> list[Prediction]:
@@ -254,7 +264,8 @@ def _json_head(predictor: Predictor) -> str:
     head = {
         "coordinates": f"{COORDINATES}; x right, y down, EXIF orientation applied",
         "joints": list(JOINTS),
-        "confidence": "sqrt(p(x) p(y)) of the numbers written, 0 to 1; null where missing",
+        "decoding": predictor.decoding,
+        "confidence": f"{predictor.confidence_is}; null where missing",
         "model": {"source": predictor.source, "synthetic": predictor.synthetic},
         "input": {"size": frame.input_size, "resize": frame.resize, "crop": frame.crop},
         "caption_format": {

@@ -6,9 +6,10 @@ The model speaks its own frame, the predictor the user's. Knows nothing of files
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, final
@@ -29,14 +30,16 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from blippose.blip import TINY, load_blip, load_tokenizer
+from blippose.calibration import Calibration
 from blippose.caption import CaptionFormat, Reason
 from blippose.checkpoint_files import damage
 from blippose.decoding import (
+    CONFIDENCE_PX,
+    CaptionReader,
     ClipNormalization,
+    Decoding,
     InputFrame,
-    TokenGrammar,
-    free_tokens,
-    joint_confidence,
+    Reading,
 )
 from blippose.errors import UserError, first_line
 from blippose.geometry import Crop, Resize
@@ -56,8 +59,9 @@ class Prediction:
         caption: the text that the model wrote.
         reasons: per joint why it is missing, or None.
         crop: the part of the image that the model saw.
-        confidence: of each joint, 0 to 1; 0 where it is missing. `decoding.confidence` has the
-            formula.
+        confidence: probability that the true joint lies within 5 px of `pose_input`, 0 to 1; 0
+            where the joint is missing. Calibrated where the model's source has a calibration for
+            the way it is decoded, else what the model itself holds for likely.
     """
 
     pose: Pose
@@ -94,6 +98,7 @@ class PosePredictor:
         source: what was loaded, for people to read.
         device: where to run, as torch names it.
         synthetic: whether it was trained on drawn people; None where that is not known.
+        calibration: of its confidence.
     """
 
     def __init__(
@@ -104,15 +109,16 @@ class PosePredictor:
         source: str,
         device: str = "cpu",
         synthetic: bool | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.device = _device(device)
         nn.Module.to(blip, self.device)
         blip.train(False)
         self.blip = blip
         self.tokenizer, self.frame, self.source = tokenizer, frame, source
-        self.synthetic = synthetic
+        self.synthetic, self.calibration = synthetic, calibration
         self.caption_format = CaptionFormat(frame.input_size, frame.num_bins)
-        self._grammar = TokenGrammar.of(tokenizer, self.caption_format)
+        self._reader = CaptionReader(blip, tokenizer, self.caption_format)
         self._normalization = ClipNormalization().to(self.device)
 
     @staticmethod
@@ -152,12 +158,15 @@ class PosePredictor:
 
     @staticmethod
     def from_run(folder: str | Path, device: str = "cpu") -> PosePredictor:
-        """The best model of a run.
+        """The best model of a run, its confidence calibrated where `blippose eval` has judged it.
 
         Raises:
             UserError: the folder is missing, holds no best checkpoint, or a broken one.
         """
-        return PosePredictor.from_checkpoint(best_checkpoint(folder), device)
+        path = best_checkpoint(folder)
+        predictor = PosePredictor.from_checkpoint(path, device)
+        predictor.calibration = _own_calibration(path)
+        return predictor
 
     @staticmethod
     def from_pretrained(name: str | Path = "tiny", device: str = "cpu") -> PosePredictor:
@@ -174,15 +183,15 @@ class PosePredictor:
         blip, tokenizer = load_blip(source), load_tokenizer(source)
         size: Any = blip.vision_model.config.image_size
         path = _frame_file(str(TINY) if source == "tiny" else source)
-        frame, synthetic = InputFrame(size, None, "stretch", "full"), None
+        frame, synthetic, calibration = InputFrame(size, None, "stretch", "full"), None, None
         if path is not None:
-            frame, synthetic = _read_frame(path)
+            frame, synthetic, calibration = _read_record(path)
         if frame.input_size != size:
             raise UserError(
                 f"{path}: says an input of {frame.input_size} px, but the model's is {size} px; "
                 "export the model again"
             )
-        return PosePredictor(blip, tokenizer, frame, source, device, synthetic)
+        return PosePredictor(blip, tokenizer, frame, source, device, synthetic, calibration)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Write what `from_pretrained` reads: a Hugging Face folder with `blippose.json`.
@@ -195,7 +204,7 @@ class PosePredictor:
         blip = copy.deepcopy(self.blip)
         nn.Module.to(blip, dtype=dtype)
         blip.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]  # not annotated
-            max_length=self._grammar.longest,
+            max_length=self._reader.writer.grammar.longest,
             bos_token_id=self.tokenizer.bos_token_id,
             eos_token_id=self.tokenizer.sep_token_id,
             pad_token_id=self.tokenizer.pad_token_id,
@@ -205,7 +214,12 @@ class PosePredictor:
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not annotated
         blip.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        record = {"frame": asdict(self.frame), "synthetic": self.synthetic}
+        calibration = None if self.calibration is None else asdict(self.calibration)
+        record = {
+            "frame": asdict(self.frame),
+            "synthetic": self.synthetic,
+            "calibration": calibration,
+        }
         (folder / FRAME_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
     def __call__(
@@ -232,8 +246,7 @@ class PosePredictor:
         predictions: list[Prediction] = []
         for first in range(0, len(images), batch_size):
             part = slice(first, first + batch_size)
-            captions, confidence = self._captions(images[part], crops[part])
-            predictions += map(self._prediction, captions, crops[part], confidence)
+            predictions += self._predictions(self._read(images[part], crops[part]), crops[part])
         return predictions
 
     def whole(self, image: UInt8[np.ndarray, "h w 3"]) -> Crop:
@@ -243,28 +256,51 @@ class PosePredictor:
         resize = Resize.LETTERBOX if is_person else Resize(self.frame.resize)
         return Crop.of_image(image.shape[1], image.shape[0], self.frame.input_size, resize)
 
+    def decode_by(self, decoding: Decoding) -> PosePredictor:
+        """This predictor, asking its model in another way from now on."""
+        self._reader.decoding = decoding
+        return self
+
+    @property
+    def decoding(self) -> str:
+        """Name of the way it is decoded."""
+        return self._reader.decoding.name
+
+    @property
+    def confidence_is(self) -> str:
+        """What `Prediction.confidence` is, for people and files."""
+        what = f"probability of being within {CONFIDENCE_PX:g} px of the input"
+        if self._calibration() is None:
+            return f"{what}, as the model itself has it, not calibrated"
+        assert self.calibration is not None
+        return f"{what}, calibrated on {self.calibration.num_persons:,} persons"
+
+    def _calibration(self) -> Calibration | None:
+        """That of the way it is decoded."""
+        own = self.calibration
+        return own if own is not None and own.decoding == self.decoding else None
+
     @torch.no_grad()
-    def _captions(
+    def _read(
         self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], crops: Sequence[Crop]
-    ) -> tuple[list[str], Float[np.ndarray, "batch 16"]]:
-        """What the model writes of each, and its confidence in each joint."""
+    ) -> Reading:
+        """What the model says of each."""
         cut = [crop.cut(Image.fromarray(image)) for image, crop in zip(images, crops, strict=True)]
         pixels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).to(self.device)  # (B,3,S,S)
         pixel_values: Float[Tensor, "batch 3 size size"] = self._normalization(pixels)
         states = self.blip.vision_model(pixel_values=pixel_values)[0]  # (B, patches, width)
-        tokens = free_tokens(self.blip, self._grammar, states, self._grammar.longest)
-        confidence = joint_confidence(
-            self.blip, self.tokenizer, self.caption_format, states, tokens
-        )
-        captions: list[str] = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return captions, confidence
+        return self._reader.read(states, with_confidence=True)
 
-    def _prediction(
-        self, caption: str, crop: Crop, confidence: Float[np.ndarray, "16"]
-    ) -> Prediction:
-        parsed = self.caption_format.decode(caption)
-        pose = Pose.of(crop.to_img(parsed.pose.xy))
-        return Prediction(pose, parsed.pose, caption, parsed.reasons, crop, confidence)
+    def _predictions(self, reading: Reading, crops: Sequence[Crop]) -> Iterator[Prediction]:
+        """What was said of each crop, in the pixels of its image."""
+        assert reading.confidence is not None
+        calibration = self._calibration()
+        sure = reading.confidence if calibration is None else calibration(reading.confidence)
+        for caption, parsed, confidence, crop in zip(
+            reading.captions, reading.parsed, sure, crops, strict=True
+        ):
+            pose = Pose.of(crop.to_img(parsed.pose.xy))
+            yield Prediction(pose, parsed.pose, caption, parsed.reasons, crop, confidence)
 
 
 def _check_images(images: Sequence[Any]) -> None:
@@ -394,12 +430,27 @@ def manifests_of(weights: str) -> tuple[str | None, ...]:
         ) from error
 
 
-def _read_frame(path: Path) -> tuple[InputFrame, bool | None]:
-    """The frame that a file says, and whether the model was trained on drawn people."""
+def _own_calibration(checkpoint: Path) -> Calibration | None:
+    """That in the run folder, if it is of this checkpoint and not of an earlier one."""
+    found = Calibration.load(checkpoint.parent)
+    if found is None:
+        return None
+    with checkpoint.open("rb") as file:
+        is_own = hashlib.file_digest(file, "sha256").hexdigest() == found.checkpoint_sha256
+    return found if is_own else None
+
+
+def _read_record(path: Path) -> tuple[InputFrame, bool | None, Calibration | None]:
+    """The frame that a file says, whether the model knows drawn people, and its calibration."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        return _frame(record["frame"]), record.get("synthetic")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        calibration = record.get("calibration")
+        return (
+            _frame(record["frame"]),
+            record.get("synthetic"),
+            None if calibration is None else Calibration.of(calibration),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: cannot be read ({first_line(error)}); expected "
             '{"frame": {"input_size": 384, "num_bins": null, "resize": "stretch", "crop": "full"}}'

@@ -1,8 +1,7 @@
-"""Confidence of joints: a distribution over the numbers that the grammar allows, in one pass."""
+"""How likely each number is, and what follows of it: confidence, and places between bins."""
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,20 @@ from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.blip import load_tokenizer, number_values
 from blippose.caption import CaptionFormat
-from blippose.decoding import TokenGrammar, constrained_tokens, joint_confidence, number_places
+from blippose.decoding import (
+    CaptionReader,
+    Constrained,
+    Decoding,
+    Free,
+    Parallel,
+    TokenGrammar,
+    Writer,
+    constrained_tokens,
+    expected_xy,
+    mass_within,
+    number_log_probability,
+    number_places,
+)
 from blippose.decoding.cached import CachedDecoder
 from blippose.pose import JOINTS
 from blippose.vocabulary import write_tiny_tokenizer
@@ -47,47 +59,63 @@ def written(tokenizer: BertTokenizer, *captions: str) -> Tensor:
     return tokens
 
 
-def test_confidence_is_the_mean_of_the_numbers_probabilities_as_hugging_face_gives_them(
+def probability(
+    keen: BlipForConditionalGeneration,
+    tokenizer: BertTokenizer,
+    caption_format: CaptionFormat,
+    image: Tensor,
+    tokens: Tensor,
+) -> Tensor:
+    """Of every number in every place, NaN of joints that a caption has not."""
+    grammar = TokenGrammar.of(tokenizer, caption_format)
+    writer = Writer(keen, tokenizer, caption_format, grammar)
+    return number_log_probability(writer, image, tokens).exp()
+
+
+def test_probabilities_are_those_of_hugging_face_among_the_numbers(
     keen: BlipForConditionalGeneration,
     tokenizer: BertTokenizer,
     caption_format: CaptionFormat,
     image: Tensor,
 ) -> None:
     tokens = constrained_tokens(keen, TokenGrammar.of(tokenizer, caption_format), image)
-    confidence = joint_confidence(keen, tokenizer, caption_format, image, tokens)
+    found = probability(keen, tokenizer, caption_format, image, tokens)
     with torch.no_grad():
         logits = keen.text_decoder(input_ids=tokens, encoder_hidden_states=image).logits
-    values = number_values(tokenizer)
-    allowed = [token for token, value in values.items() if value < caption_format.bins]
+    values = {value: token for token, value in number_values(tokenizer).items()}
+    allowed = [values[value] for value in range(caption_format.bins)]
     is_number = torch.isin(tokens, torch.tensor(allowed))
     for row in range(NUM_IMAGES):
         places = is_number[row].nonzero().squeeze(1)
-        chosen = logits[row, places - 1].double()
-        shares = chosen[:, allowed].softmax(-1)
-        said = [allowed.index(token) for token in tokens[row, places].tolist()]
-        probability = shares[torch.arange(len(said)), said].view(16, 2)
-        expected = probability.prod(dim=1).sqrt().numpy()
-        np.testing.assert_allclose(confidence[row], expected, rtol=1e-4)
-    assert 0 < confidence.min() < confidence.max() <= 1
-    assert np.ptp(confidence, axis=0).max() > 1e-3, "the same for every image"
+        expected = logits[row, places - 1][:, allowed].softmax(-1).view(16, 2, -1)
+        torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_numbers_of_several_pieces_share_one_whole_probability(
+def test_numbers_of_several_pieces_have_the_probability_of_their_pieces(
     keen: BlipForConditionalGeneration, image: Tensor, tmp_path: Path
 ) -> None:
     write_tiny_tokenizer(tmp_path, 8)
     tokenizer, caption_format = load_tokenizer(str(tmp_path)), CaptionFormat(12)
     assert tokenizer.tokenize("11") == ["1", "##1"]
-    pairs = [f"right ankle ({x},{y})" for x, y in itertools.product(range(12), repeat=2)]
-    tokens = written(tokenizer, *pairs)
-    assert int(tokens.max()) < keen.text_decoder.config.vocab_size
-    states = image[:1].expand(len(pairs), -1, -1)
-    confidence = joint_confidence(keen, tokenizer, caption_format, states, tokens)
-    assert (confidence[:, 0] ** 2).sum() == pytest.approx(1, abs=1e-4)
-    assert (confidence[:, 1:] == 0).all()
+    one, more, comma = (tokenizer.convert_tokens_to_ids(piece) for piece in ("1", "##1", ","))
+    tokens = written(tokenizer, "right ankle (1,5)")
+    states = image[:1]
+    found = probability(keen, tokenizer, caption_format, states, tokens)[0, 0, 0]  # of x
+    assert float(found.sum()) == pytest.approx(1, abs=1e-3)
+    place = tokens[0].tolist().index(one)
+    first = [tokenizer.convert_tokens_to_ids(str(digit)) for digit in range(8)]
+    first += [tokenizer.convert_tokens_to_ids(piece) for piece in ("8", "9")]
+    second = [comma, *(tokenizer.convert_tokens_to_ids(f"##{digit}") for digit in "01")]
+    with torch.no_grad():
+        logits = keen.text_decoder(input_ids=tokens, encoder_hidden_states=states).logits[0]
+    begun = logits[place - 1][first].softmax(-1)[1]
+    ends, ten, eleven = logits[place][second].softmax(-1)
+    assert second[2] == more
+    expected = torch.stack([begun * ends, begun * ten, begun * eleven])
+    torch.testing.assert_close(found[[1, 10, 11]], expected, rtol=1e-3, atol=1e-4)
 
 
-def test_what_is_missing_or_no_number_of_the_grammar_has_no_confidence(
+def test_what_is_missing_has_no_probabilities_and_what_is_odd_has_those_of_its_place(
     keen: BlipForConditionalGeneration,
     tokenizer: BertTokenizer,
     caption_format: CaptionFormat,
@@ -100,9 +128,8 @@ def test_what_is_missing_or_no_number_of_the_grammar_has_no_confidence(
     )
     assert caption_format.decode(captions[1]).pose.xy[0].tolist() == [7, 4]
     tokens = written(tokenizer, *captions)
-    confidence = joint_confidence(keen, tokenizer, caption_format, image, tokens)
-    assert (confidence > 0).nonzero()[0].tolist() == [0, 1]
-    assert (confidence > 0).nonzero()[1].tolist() == [0, 1]
+    known = ~probability(keen, tokenizer, caption_format, image, tokens).isnan().any(dim=(2, 3))
+    assert known.nonzero().tolist() == [[0, 0], [1, 0], [1, 1]]
 
 
 def test_it_takes_one_pass_of_the_decoder_for_a_batch(
@@ -116,13 +143,106 @@ def test_it_takes_one_pass_of_the_decoder_for_a_batch(
     passes: list[int] = []
     read = CachedDecoder.read
 
-    def counted(self: CachedDecoder, tokens: Tensor, start: Tensor) -> Tensor:
+    def counted(self: CachedDecoder, tokens: Tensor, *args: Tensor, **options: bool) -> Tensor:
         passes.append(len(tokens))
-        return read(self, tokens, start)
+        return read(self, tokens, *args, **options)
 
     monkeypatch.setattr(CachedDecoder, "read", counted)
-    joint_confidence(keen, tokenizer, caption_format, image, tokens)
+    probability(keen, tokenizer, caption_format, image, tokens)
     assert passes == [NUM_IMAGES]
+
+
+def test_mass_within_a_radius_by_hand() -> None:
+    """x is 3 or 4, y is 1 (.5), 2 (.3) or 9 (.2): a disc of 1 px about (3, 1)."""
+    log_p = torch.full((2, 10), -torch.inf)
+    log_p[0, 3], log_p[0, 4] = np.log(0.75), np.log(0.25)
+    log_p[1, 1], log_p[1, 2], log_p[1, 9] = np.log(0.5), np.log(0.3), np.log(0.2)
+    xy, ten = torch.tensor([3.0, 1.0]), CaptionFormat(10)
+    inside = 0.75 * 0.5 + 0.75 * 0.3 + 0.25 * 0.5  # (4, 2) is 1.41 px off
+    assert float(mass_within(log_p, xy, ten, 1.0)) == pytest.approx(inside)
+    assert float(mass_within(log_p, xy, ten, 1.5)) == pytest.approx(0.8)
+    assert float(mass_within(log_p, xy, ten, 100.0)) == pytest.approx(1)
+    assert float(mass_within(log_p, torch.tensor([torch.nan, 1.0]), ten)) == 0
+    # Five bins of two pixels: bins 3 and 4 are at 6.5 and 8.5 px, bins 1 and 2 at 2.5 and 4.5 px.
+    halves, at = CaptionFormat(10, 5), torch.tensor([6.5, 2.5])
+    assert float(mass_within(log_p[:, :5], at, halves, 2.0)) == pytest.approx(inside)
+    assert float(mass_within(log_p[:, :5], at, halves, 1.9)) == pytest.approx(0.75 * 0.5)
+
+
+def test_expectation_is_the_mean_round_the_peak_by_hand() -> None:
+    log_p = torch.full((2, 10), -torch.inf)
+    log_p[0, 3], log_p[0, 4] = np.log(0.75), np.log(0.25)
+    log_p[1, 1], log_p[1, 2], log_p[1, 9] = np.log(0.45), np.log(0.15), np.log(0.4)
+    xy = expected_xy(log_p, torch.tensor([3.0, 1.0]), CaptionFormat(10))
+    assert xy.tolist() == pytest.approx([3.25, 1.25])  # 9 is another opinion
+    xy = expected_xy(log_p[:, :5], torch.tensor([6.5, 2.5]), CaptionFormat(10, 5))
+    assert xy.tolist() == pytest.approx([7.0, 3.0])
+    assert expected_xy(log_p, torch.full((2,), torch.nan), CaptionFormat(10)).isnan().all()
+
+
+@pytest.mark.parametrize("decoding", [Free(), Constrained(), Parallel(1), Parallel(None)])
+def test_every_decoding_says_how_sure_it_is(
+    keen: BlipForConditionalGeneration,
+    tokenizer: BertTokenizer,
+    caption_format: CaptionFormat,
+    image: Tensor,
+    decoding: Decoding,
+) -> None:
+    reader = CaptionReader(keen, tokenizer, caption_format, decoding)
+    said = reader.read(image, with_confidence=True)
+    assert said.confidence is not None
+    known = np.array([parsed.pose.valid for parsed in said.parsed])
+    assert ((said.confidence > 0) == known).all()
+    assert (said.confidence <= 1).all()
+    assert reader.read(image).confidence is None
+
+
+def test_decodings_to_the_end_are_as_sure_as_the_constrained_one(
+    keen: BlipForConditionalGeneration,
+    tokenizer: BertTokenizer,
+    caption_format: CaptionFormat,
+    image: Tensor,
+) -> None:
+    def sure(decoding: Decoding) -> np.ndarray:
+        reader = CaptionReader(keen, tokenizer, caption_format, decoding)
+        confidence = reader.read(image, with_confidence=True).confidence
+        assert confidence is not None
+        return confidence
+
+    np.testing.assert_allclose(sure(Parallel(None)), sure(Constrained()), rtol=1e-3)
+
+
+def test_by_expectation_joints_lie_between_bins_and_captions_stay(
+    keen: BlipForConditionalGeneration,
+    tokenizer: BertTokenizer,
+    caption_format: CaptionFormat,
+    image: Tensor,
+) -> None:
+    whole = CaptionReader(keen, tokenizer, caption_format, Constrained()).read(image)
+    mean = CaptionReader(keen, tokenizer, caption_format, Constrained(True)).read(image)
+    assert mean.captions == whole.captions
+    moved = np.stack(
+        [a.pose.xy - b.pose.xy for a, b in zip(mean.parsed, whole.parsed, strict=True)]
+    )
+    assert 0 < np.abs(moved).max() <= 3
+    assert [parsed.reasons for parsed in mean.parsed] == [
+        parsed.reasons for parsed in whole.parsed
+    ]
+
+
+def test_the_name_of_a_decoding_tells_it_from_all_others() -> None:
+    every = [
+        way
+        for expectation in (False, True)
+        for way in (
+            Free(expectation),
+            Constrained(expectation),
+            Parallel(0, expectation),
+            Parallel(1, expectation),
+            Parallel(None, expectation),
+        )
+    ]
+    assert len({way.name for way in every}) == len(every)
 
 
 WORDS = st.sampled_from(

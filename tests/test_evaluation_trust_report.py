@@ -63,6 +63,7 @@ def stored(targets: Targets, free: Answers, forced: Answers) -> StoredPrediction
                 reasons=tuple(None if r is None else str(r) for r in parsed.reasons),
                 xy_input=joints(parsed.pose.xy),
                 xy_img=joints(parsed.pose.xy),
+                confidence=tuple((0.75 * parsed.pose.valid).tolist()),
                 teacher_forced_caption=FORMAT.encode(forced.xy_input[i]),
                 coordinate_tokens=(8, 32),
                 all_tokens=(105, 130),

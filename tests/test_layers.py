@@ -32,6 +32,7 @@ LAYERS = (
         "synthetic",
         "blip",
         "decoding",
+        "calibration",
         "attention",
         "vocabulary",
         "loss",

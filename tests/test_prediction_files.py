@@ -38,6 +38,7 @@ class KnownPoses:
     def __init__(self, shares: np.ndarray) -> None:
         self.shares = shares
         self.frame, self.source, self.synthetic = FRAME, "known poses", True
+        self.decoding, self.confidence_is = "by hand", "certainty"
         self.batches: list[int] = []
 
     def __call__(self, images: Sequence[np.ndarray], *, batch_size: int) -> list[Prediction]:

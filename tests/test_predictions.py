@@ -18,9 +18,10 @@ import torch
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
+from reciting import Reciting
 
 from blippose.augmentation import Augmentation
-from blippose.caption import CaptionFormat
+from blippose.caption import CaptionFormat, Reason
 from blippose.data import PoseDataModule
 from blippose.decoding import InputFrame
 from blippose.errors import UserError
@@ -54,6 +55,7 @@ ORIGIN = Origin(
     max_length=130,
     version="0.1",
     made_with={"commit": "ab"},
+    decoding="free",
 )
 
 
@@ -85,6 +87,7 @@ def row(number: int, captions: tuple[str, str], truncated: bool = False) -> Pred
         reasons=tuple(None if reason is None else str(reason) for reason in parsed.reasons),
         xy_input=xy,
         xy_img=tuple(None if at is None else (at[0] / 3, at[1] / 7) for at in xy),
+        confidence=tuple(0.0 if at is None else 0.75 for at in xy),
         teacher_forced_caption=captions[1],
         coordinate_tokens=(number, 32),
         all_tokens=(90 + number, 126),
@@ -114,13 +117,20 @@ def test_answers_are_what_the_captions_say(stored: StoredPredictions) -> None:
     assert stored.truncated().tolist() == [False, True, False]
 
 
-def test_captions_are_read_anew_and_what_stands_beside_them_is_not_believed(
-    stored: StoredPredictions,
-) -> None:
-    wrong = replace(stored.rows[0], xy_input=((1.0, 2.0),) * 16, reasons=("absent",) * 16)
-    free, reasons = replace(stored, rows=(wrong,)).free(), replace(stored, rows=(wrong,)).reasons()
-    np.testing.assert_array_equal(free.xy_input[0], np.arange(32.0).reshape(16, 2))
-    assert reasons == [(None,) * 16]
+def test_joints_between_the_bins_are_kept(stored: StoredPredictions) -> None:
+    """A decoding by expectation says more than its caption."""
+    between = replace(stored.rows[0], xy_input=((1.25, 2.5),) * 16)
+    free = replace(stored, rows=(between,)).free()
+    np.testing.assert_array_equal(free.xy_input[0], [[1.25, 2.5]] * 16)
+
+
+def test_missing_joints_have_no_confidence_and_their_reasons(stored: StoredPredictions) -> None:
+    confidence, reasons = stored.free().confidence, stored.reasons()
+    assert confidence is not None
+    assert confidence[0].tolist() == [0.75] * 16
+    assert (confidence[2] > 0).tolist() == [False] * 15 + [True]
+    assert reasons[0] == (None,) * 16
+    assert reasons[2][6] is Reason.OUT_OF_RANGE
 
 
 def test_stored_predictions_survive_the_file_to_the_last_digit(
@@ -271,15 +281,8 @@ def test_caption_without_its_end_is_truncated(
         assert (predictions.truncated() == expected).all()
 
 
-def test_joints_lie_in_both_frames(
-    captioner: PoseCaptioner, data: PoseDataModule, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caption = "right ankle (3,4), pelvis (99,1)"
-    tokens = captioner.tokenizer(caption, return_tensors="pt").input_ids
-    monkeypatch.setattr(
-        "blippose.evaluation.asking.free_tokens",
-        lambda _blip, _grammar, states, _length: tokens.expand(len(states), -1),
-    )
+def test_joints_lie_in_both_frames(captioner: PoseCaptioner, data: PoseDataModule) -> None:
+    captioner.reader.decoding = Reciting(["right ankle (3,4), pelvis (99,1)"] * len(data.val_set))
     predictions = predict(captioner, data.val_set, data.collator, 6, progress=False)
     for position, each in enumerate(predictions.rows):
         crop = data.val_set[position].crop

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blippose.cli.config import check_targets, checked, plain_config, short
+from blippose.cli.config import check_targets, checked, instantiate_key, plain_config, short
 from blippose.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,14 +57,15 @@ def run(config: Any) -> int:
     _check_out(keys.out)
     if keys.preds is not None and keys.gt is not None:
         return _score_file(keys, Path(keys.preds).expanduser(), Path(keys.gt).expanduser())
+    check_targets({"decoding": plain["decoding"]})
     if keys.ckpt is not None:
-        return _judge_checkpoint(plain, keys, Path(keys.ckpt).expanduser())
+        return _judge_checkpoint(config, plain, keys, Path(keys.ckpt).expanduser())
     places = {key.removeprefix("data."): plain["data"][key.removeprefix("data.")] for key in given}
     folders = _folders(keys.run or [])
     if len(folders) == 1:
-        _judge_run(keys, folders[0], places, _out(keys, folders[0]), is_alone=True)
+        _judge_run(config, keys, folders[0], places, _out(keys, folders[0]), is_alone=True)
         return 0
-    return _judge_runs(keys, folders, places)
+    return _judge_runs(config, keys, folders, places)
 
 
 def _given_data_keys() -> list[str]:
@@ -140,23 +141,32 @@ def _out(keys: _EvalKeys, default: Path) -> Path:
     return default if keys.out is None else Path(keys.out).expanduser()
 
 
-def _judge_checkpoint(plain: dict[str, Any], keys: _EvalKeys, path: Path) -> int:
+def _judge_checkpoint(config: Any, plain: dict[str, Any], keys: _EvalKeys, path: Path) -> int:
     check_targets({"data": plain["data"]})
     _say_loading(path)
     from blippose.evaluation.subject import Subject  # noqa: PLC0415  seconds, as training
 
-    subject = Subject.of_checkpoint(path, plain["data"], keys.device)
+    decoding = instantiate_key(config, "decoding")
+    subject = Subject.of_checkpoint(path, plain["data"], keys.device, decoding)
     _judge(keys, subject, _out(keys, path.with_name(f"{path.stem}_eval")), is_alone=True)
     return 0
 
 
 def _judge_run(
-    keys: _EvalKeys, folder: Path, places: dict[str, Any], out: Path, *, is_alone: bool
+    config: Any,
+    keys: _EvalKeys,
+    folder: Path,
+    places: dict[str, Any],
+    out: Path,
+    *,
+    is_alone: bool,
 ) -> dict[str, Any] | None:
     _say_loading(folder)
     from blippose.evaluation.subject import Subject  # noqa: PLC0415  seconds, as training
 
-    return _judge(keys, Subject.of_run(folder, places, keys.device), out, is_alone=is_alone)
+    decoding = instantiate_key(config, "decoding")
+    subject = Subject.of_run(folder, places, keys.device, decoding)
+    return _judge(keys, subject, out, is_alone=is_alone)
 
 
 def _check_out(out: str | None) -> None:
@@ -236,7 +246,7 @@ def _print(
     )
 
 
-def _judge_runs(keys: _EvalKeys, folders: list[Path], places: dict[str, Any]) -> int:
+def _judge_runs(config: Any, keys: _EvalKeys, folders: list[Path], places: dict[str, Any]) -> int:
     """Each run's own report, then mean and deviation in their common parent."""
     from rich.console import Console  # noqa: PLC0415
 
@@ -252,7 +262,7 @@ def _judge_runs(keys: _EvalKeys, folders: list[Path], places: dict[str, Any]) ->
 
     # Before the first is judged: a run that fails is not left out.
     configs = [finished_run(folder).record["config"] for folder in folders]
-    judged = [_judge_run(keys, each, places, each, is_alone=False) for each in folders]
+    judged = [_judge_run(config, keys, each, places, each, is_alone=False) for each in folders]
     reports = [report for report in judged if report is not None]
     if len(reports) < len(judged):
         return 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from blippose.cli.config import checked, plain_config
+from blippose.cli.config import check_targets, checked, instantiate_key, plain_config
 from blippose.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ class _PredictKeys:
 
 def run(config: Any) -> int:
     """Write overlays and files; the exit status, 1 where an image could not be read."""
-    keys = checked(_PredictKeys, plain_config(config))
+    plain = plain_config(config)
+    keys = checked(_PredictKeys, plain)
+    check_targets({"decoding": plain["decoding"]})
     models = {key: getattr(keys, key) for key in ("run", "ckpt", "weights")}
     named = [key for key, value in models.items() if value is not None]
     if len(named) > 1:
@@ -46,7 +48,7 @@ def run(config: Any) -> int:
     print(f"loading the model for {len(paths):,} images ...", flush=True)
     from blippose.prediction_files import predict_files  # noqa: PLC0415  seconds, as training
 
-    predictor = _predictor(keys)
+    predictor = _predictor(keys).decode_by(instantiate_key(config, "decoding"))
     counts = predict_files(
         predictor,
         paths,
@@ -56,7 +58,9 @@ def run(config: Any) -> int:
         format=keys.format,
         joint_names=keys.joint_names,
     )
-    print(f"model {predictor.source}; overlays, JSON and CSV in {out}")
+    print(f"model {predictor.source}; decoding: {predictor.decoding}")
+    print(f"confidence: {predictor.confidence_is}")
+    print(f"overlays, JSON and CSV in {out}")
     print(f"{counts.done:,} images done, {counts.skipped:,} skipped")
     return 1 if counts.skipped else 0
 

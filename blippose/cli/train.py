@@ -133,7 +133,8 @@ def _fit(
     check_targets(plain)
     training.seed(keys.seed)
     parts = {key: instantiate_key(config, key) for key in ("optimizer", "scheduler")}
-    captioner_of = partial(instantiate_key(config, "captioner"), **parts)
+    decoding = instantiate_key(config, "decoding")
+    captioner_of = partial(instantiate_key(config, "captioner"), **parts, decoding=decoding)
     trainer = instantiate_key(config, "trainer")
     training.check(
         **parts,

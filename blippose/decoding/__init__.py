@@ -1,20 +1,44 @@
-"""Captions out of BLIP: greedy, the model reading its own tokens, in a quarter of the passes.
+"""Captions out of BLIP, greedy: free, constrained or all numbers at once, in few passes.
 
 And how sure it is of them.
 """
 
-from blippose.decoding.confidence import joint_confidence, number_places
+from blippose.decoding.confidence import CONFIDENCE_PX, expected_xy, mass_within
 from blippose.decoding.grammar import TokenGrammar, caption_length
 from blippose.decoding.greedy import constrained_tokens, free_tokens
 from blippose.decoding.inputs import ClipNormalization, InputFrame
+from blippose.decoding.modes import (
+    Constrained,
+    Decoded,
+    Decoding,
+    Free,
+    Parallel,
+    Writer,
+    number_log_probability,
+)
+from blippose.decoding.parallel import parallel_tokens
+from blippose.decoding.places import number_places
+from blippose.decoding.reader import CaptionReader, Reading
 
 __all__ = [
+    "CONFIDENCE_PX",
+    "CaptionReader",
     "ClipNormalization",
+    "Constrained",
+    "Decoded",
+    "Decoding",
+    "Free",
     "InputFrame",
+    "Parallel",
+    "Reading",
     "TokenGrammar",
+    "Writer",
     "caption_length",
     "constrained_tokens",
+    "expected_xy",
     "free_tokens",
-    "joint_confidence",
+    "mass_within",
+    "number_log_probability",
     "number_places",
+    "parallel_tokens",
 ]

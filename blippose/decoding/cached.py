@@ -46,13 +46,16 @@ class CachedDecoder:
         tokens: Int[Tensor, "row length"],
         start: Int[Tensor, "row"],
         rows: Int[Tensor, "row"] | None = None,
+        *,
+        keep: bool = True,
     ) -> Float[Tensor, "row length width"]:
         """What the decoder thinks after each of `tokens`.
 
         Args:
             tokens: to be read on.
             start: place of the first of them in each row; what stood there or later is forgotten.
-            rows: which of the batch; None for all.
+            rows: which of the batch; None for all. Without `keep` a row may come several times.
+            keep: whether later tokens read these; without it nothing is forgotten either.
         """
         places = start[:, None] + torch.arange(tokens.shape[1], device=tokens.device)  # (R, S)
         hidden: Tensor = self._embeddings(input_ids=tokens, position_ids=places)
@@ -60,7 +63,7 @@ class CachedDecoder:
         read = torch.arange(num_read, device=tokens.device) <= places[..., None]  # (R, S, T)
         mask = None if bool(read.all()) else read[:, None]
         for number, layer in enumerate(self._layers):
-            hidden = self._self_attention(number, hidden, places, rows, mask)
+            hidden = self._self_attention(number, hidden, places, rows, mask, keep=keep)
             key, value = (part if rows is None else part[rows] for part in self._image[number])
             hidden = _attend(layer.crossattention, hidden, key, value, None)
             hidden = layer.output(layer.intermediate(hidden), hidden)
@@ -73,21 +76,32 @@ class CachedDecoder:
         places: Int[Tensor, "row length"],
         rows: Int[Tensor, "row"] | None,
         mask: Tensor | None,
+        *,
+        keep: bool,
     ) -> Float[Tensor, "row length width"]:
         attention = self._layers[number].attention
-        num_read = int(places.max()) + 1
-        past = self._past[number]
         new = _keys_and_values(attention.self, hidden)  # each (R, H, S, D)
+        chosen = torch.arange(self._num_rows, device=places.device) if rows is None else rows
+        num_read = int(places.max()) + 1
+        read = []
+        for kept, part in zip(self._room(number, new), new, strict=True):
+            part = part.transpose(1, 2).to(kept.dtype)  # noqa: PLW2901  (R, S, H, D)
+            if keep:
+                kept[chosen[:, None], :, places] = part
+                read.append(kept[:, :, :num_read] if rows is None else kept[rows, :, :num_read])
+            else:
+                copy = kept[chosen, :, :num_read]
+                copy[torch.arange(len(copy), device=places.device)[:, None], :, places] = part
+                read.append(copy)
+        return _attend(attention, hidden, read[0], read[1], mask)
+
+    def _room(self, number: int, new: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Where a layer keeps the keys and values of all rows, each (B, H, L, D)."""
+        past = self._past[number]
         if past is None:
             shape = (self._num_rows, new[0].shape[1], self._max_length, new[0].shape[3])
             past = self._past[number] = (new[0].new_zeros(shape), new[1].new_zeros(shape))
-        chosen = torch.arange(self._num_rows, device=places.device) if rows is None else rows
-        for kept, part in zip(past, new, strict=True):
-            kept[chosen[:, None], :, places] = part.transpose(1, 2).to(kept.dtype)
-        key, value = (
-            kept[:, :, :num_read] if rows is None else kept[rows, :, :num_read] for kept in past
-        )
-        return _attend(attention, hidden, key, value, mask)
+        return past
 
     def logits(
         self, hidden: Float[Tensor, "*any width"], tokens: Int[Tensor, "token"] | None = None

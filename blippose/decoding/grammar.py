@@ -34,12 +34,14 @@ class TokenGrammar:
         numbers: pieces of each number that may be written, by its value.
         sep: id of [SEP].
         pad: id of [PAD].
+        mask: id of [MASK], which stands for a number that is hidden.
     """
 
     fixed: tuple[tuple[int, ...], ...]
     numbers: tuple[tuple[int, ...], ...]
     sep: int
     pad: int
+    mask: int
 
     @staticmethod
     def of(tokenizer: BertTokenizer, caption_format: CaptionFormat) -> TokenGrammar:
@@ -52,7 +54,8 @@ class TokenGrammar:
         tokens = tokenizer(caption_format.encode(xy_input)).input_ids
         tokens[0] = tokenizer.bos_token_id  # `generate` starts from [DEC], not [CLS]
         runs = _split(tokens, numbers[0])
-        return TokenGrammar(runs, numbers, tokenizer.sep_token_id, tokenizer.pad_token_id)
+        special = tokenizer.sep_token_id, tokenizer.pad_token_id, tokenizer.mask_token_id
+        return TokenGrammar(runs, numbers, *special)
 
     @cached_property
     def choices(self) -> Int[np.ndarray, "choice"]:
@@ -98,10 +101,19 @@ class NumberTree:
     Args:
         next_node: the node that a token leads to from a node, or -1 where it leads nowhere.
         may_end: whether the pieces so far are a number; always so of a node without successors.
+        value: the number that the pieces so far are, or -1.
+        paths: the pieces that lead to each node.
     """
 
     next_node: Int[np.ndarray, "node vocabulary"]
     may_end: Bool[np.ndarray, "node"]
+    value: Int[np.ndarray, "node"]
+    paths: tuple[tuple[int, ...], ...]
+
+    @property
+    def depth(self) -> int:
+        """Pieces of the longest number."""
+        return max(map(len, self.paths))
 
     @staticmethod
     def of(numbers: Sequence[tuple[int, ...]], vocabulary_size: int) -> NumberTree:
@@ -112,6 +124,8 @@ class NumberTree:
         array([-1, -1, -1,  1,  2, -1, -1, -1])
         >>> tree.next_node[1], tree.may_end  # after 3 a 7 may come, or the end
         (array([-1, -1, -1, -1, -1, -1, -1,  3]), array([False,  True,  True,  True]))
+        >>> tree.value, tree.paths[3]  # 3 is the first number, 4 the second, 3 7 the third
+        (array([-1,  0,  1,  2]), (3, 7))
         """
         nodes: dict[tuple[int, ...], int] = {(): 0}
         for pieces in numbers:
@@ -121,5 +135,6 @@ class NumberTree:
         for path, node in nodes.items():
             if path:
                 next_node[nodes[path[:-1]], path[-1]] = node
-        written = set(numbers)
-        return NumberTree(next_node, np.array([path in written for path in nodes]))
+        values = {pieces: value for value, pieces in enumerate(numbers)}
+        value = np.array([values.get(path, -1) for path in nodes])
+        return NumberTree(next_node, value >= 0, value, tuple(nodes))

@@ -12,7 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from blippose.data import Collator, PoseBatch, PoseDataset
-from blippose.decoding import free_tokens
 from blippose.evaluation.stored_predictions import PredictionRow, joints
 from blippose.loss import IGNORED
 from blippose.model import PoseCaptioner
@@ -43,36 +42,28 @@ def ask(
     samples = [dataset[position] for position in positions]
     batch = collator(samples)
     states = captioner.look(batch["image"].to(captioner.device))
-    captions, truncated = _free(captioner, states)
+    said = captioner.reader.read(states, with_confidence=True)
+    assert said.confidence is not None
     forced, coordinates, tokens = _teacher_forced(captioner, states, batch)
     return [
         PredictionRow(
             image=dataset.persons[position].image_name,
             index=sample.index,
             video=dataset.persons[position].video,
-            caption=captions[i],
-            truncated=truncated[i],
+            caption=said.captions[i],
+            truncated=bool(said.truncated[i]),
             reasons=tuple(None if reason is None else str(reason) for reason in parsed.reasons),
             xy_input=joints(parsed.pose.xy),
             xy_img=joints(sample.crop.to_img(parsed.pose.xy)),
+            confidence=tuple(said.confidence[i].tolist()),
             teacher_forced_caption=forced[i],
             coordinate_tokens=coordinates[i],
             all_tokens=tokens[i],
         )
         for i, (position, sample, parsed) in enumerate(
-            zip(positions, samples, captioner.parse(captions), strict=True)
+            zip(positions, samples, said.parsed, strict=True)
         )
     ]
-
-
-def _free(
-    captioner: PoseCaptioner, states: Float[Tensor, "batch patch width"]
-) -> tuple[list[str], list[bool]]:
-    """Captions with nothing constrained, and whether each was cut before its end."""
-    tokens = free_tokens(captioner.blip, captioner.grammar, states, captioner.grammar.longest)
-    ends = (tokens == captioner.tokenizer.sep_token_id).any(dim=1)
-    captions = captioner.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    return captions, (~ends).tolist()
 
 
 def _teacher_forced(

@@ -12,6 +12,7 @@ from blippose.callbacks import spread
 from blippose.data import Collator, PoseDataset
 from blippose.evaluation.leaks import Leaks, leaks_between
 from blippose.evaluation.predictions import control_answers, stored_features, stored_predict
+from blippose.evaluation.reliability import calibration_of
 from blippose.evaluation.stored_predictions import StoredPredictions
 from blippose.evaluation.subject import Subject
 from blippose.evaluation.targets import Answers, Targets
@@ -56,10 +57,10 @@ def gather(subject: Subject, folder: Path, settings: Settings) -> tuple[Evidence
     features = asked.features(data.train_set, "train"), asked.features(dataset, subset)
     if predictions is None or features[0] is None or features[1] is None:
         return None, False
-    free = predictions.free()
+    free, targets = predictions.free(), Targets.of(dataset, size)
     evidence = Evidence(
         about=_about(subject, subset, predictions),
-        targets=Targets.of(dataset, size),
+        targets=targets,
         predictions=predictions,
         train=Targets.of(data.train_set, size),
         caption_format=subject.captioner.caption_format,
@@ -67,6 +68,12 @@ def gather(subject: Subject, folder: Path, settings: Settings) -> tuple[Evidence
         controls=[asked.control(dataset, images, free) for images in _controls(dataset)],
         features=(features[0], features[1]),
         train_answers=train_answers,
+        calibration=calibration_of(
+            targets,
+            free,
+            decoding=subject.captioner.reader.decoding.name,
+            checkpoint_sha256=subject.sha256,
+        ),
     )
     return evidence, was_stored and train_was_stored
 
@@ -105,7 +112,7 @@ def _about(subject: Subject, subset: str, predictions: StoredPredictions) -> Abo
         began_from=subject.began_from,
         synthetic=subject.data.manifest["synthetic"],
         frame=asdict(frame),
-        decoding="free",
+        decoding=subject.captioner.reader.decoding.name,
         versions=subject.versions,
         predictions_made_with=dict(predictions.made_with),
     )

@@ -16,6 +16,11 @@ _REASONS = {
     "twice": "named twice",
     "out_of_range": "out of range",
 }
+_CONFIDENCE = {
+    "calibrated": "calibrated on other images of these",
+    "raw": "raw",
+    "calibrated_on_training": "calibrated on training images",
+}
 _SHORT_HASH = 12
 
 
@@ -72,8 +77,9 @@ def facts(report: Mapping[str, Any]) -> dict[str, list[str]]:
     """Titles with their lines; parts that the report has not are left out."""
     diagnostics = report.get("diagnostics") or {}
     parts = {
-        "captions": _captions(report.get("captions")),
+        "captions": _captions(report.get("captions"), report["about"]["decoding"]),
         "tokens": _tokens(report.get("tokens")),
+        "confidence": _confidence(report.get("confidence")),
         "errors": _errors(diagnostics),
         "ceilings": _ceilings(diagnostics, report["about"]["frame"]),
         "memory": _train_gap(diagnostics.get("train_gap")),
@@ -83,7 +89,7 @@ def facts(report: Mapping[str, Any]) -> dict[str, list[str]]:
     return {title: part for title, part in lines.items() if part}
 
 
-def _captions(captions: Mapping[str, Any] | None) -> Iterator[str]:
+def _captions(captions: Mapping[str, Any] | None, decoding: str) -> Iterator[str]:
     if not captions:
         return
     reasons = ", ".join(
@@ -92,7 +98,7 @@ def _captions(captions: Mapping[str, Any] | None) -> Iterator[str]:
     yield f"{_share(captions['parse_rate'])} of the annotated joints parsed ({reasons})"
     yield (
         f"{_share(captions['truncated'])} of {captions['num_captions']:,} captions cut off at "
-        "the longest length; generation is not constrained"
+        f"the longest length; decoding: {decoding}"
     )
 
 
@@ -103,6 +109,18 @@ def _tokens(tokens: Mapping[str, Any] | None) -> Iterator[str]:
         f"{_share(tokens['coordinate_accuracy'])} of the coordinates' tokens right, beside "
         f"{_share(tokens['all_accuracy'])} of all tokens (teacher-forced)"
     )
+
+
+def _confidence(confidence: Mapping[str, Any] | None) -> Iterator[str]:
+    if not confidence:
+        return
+    found = [
+        f"{_decimals(confidence[name]['ece'])} {title}"
+        for name, title in _CONFIDENCE.items()
+        if name in confidence
+    ]
+    yield f"expected calibration error (right: within {confidence['radius_px']:g} px): {found[0]}"
+    yield from found[1:]
 
 
 def _errors(diagnostics: Mapping[str, Any]) -> Iterator[str]:
@@ -183,6 +201,15 @@ def _share(cell: Mapping[str, Any]) -> str:
     if not is_number(cell["low"]) or cell["low"] == cell["high"]:
         return f"{value}%"
     return f"{value}% ({_percent(cell['low'])} to {_percent(cell['high'])})"
+
+
+def _decimals(cell: Mapping[str, Any]) -> str:
+    """A small share with its interval: ".021 (.015 to .034)"."""
+    value, low, high = (
+        f"{cell[key]:.3f}".lstrip("0") if is_number(cell[key]) else NOTHING
+        for key in ("value", "low", "high")
+    )
+    return f"{value} ({low} to {high})"
 
 
 def _percent(share: float) -> str:

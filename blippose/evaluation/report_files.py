@@ -1,4 +1,4 @@
-"""The files of a trust report: JSON, Markdown, two tables, three pictures."""
+"""The files of a trust report: JSON, Markdown, two tables, four pictures, the calibration."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from blippose.calibration import CALIBRATION_FILE
 from blippose.evaluation.baselines import mean_pose_answers
 from blippose.evaluation.csv_tables import per_image_csv, per_joint_csv
 from blippose.evaluation.figures import (
@@ -23,6 +24,7 @@ from blippose.evaluation.figures import (
 from blippose.evaluation.markdown import markdown
 from blippose.evaluation.overlays import write_overlays
 from blippose.evaluation.quantities import BY_NAME
+from blippose.evaluation.reliability_figure import write_reliability
 from blippose.evaluation.targets import Answers, Targets
 from blippose.evaluation.trust_report import Evidence
 from blippose.whole_file import whole_file
@@ -32,6 +34,7 @@ JOINTS_FILE, IMAGES_FILE = "per_joint.csv", "per_image.csv"
 PICTURES = {
     "How far the joints are off": "error_cdf.png",
     "Joint by joint": "per_joint.png",
+    "Does confidence keep its promise?": "reliability.png",
     "Best, median and worst": "overlays.png",
 }
 _BARS = {"epe": "EPE", "acc_5px": "within 5 px", "pckh_0.5": "PCKh@0.5"}
@@ -60,7 +63,11 @@ def write_files(
     }
     write_texts(folder, texts)
     _write_pictures(folder, report, evidence, images)
-    return [folder / name for name in (*texts, *PICTURES.values())]
+    names = [*texts, *PICTURES.values()]
+    if evidence.calibration is not None:
+        evidence.calibration.save(folder)
+        names.append(CALIBRATION_FILE)
+    return [folder / name for name in names]
 
 
 def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
@@ -90,7 +97,7 @@ def _write_pictures(
     targets, subtitle = evidence.targets, subtitle_of(report["about"])
     free, forced = evidence.predictions.free(), evidence.predictions.teacher_forced()
     mean_pose = mean_pose_answers(evidence.train, len(targets))
-    error_cdf, per_joint, overlays = (folder / name for name in PICTURES.values())
+    error_cdf, per_joint, reliability, overlays = (folder / name for name in PICTURES.values())
     with whole_file(error_cdf) as file:
         write_error_cdf(
             file,
@@ -103,6 +110,8 @@ def _write_pictures(
     panels = _bars(report["per_joint"], free.name, mean_pose.name, targets.input_size)
     with whole_file(per_joint) as file:
         write_per_joint(file, panels, free.name, mean_pose.name, subtitle)
+    with whole_file(reliability) as file:
+        write_reliability(file, report["confidence"], people_of(report["about"]))
     px = f"EPE in px of the {targets.input_size} px input"
     title = f"Best, median and worst: {free.name}"
     with whole_file(overlays) as file:

@@ -2,8 +2,7 @@
 
 One row a person and a line. A file says whose predictions they are (`Origin`): other weights,
 another split, another frame or another version of blippose make it a stranger, that is asked for
-again instead of believed. Captions are what is believed: poses and reasons stand beside them for
-other programs, and are read from the captions anew.
+again instead of believed.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +41,7 @@ class Origin:
     max_length: int  # of a caption, in tokens
     version: str  # of blippose
     made_with: Mapping[str, str]
-    decoding: str = "free"
+    decoding: str  # its name
 
     def deciding(self) -> dict[str, Any]:
         """All that decides the captions."""
@@ -62,11 +60,12 @@ class PredictionRow:
     image: str
     index: int  # of the person in the filtered release
     video: int | None
-    caption: str  # free-running, nothing constrained
+    caption: str  # free-running
     truncated: bool  # whether it reached the longest length before its end
     reasons: tuple[str | None, ...]  # why a joint is missing from `caption`
     xy_input: _Joints
     xy_img: _Joints
+    confidence: tuple[float, ...]  # of each joint, raw, 0 to 1
     teacher_forced_caption: str  # each token after the true ones before it
     coordinate_tokens: tuple[int, int]  # right and all, teacher-forced
     all_tokens: tuple[int, int]  # of them and of names, brackets, commas and the end
@@ -87,6 +86,7 @@ class PredictionRow:
             reasons=tuple(record["reasons"]),
             xy_input=_joints(record["xy_input"]),
             xy_img=_joints(record["xy_img"]),
+            confidence=tuple(map(float, record["confidence"])),
             teacher_forced_caption=str(record["teacher_forced_caption"]),
             coordinate_tokens=_counts(record["coordinate_tokens"]),
             all_tokens=_counts(record["all_tokens"]),
@@ -110,7 +110,10 @@ class StoredPredictions:
     def free(self) -> Answers:
         """What the model says when it reads its own tokens."""
         captions = tuple(row.caption for row in self.rows)
-        return Answers("model, free-running", "model", _poses(self._free), captions)
+        xy = [[(np.nan, np.nan) if at is None else at for at in row.xy_input] for row in self.rows]
+        xy_input = np.array(xy, dtype=np.float64).reshape(-1, 16, 2)
+        confidence = np.array([row.confidence for row in self.rows]).reshape(-1, 16)
+        return Answers("model, free-running", "model", xy_input, captions, confidence)
 
     def teacher_forced(self) -> Answers:
         """What it says of each next token when it is shown the true ones before it."""
@@ -119,11 +122,10 @@ class StoredPredictions:
 
     def reasons(self) -> list[tuple[Reason | None, ...]]:
         """Why each joint is missing from the free-running captions, or None."""
-        return [parsed.reasons for parsed in self._free]
-
-    @cached_property
-    def _free(self) -> list[ParsedCaption]:
-        return self._parsed([row.caption for row in self.rows])
+        return [
+            tuple(None if reason is None else Reason(reason) for reason in row.reasons)
+            for row in self.rows
+        ]
 
     def _parsed(self, captions: Sequence[str]) -> list[ParsedCaption]:
         decode = CaptionFormat(self.frame.input_size, self.frame.num_bins).decode

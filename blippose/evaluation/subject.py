@@ -17,6 +17,7 @@ import torch
 
 from blippose import __version__, runs
 from blippose.data import PoseDataModule, PoseDataset
+from blippose.decoding import Decoding
 from blippose.errors import UserError
 from blippose.evaluation.learned import Learned, data_module
 from blippose.evaluation.stored_predictions import Origin
@@ -55,13 +56,19 @@ class Subject:
     began_from: str | None
 
     @staticmethod
-    def of_run(folder: Path, places: Mapping[str, str | None], device: str = "cpu") -> Subject:
+    def of_run(
+        folder: Path,
+        places: Mapping[str, str | None],
+        device: str = "cpu",
+        decoding: Decoding | None = None,
+    ) -> Subject:
         """The best epoch of a run, on the run's own data.
 
         Args:
             folder: of the run.
             places: `root` and `annotations` where the data lie elsewhere now.
             device: as torch names it.
+            decoding: how it is asked; None as `generate` does.
 
         Raises:
             UserError: no run, none with a finished epoch, its data are gone or others by now.
@@ -79,10 +86,15 @@ class Subject:
                 "data.root=FOLDER, or judge it on these with ckpt="
             )
         learned = Learned.of(trained, model.earlier, data, {}, model.predictor)
-        return model.subject(data, folder, run.record, learned)
+        return model.subject(data, folder, run.record, learned, decoding)
 
     @staticmethod
-    def of_checkpoint(path: Path, settings: Mapping[str, Any], device: str = "cpu") -> Subject:
+    def of_checkpoint(
+        path: Path,
+        settings: Mapping[str, Any],
+        device: str = "cpu",
+        decoding: Decoding | None = None,
+    ) -> Subject:
         """A checkpoint on data that the user names, as `PoseDataModule` takes them.
 
         What it was trained on the run.json beside it says, where there is one.
@@ -97,7 +109,7 @@ class Subject:
         trained = model.manifest or _manifest(run)
         trained_on = run["config"].get("data", {}) if run else {}
         learned = Learned.of(trained, model.earlier, data, trained_on, model.predictor)
-        return model.subject(data, None, run, learned)
+        return model.subject(data, None, run, learned, decoding)
 
     def origin(self, subset: str, dataset: PoseDataset) -> Origin:
         """Whose predictions those of a subset are."""
@@ -111,6 +123,7 @@ class Subject:
             max_length=self.captioner.grammar.longest,
             version=__version__,
             made_with=self.versions,
+            decoding=self.captioner.reader.decoding.name,
         )
 
     @cached_property
@@ -205,6 +218,7 @@ class _Model:
         folder: Path | None,
         record: Mapping[str, Any],
         learned: Learned,
+        decoding: Decoding | None,
     ) -> Subject:
         """The model as it is asked; `record` is of the run that made it, where it is known."""
         predictor = self.predictor
@@ -215,6 +229,7 @@ class _Model:
             optimizer=_no_optimizer,
             resize=predictor.frame.resize,
             crop=predictor.frame.crop,
+            decoding=decoding,
         )
         captioner = captioner.to(predictor.device).eval()
         config = record.get("config", {})

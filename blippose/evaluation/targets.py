@@ -81,9 +81,11 @@ class Answers:
         kind: "model", "baseline", "control" or "ceiling".
         xy_input: NaN where a joint is missing.
         captions: what was written, of a model; else None.
+        confidence: of each joint, raw, of a model that reads its own tokens; else None.
     """
 
     name: str
     kind: str
     xy_input: Float[np.ndarray, "persons 16 2"]
     captions: tuple[str, ...] | None = None
+    confidence: Float[np.ndarray, "persons 16"] | None = None

@@ -12,6 +12,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 from jaxtyping import Float
 
+from blippose.calibration import Calibration
 from blippose.caption import CaptionFormat
 from blippose.evaluation import cautions, diagnostics
 from blippose.evaluation.baselines import (
@@ -23,6 +24,7 @@ from blippose.evaluation.baselines import (
 from blippose.evaluation.ceilings import caption_ceiling, image_ceiling, resize_ceiling
 from blippose.evaluation.intervals import LEVEL, Bootstrap, units
 from blippose.evaluation.leaks import Leaks
+from blippose.evaluation.reliability import reliability
 from blippose.evaluation.scores import NAMES, Scores
 from blippose.evaluation.stored_predictions import StoredPredictions
 from blippose.evaluation.targets import Answers, Targets
@@ -62,6 +64,7 @@ class Evidence:
         controls: what it says of wrong images.
         features: of the training images and of the judged ones, for the nearest neighbour.
         train_answers: what it says of training persons, of all or of some.
+        calibration: of its confidence, fitted on the judged persons; kept beside the report.
     """
 
     about: About
@@ -75,6 +78,7 @@ class Evidence:
         tuple[Float[np.ndarray, "train features"], Float[np.ndarray, "persons features"]] | None
     ) = None
     train_answers: tuple[Targets, Answers] | None = None
+    calibration: Calibration | None = None
 
 
 def trust_report(evidence: Evidence, samples: int = 1000, seed: int = 0) -> dict[str, Any]:
@@ -93,6 +97,9 @@ def trust_report(evidence: Evidence, samples: int = 1000, seed: int = 0) -> dict
         "groups": {name: scores.groups(draws) for name, scores in table.scores.items()},
         "per_joint": {name: table.scores[name].per_joint(draws) for name in shown},
         "captions": _captions(evidence, draws),
+        "confidence": reliability(
+            evidence.targets, table.answers[0], evidence.train_answers, draws, seed
+        ),
         "tokens": _tokens(evidence.predictions, draws),
         "diagnostics": _diagnostics(evidence, table, samples, seed),
         "leaks": _leaks(evidence, table, samples, seed),

@@ -1,0 +1,235 @@
+"""How captions are decoded: three ways, each greedy and exact in what it promises.
+
+| way | promise | passes, 16 joints |
+|---|---|---|
+| `Free` | token for token Hugging Face's `generate` | 33, more off the grammar |
+| `Constrained` | the same, where only what the grammar allows may be said | 33 |
+| `Parallel(refine=None)` | the same as `Constrained`, for any model | 2 to 32 of a whole caption |
+| `Parallel(refine=K)` | what K readings of a first guess give | 1 + K of a whole caption |
+
+`Parallel(refine=0)` is as good as reading only for a model that was trained with hidden
+coordinates (`model.ReadbackMask`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import BertTokenizer, BlipForConditionalGeneration
+
+from blippose.caption import CaptionFormat
+from blippose.decoding.cached import CachedDecoder
+from blippose.decoding.grammar import NUM_NUMBERS, TokenGrammar
+from blippose.decoding.greedy import constrained_tokens, free_tokens
+from blippose.decoding.numbers import NumberChoice
+from blippose.decoding.parallel import parallel_tokens
+from blippose.decoding.places import number_places
+from blippose.errors import UserError
+from blippose.pose import NUM_JOINTS
+
+
+@dataclass(frozen=True, eq=False)
+class Writer:
+    """A model that writes captions, and their grammar.
+
+    Args:
+        blip: in evaluation mode while it writes.
+        tokenizer: the model's.
+        caption_format: of the captions.
+        grammar: the same in tokens.
+    """
+
+    blip: BlipForConditionalGeneration
+    tokenizer: BertTokenizer
+    caption_format: CaptionFormat
+    grammar: TokenGrammar
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Captions, and how likely each number was in each place.
+
+    Args:
+        tokens: [DEC] ... [SEP] [PAD]...
+        log_probability: per joint, x before y, of every number in the place where the caption has
+            one, after what stands before it; NaN for joints that the caption has not. None unless
+            asked for.
+    """
+
+    tokens: Int[Tensor, "batch length"]
+    log_probability: Float[Tensor, "batch 16 2 number"] | None
+
+
+@runtime_checkable
+class Decoding(Protocol):
+    """A way to decode captions.
+
+    Args of a call:
+        writer: the model.
+        image: what the vision tower says of each image.
+        with_probability: also say how likely each number was.
+    """
+
+    @property
+    def expectation(self) -> bool:
+        """Whether a joint is the mean of what is likely round the number written."""
+
+    @property
+    def name(self) -> str:
+        """All that decides what comes out, for records and people."""
+
+    def __call__(
+        self,
+        writer: Writer,
+        image: Float[Tensor, "batch patch width"],
+        *,
+        with_probability: bool,
+    ) -> Decoded:
+        """The captions of images."""
+
+
+@dataclass(frozen=True)
+class Free:
+    """Nothing constrained, as Hugging Face's greedy `generate`.
+
+    Args:
+        expectation: whether a joint is the mean of what is likely round the number written.
+    """
+
+    expectation: bool = False
+
+    @property
+    def name(self) -> str:
+        """All that decides what comes out."""
+        return _named("free", self.expectation)
+
+    def __call__(
+        self,
+        writer: Writer,
+        image: Float[Tensor, "batch patch width"],
+        *,
+        with_probability: bool = False,
+    ) -> Decoded:
+        """The captions of images."""
+        grammar = writer.grammar
+        tokens = free_tokens(writer.blip, grammar, image, grammar.longest)
+        return _decoded(writer, image, tokens, with_probability)
+
+
+@dataclass(frozen=True)
+class Constrained:
+    """A number in every place, the best that the grammar allows.
+
+    Args:
+        expectation: whether a joint is the mean of what is likely round the number written.
+    """
+
+    expectation: bool = False
+
+    @property
+    def name(self) -> str:
+        """All that decides what comes out."""
+        return _named("constrained", self.expectation)
+
+    def __call__(
+        self,
+        writer: Writer,
+        image: Float[Tensor, "batch patch width"],
+        *,
+        with_probability: bool = False,
+    ) -> Decoded:
+        """The captions of images."""
+        tokens = constrained_tokens(writer.blip, writer.grammar, image)
+        return _decoded(writer, image, tokens, with_probability)
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """All numbers at once, from hidden ones on.
+
+    Args:
+        refine: passes that read the last guess; None: until nothing is left to change.
+        expectation: whether a joint is the mean of what is likely round the number written.
+
+    Raises:
+        UserError: fewer than no passes.
+    """
+
+    refine: int | None = 0
+    expectation: bool = False
+
+    def __post_init__(self) -> None:
+        if self.refine is not None and self.refine < 0:
+            raise UserError(f"decoding.refine={self.refine}: expected 0 or more passes, or null")
+
+    @property
+    def name(self) -> str:
+        """All that decides what comes out."""
+        refine = "to the end" if self.refine is None else self.refine
+        return _named(f"parallel, refine {refine}", self.expectation)
+
+    def __call__(
+        self,
+        writer: Writer,
+        image: Float[Tensor, "batch patch width"],
+        *,
+        with_probability: bool = False,
+    ) -> Decoded:
+        """The captions of images."""
+        found = parallel_tokens(
+            writer.blip, writer.grammar, image, self.refine, with_probability=with_probability
+        )
+        log_p = found.log_probability
+        shape = (len(image), NUM_JOINTS, 2, -1)
+        return Decoded(found.tokens, None if log_p is None else log_p.view(shape))
+
+
+def _named(way: str, expectation: bool) -> str:
+    return f"{way}, expectation" if expectation else way
+
+
+def _decoded(
+    writer: Writer,
+    image: Float[Tensor, "batch patch width"],
+    tokens: Int[Tensor, "batch length"],
+    with_probability: bool,
+) -> Decoded:
+    if not with_probability:
+        return Decoded(tokens, None)
+    return Decoded(tokens, number_log_probability(writer, image, tokens))
+
+
+@torch.no_grad()
+def number_log_probability(
+    writer: Writer,
+    image: Float[Tensor, "batch patch width"],
+    tokens: Int[Tensor, "batch length"],
+) -> Float[Tensor, "batch 16 2 number"]:
+    """How likely each number was in the places of finished captions; one pass of the decoder.
+
+    NaN for joints that a caption has not.
+    """
+    found = [
+        (row, joint, axis, places[0])
+        for row, ids in enumerate(tokens.tolist())
+        for joint, numbers in number_places(writer.tokenizer, writer.caption_format, ids).items()
+        for axis, places in enumerate(numbers)
+    ]
+    num_values = len(writer.grammar.numbers)
+    log_p = image.new_full(
+        (len(tokens), NUM_JOINTS, 2, num_values), torch.nan, dtype=torch.float32
+    )
+    if not found:
+        return log_p
+    row, joint, axis, place = torch.tensor(found, device=tokens.device).unbind(dim=1)
+    decoder = CachedDecoder(writer.blip, image, tokens.shape[1] + NUM_NUMBERS)
+    choice = NumberChoice(writer.grammar, decoder, tokens.device)
+    start = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
+    hidden = decoder.read(tokens, start)
+    end = choice.ends[2 * joint + axis]
+    log_p[row, joint, axis] = choice.log_probability(hidden[row, place - 1], row, place, end)
+    return log_p

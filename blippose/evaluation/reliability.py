@@ -1,0 +1,156 @@
+"""Whether confidence keeps its promise: of joints with a confidence of .8, are .8 right?
+
+Right is a joint within `CONFIDENCE_PX` px of the truth, in the model's input: the metric acc_5px.
+A missing joint has confidence 0 and is wrong.
+
+Calibration is fitted on the judged persons, as a model knows its training persons too well. So
+that none is judged by what was learned from it, the figures are cross-fitted: each fifth of the
+videos by a calibration of the other four. What is kept for the user's own photos is fitted on all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from blippose.calibration import Calibration
+from blippose.decoding import CONFIDENCE_PX
+from blippose.evaluation.intervals import Bootstrap, Estimate, units
+from blippose.evaluation.targets import Answers, Targets
+
+NUM_FOLDS = 5
+NUM_BINS = 10  # of equal width, from 0 to 1
+_NUM_EVEN_BINS = 15  # Guo et al., section 2
+
+
+def is_hit(targets: Targets, answers: Answers) -> Bool[np.ndarray, "persons 16"]:
+    """Which joints are right."""
+    away = np.linalg.norm(answers.xy_input - targets.xy_input, axis=-1)
+    return np.asarray(np.nan_to_num(away, nan=np.inf) <= CONFIDENCE_PX)
+
+
+def calibration_of(
+    targets: Targets,
+    answers: Answers,
+    chosen: Bool[np.ndarray, "persons"] | None = None,
+    *,
+    decoding: str = "",
+    checkpoint_sha256: str = "",
+) -> Calibration:
+    """Fitted on what a model says of these persons, or of the chosen ones."""
+    assert answers.confidence is not None
+    some = np.ones(len(targets), dtype=bool) if chosen is None else chosen
+    said = targets.valid & np.isfinite(answers.xy_input).all(axis=-1)
+    return Calibration.fit(
+        answers.confidence[some],
+        is_hit(targets, answers)[some],
+        said[some],
+        decoding=decoding,
+        radius=CONFIDENCE_PX,
+        checkpoint_sha256=checkpoint_sha256,
+    )
+
+
+def reliability(
+    targets: Targets,
+    answers: Answers,
+    train: tuple[Targets, Answers] | None,
+    bootstrap: Bootstrap,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Expected calibration error with its interval, and the bins of the plot.
+
+    Raw, calibrated (cross-fitted), and calibrated on training persons, to see what that is worth.
+    The error is the mean distance of confidence and accuracy over 15 bins of equal width, weighted
+    by their joints. Few joints in a bin make it larger than the truth.
+
+    Source: Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI
+    2015; Guo et al. 2017, equation 3.
+    """
+    assert answers.confidence is not None
+    hit = is_hit(targets, answers)
+    kinds = {"raw": answers.confidence}
+    if (others := cross_fitted(targets, answers, seed)) is not None:
+        kinds["calibrated"] = others
+    if train is not None and train[1].confidence is not None:
+        kinds["calibrated_on_training"] = calibration_of(*train)(answers.confidence)
+    return {
+        "radius_px": CONFIDENCE_PX,
+        "num_folds": NUM_FOLDS,
+        **{
+            name: {
+                "ece": _calibration_error(confidence, hit, targets.valid, bootstrap),
+                "bins": _bins(confidence, hit, targets.valid, bootstrap),
+            }
+            for name, confidence in kinds.items()
+        },
+    }
+
+
+def cross_fitted(
+    targets: Targets, answers: Answers, seed: int
+) -> Float[np.ndarray, "persons 16"] | None:
+    """Each person's confidence by a calibration of others; None of too few videos."""
+    assert answers.confidence is not None
+    unit = np.unique(units(targets.video)[1], return_inverse=True)[1]
+    num_units = int(unit.max(initial=-1)) + 1
+    if num_units < NUM_FOLDS:
+        return None
+    fold = np.random.default_rng(seed).permutation(num_units)[unit] % NUM_FOLDS
+    confidence = np.empty_like(answers.confidence)
+    for each in range(NUM_FOLDS):
+        here = fold == each
+        confidence[here] = calibration_of(targets, answers, ~here)(answers.confidence[here])
+    return confidence
+
+
+def _calibration_error(
+    confidence: Float[np.ndarray, "persons 16"],
+    hit: Bool[np.ndarray, "persons 16"],
+    valid: Bool[np.ndarray, "persons 16"],
+    bootstrap: Bootstrap,
+) -> Mapping[str, float]:
+    place = _place(confidence, _NUM_EVEN_BINS)
+    gap = np.where(valid, confidence - hit, 0.0)  # sums of it are n (confidence - accuracy)
+    of_bins = [
+        bootstrap.total(np.where(place == each, gap, 0.0).sum(axis=1))
+        for each in range(_NUM_EVEN_BINS)
+    ]
+    total = Estimate(
+        np.asarray(sum(np.abs(each.value) for each in of_bins)),
+        np.asarray(sum(np.abs(each.draws) for each in of_bins)),
+    )
+    joints = bootstrap.total(valid.sum(axis=1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        error = Estimate(
+            np.asarray(total.value / joints.value), np.asarray(total.draws / joints.draws)
+        )
+    return error.interval().as_dict()
+
+
+def _bins(
+    confidence: Float[np.ndarray, "persons 16"],
+    hit: Bool[np.ndarray, "persons 16"],
+    valid: Bool[np.ndarray, "persons 16"],
+    bootstrap: Bootstrap,
+) -> list[dict[str, Any]]:
+    """What the plot shows: mean confidence, accuracy with its interval, joints of each bin."""
+    place = _place(confidence, NUM_BINS)
+    bins = []
+    for each in range(NUM_BINS):
+        here = valid & (place == each)
+        num = int(here.sum())
+        accuracy = bootstrap.ratio((here & hit).sum(axis=1), here.sum(axis=1)).interval()
+        mean = float(confidence[here].mean()) if num else None
+        bins.append({"confidence": mean, "accuracy": accuracy.as_dict(), "num_joints": num})
+    return bins
+
+
+def _place(
+    confidence: Float[np.ndarray, "persons 16"], num_bins: int
+) -> Int[np.ndarray, "persons 16"]:
+    """The bin of each, its upper end belongs to the next but for 1."""
+    return np.minimum((confidence * num_bins).astype(np.int64), num_bins - 1)

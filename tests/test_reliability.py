@@ -1,0 +1,110 @@
+"""Whether confidence keeps its promise: errors by hand, and nobody judged by what he taught."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from example_persons import make_targets
+from PIL import Image
+
+from blippose.evaluation.intervals import Bootstrap, units
+from blippose.evaluation.reliability import NUM_BINS, cross_fitted, is_hit, reliability
+from blippose.evaluation.reliability_figure import write_reliability
+from blippose.evaluation.targets import Answers, Targets
+
+
+def said(targets: Targets, confidence: np.ndarray, hit: np.ndarray) -> Answers:
+    """Joints that are right or 20 px off, each as sure as given."""
+    xy = targets.xy_input + np.where(hit, 0.0, 20.0)[..., None]
+    return Answers("model", "model", xy, confidence=confidence)
+
+
+def honest(targets: Targets, seed: int = 0) -> Answers:
+    """Right as often as it says."""
+    draw = np.random.default_rng(seed)
+    confidence = draw.uniform(0.05, 0.95, targets.valid.shape)
+    return said(targets, confidence, draw.random(confidence.shape) < confidence)
+
+
+def bootstrap(targets: Targets) -> Bootstrap:
+    return Bootstrap.of(units(targets.video)[1], 50, 0)
+
+
+def test_the_error_is_the_weighted_gap_of_confidence_and_accuracy() -> None:
+    targets = make_targets(8)
+    targets = replace(targets, valid=np.ones_like(targets.valid))
+    confidence = np.full((8, 16), 0.9)
+    confidence[4:] = 0.3
+    hit = np.zeros((8, 16), dtype=bool)
+    hit[:4, :8] = True  # half of those that are sure of .9, none of the others
+    found = reliability(targets, said(targets, confidence, hit), None, bootstrap(targets))
+    assert found["raw"]["ece"]["value"] == pytest.approx((0.4 + 0.3) / 2)
+    bins = found["raw"]["bins"]
+    assert [each["num_joints"] for each in bins] == [0, 0, 0, 64, 0, 0, 0, 0, 0, 64]
+    assert (bins[9]["confidence"], bins[9]["accuracy"]["value"]) == pytest.approx((0.9, 0.5))
+    assert bins[0]["confidence"] is None
+
+
+def test_joints_that_are_not_annotated_do_not_count() -> None:
+    targets = make_targets(8)
+    valid = np.zeros_like(targets.valid)
+    valid[:, 0] = True
+    answers = said(targets, np.full((8, 16), 0.5), np.zeros((8, 16), dtype=bool))
+    found = reliability(replace(targets, valid=valid), answers, None, bootstrap(targets))
+    assert sum(each["num_joints"] for each in found["raw"]["bins"]) == 8
+
+
+def test_a_missing_joint_is_wrong_and_has_no_confidence() -> None:
+    targets = make_targets(8)
+    answers = said(targets, np.zeros((8, 16)), np.ones((8, 16), dtype=bool))
+    missing = replace(answers, xy_input=np.full_like(answers.xy_input, np.nan))
+    assert not is_hit(targets, missing).any()
+    found = reliability(targets, missing, None, bootstrap(targets))
+    assert found["raw"]["ece"]["value"] == 0
+
+
+def test_calibration_mends_a_model_that_is_too_sure() -> None:
+    targets = make_targets(400)
+    answers = honest(targets)
+    assert answers.confidence is not None
+    sure = replace(answers, confidence=answers.confidence**0.25)
+    found = reliability(targets, sure, (targets, answers), bootstrap(targets))
+    raw, calibrated = (found[name]["ece"]["value"] for name in ("raw", "calibrated"))
+    assert raw > 0.15
+    assert calibrated < 0.05
+    of_honest = found["calibrated_on_training"]["ece"]["value"]  # nothing to mend was seen there
+    assert of_honest > 0.15
+
+
+def test_nobody_is_judged_by_a_calibration_of_his_own_video() -> None:
+    targets = make_targets(40, video=np.repeat(np.arange(10), 4))
+    answers = honest(targets)
+    changed = replace(answers, xy_input=answers.xy_input.copy())
+    changed.xy_input[targets.video == 0] += 50  # now wrong in all
+    before, after = (cross_fitted(targets, each, seed=0) for each in (answers, changed))
+    assert before is not None
+    assert after is not None
+    own = targets.video == 0
+    np.testing.assert_array_equal(before[own], after[own])
+    assert (before[~own] != after[~own]).any(axis=1).sum() >= 28  # all but those of its fold
+
+
+def test_too_few_videos_are_not_calibrated() -> None:
+    targets = make_targets(8)
+    targets = replace(targets, video=np.repeat([1, 2, 3, 4], 2))
+    found = reliability(targets, honest(targets), None, bootstrap(targets))
+    assert "calibrated" not in found
+
+
+def test_the_picture_has_a_panel_for_each_kind(tmp_path: Path) -> None:
+    targets = make_targets(60)
+    found = reliability(targets, honest(targets), None, bootstrap(targets))
+    write_reliability(tmp_path / "both.png", found, "60 images")
+    del found["calibrated"]
+    write_reliability(tmp_path / "raw.png", found, "60 images")
+    widths = [Image.open(tmp_path / f"{name}.png").width for name in ("raw", "both")]
+    assert widths[1] == pytest.approx(2 * widths[0], abs=2)
+    assert len(found["raw"]["bins"]) == NUM_BINS
