@@ -16,6 +16,7 @@ from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from blippose.errors import UserError, first_line
+from blippose.sdpa import use_sdpa
 
 TINY = Path(__file__).parent / "blip_tiny"
 
@@ -23,7 +24,7 @@ TINY = Path(__file__).parent / "blip_tiny"
 def load_blip(
     weights: str, architecture: Mapping[str, Mapping[str, Any]] | None = None
 ) -> BlipForConditionalGeneration:
-    """BLIP in float32.
+    """BLIP in float32, with torch's attention kernels.
 
     Args:
         weights: "tiny" (shipped with blippose), "random", a folder, or a name on the hub.
@@ -56,7 +57,7 @@ def load_blip(
             "config.json"
         )
     _check_architecture(blip.config, architecture or {}, weights)
-    return cast(BlipForConditionalGeneration, blip)
+    return use_sdpa(blip)
 
 
 def load_tokenizer(name: str) -> BertTokenizer:
@@ -122,7 +123,7 @@ def _random_blip(
     vision = {"initializer_range": 0.02, **architecture["vision"]}
     config = BlipConfig(vision_config=vision, text_config=dict(architecture["text"]))
     try:
-        return BlipForConditionalGeneration(config)
+        return use_sdpa(BlipForConditionalGeneration(config))
     except ValueError as error:
         raise UserError(f"model.architecture: {first_line(error)}") from error
 

@@ -44,6 +44,7 @@ from blippose.decoding import (
 from blippose.errors import UserError, first_line
 from blippose.geometry import Crop, Resize
 from blippose.pose import Pose
+from blippose.sdpa import use_sdpa
 
 BEST_CHECKPOINT = "best.ckpt"
 FRAME_FILE = "blippose.json"
@@ -143,9 +144,8 @@ class PosePredictor:
         try:
             record = checkpoint["blippose"]
             frame = _frame(record["frame"])
-            blip = BlipForConditionalGeneration(
-                BlipConfig.from_dict(json.loads(record["blip_config"]))
-            )
+            config = BlipConfig.from_dict(json.loads(record["blip_config"]))
+            blip = use_sdpa(BlipForConditionalGeneration(config))
             blip.load_state_dict(_blip_weights(checkpoint["state_dict"]))
             tokenizer = _tokenizer(record["tokenizer"])
         # What another program put there can fail in any of these steps, in any way.

@@ -36,6 +36,7 @@ LAYERS = (
         "attention",
         "vocabulary",
         "loss",
+        "sdpa",
         "schedules",
         "augmentation",
         "occlusion",

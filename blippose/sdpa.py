@@ -1,0 +1,91 @@
+"""BLIP's attention through torch's fused kernels, which never hold a map of tokens by tokens.
+
+transformers has only the eager matrix products for BLIP. Weights, their names and what a model
+saves stay as they are; where maps are asked for (`output_attentions=True`), dropout draws, or a
+cache grows, the eager path does it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  torch's own convention
+from transformers import BlipForConditionalGeneration
+from transformers.models.blip.modeling_blip import BlipAttention
+from transformers.models.blip.modeling_blip_text import BlipTextSelfAttention
+
+# Private, but the one place that knows whether somebody records maps: BLIP's text layers do not
+# hand `output_attentions` down to their attention.
+from transformers.utils.output_capturing import _active_collector
+
+
+def use_sdpa(blip: BlipForConditionalGeneration) -> BlipForConditionalGeneration:
+    """`blip` itself, whose attentions use torch's kernels from now on: equal but for rounding."""
+    for module in blip.modules():
+        if type(module) is BlipAttention:
+            module.__class__ = _VisionAttention
+        elif type(module) is BlipTextSelfAttention:
+            module.__class__ = _TextAttention
+    return blip
+
+
+@final
+class _VisionAttention(BlipAttention):
+    """Of patches; the class of an eager module is set to this one, so there is no constructor."""
+
+    def forward(self, hidden_states: Tensor, **kwargs: Any) -> tuple[Tensor, Any]:
+        if _records_maps() or _drops(self):
+            output: tuple[Tensor, Any] = super().forward(hidden_states, **kwargs)
+            return output
+        qkv = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1))  # (B, T, 3, H, D)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        context = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
+        return self.projection(context.transpose(1, 2).flatten(2)), None
+
+
+@final
+class _TextAttention(BlipTextSelfAttention):
+    """Of tokens to tokens, or to patches where `encoder_hidden_states` are given."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        encoder_hidden_states: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        past_key_values: Any = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Any]:
+        if past_key_values is not None or _records_maps() or _drops(self):
+            output: tuple[Tensor, Any] = super().forward(
+                hidden_states,
+                attention_mask,
+                encoder_hidden_states,
+                encoder_attention_mask,
+                past_key_values,
+                **kwargs,
+            )
+            return output
+        states, mask = hidden_states, attention_mask  # of the eager path: 0 or the least float
+        if encoder_hidden_states is not None:
+            states, mask = encoder_hidden_states, encoder_attention_mask
+        query, key, value = (
+            project(of).unflatten(-1, (self.num_attention_heads, -1)).transpose(1, 2)
+            for project, of in (
+                (self.query, hidden_states),
+                (self.key, states),
+                (self.value, states),
+            )
+        )  # (B, H, T, D)
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return context.transpose(1, 2).flatten(2), None
+
+
+def _records_maps() -> bool:
+    recorded = _active_collector.get() or {}  # type: ignore[no-untyped-call]  # not annotated
+    return "attentions" in recorded or "cross_attentions" in recorded
+
+
+def _drops(attention: Any) -> bool:
+    return bool(attention.training and attention.dropout.p > 0)
