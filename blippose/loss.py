@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  torch's own convention
 
 IGNORED = -100  # torch's cross entropy and Hugging Face leave such labels out
 
 
-def caption_loss(
-    logits: Float[Tensor, "batch length vocabulary"], labels: Int[Tensor, "batch length"]
-) -> Float[Tensor, ""]:
-    """Mean cross entropy of each next token: BLIP's own loss, without label smoothing."""
-    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+class HardTokens(torch.nn.Module):
+    """Mean cross entropy of tokens, as BLIP has it.
+
+    Args:
+        label_smoothing: share of the target that goes to all tokens alike.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+
+    def counts(self, token: Int[Tensor, "token"]) -> Bool[Tensor, "token"]:
+        """Which tokens have a part in the loss: all."""
+        return torch.ones_like(token, dtype=torch.bool)
+
+    def forward(
+        self, logits: Float[Tensor, "token vocabulary"], token: Int[Tensor, "token"]
+    ) -> Float[Tensor, ""]:
+        """Mean over the tokens."""
+        return F.cross_entropy(logits, token, label_smoothing=self.label_smoothing)
 
 
 class SoftNumbers(torch.nn.Module):
@@ -22,7 +39,7 @@ class SoftNumbers(torch.nn.Module):
 
     The target of a number n is a Gaussian over the numbers round n instead of n alone; every
     other token keeps its one-hot target. With sigma towards 0 and `fixed_weight` 1 it is
-    `caption_loss`.
+    `HardTokens`.
 
     Args:
         values: the integer of each number token, by token id; each integer once.
@@ -55,18 +72,39 @@ class SoftNumbers(torch.nn.Module):
         self.register_buffer("near", near, persistent=False)  # (N, N), target of each number
         self.register_buffer("row", row, persistent=False)  # (V,), number of each token, or -1
 
+    def counts(self, token: Int[Tensor, "token"]) -> Bool[Tensor, "token"]:
+        """Which tokens have a part in the loss: without `fixed_weight`, numbers alone."""
+        return self.row[token] >= 0 if self.fixed_weight == 0 else torch.ones_like(token).bool()
+
     def forward(
-        self,
-        logits: Float[Tensor, "batch length vocabulary"],
-        labels: Int[Tensor, "batch length"],
+        self, logits: Float[Tensor, "token vocabulary"], token: Int[Tensor, "token"]
     ) -> Float[Tensor, ""]:
-        """Weighted mean over the tokens that have a label."""
-        following = labels[:, 1:].flatten()
-        kept = following != IGNORED
-        token = following[kept]  # (T,)
-        logp = F.log_softmax(logits[:, :-1].flatten(0, 1)[kept].float(), dim=-1)  # (T, V)
+        """Weighted mean over the tokens."""
+        logp = F.log_softmax(logits.float(), dim=-1)  # (T, V)
         row = self.row[token]
         soft = -(self.near[row] * logp[:, self.ids]).sum(-1)
         loss = torch.where(row < 0, F.nll_loss(logp, token, reduction="none"), soft)
         weight = torch.where(row < 0, self.fixed_weight, 1.0)
         return (weight * loss).sum() / weight.sum()
+
+
+def caption_loss(
+    of: HardTokens | SoftNumbers,
+    head: Callable[[Tensor], Tensor],
+    hidden: Float[Tensor, "batch length width"],
+    labels: Int[Tensor, "batch length"],
+) -> Float[Tensor, ""]:
+    """The loss of each next token, the head asked only where one counts.
+
+    Args:
+        of: what the loss of tokens is.
+        head: from what the decoder thinks to logits, which are the largest thing in a step: a row
+            of BLIP's has 30,524.
+        hidden: what the decoder thinks after each token.
+        labels: the tokens, or `IGNORED`.
+    """
+    following = labels[:, 1:]
+    kept = following != IGNORED
+    kept = kept & of.counts(following.where(kept, 0).flatten()).view_as(kept)
+    loss: Tensor = of(head(hidden[:, :-1][kept]), following[kept])
+    return loss

@@ -25,7 +25,7 @@ from blippose.caption import CaptionFormat, ParsedCaption
 from blippose.data import PoseBatch
 from blippose.decoding import CaptionReader, ClipNormalization, Decoding, InputFrame, Reading
 from blippose.errors import UserError
-from blippose.loss import IGNORED, SoftNumbers, caption_loss
+from blippose.loss import IGNORED, HardTokens, SoftNumbers, caption_loss
 from blippose.metrics import PoseMetrics
 from blippose.pose import NUM_JOINTS
 
@@ -120,7 +120,7 @@ class PoseCaptioner(L.LightningModule):
         self.reader = CaptionReader(blip, tokenizer, caption_format, decoding)
         self.grammar = self.reader.writer.grammar
         _check_fit(blip, tokenizer, self.frame.input_size, self.grammar.longest)
-        self.caption_loss = self._caption_loss(number_sigma, fixed_weight)
+        self.token_loss = self._token_loss(number_sigma, fixed_weight)
         width = blip.vision_model.config.hidden_size
         self.patch_head = nn.Linear(width, NUM_JOINTS) if patch_weight else None
         self.val_metrics, self.val_tf_metrics = PoseMetrics(), PoseMetrics()
@@ -130,11 +130,12 @@ class PoseCaptioner(L.LightningModule):
         self.register_buffer("numbers", self._number_table(), persistent=False)  # (V,)
         self.train()  # `from_pretrained` leaves evaluation mode, and Lightning would train in it
 
-    def _caption_loss(self, sigma: float, fixed_weight: float) -> Callable[..., Tensor]:
+    def _token_loss(self, sigma: float, fixed_weight: float) -> HardTokens | SoftNumbers:
+        text = self.blip.text_decoder.config
         if sigma == 0:
             if fixed_weight != 1:
                 raise UserError(f"fixed_weight={fixed_weight} needs number_sigma > 0")
-            return caption_loss
+            return HardTokens(text.label_smoothing)
         bins = self.caption_format.bins
         values = {
             token: value for token, value in number_values(self.tokenizer).items() if value < bins
@@ -144,8 +145,7 @@ class PoseCaptioner(L.LightningModule):
                 f"number_sigma={sigma} needs one token a number, but the tokenizer has only "
                 f"{len(values)} of 0 to {bins - 1}: set number_sigma=0 or fewer num_bins"
             )
-        vocabulary_size = self.blip.text_decoder.config.vocab_size
-        return SoftNumbers(values, sigma, vocabulary_size, fixed_weight)
+        return SoftNumbers(values, sigma, text.vocab_size, fixed_weight)
 
     def _number_table(self) -> Bool[Tensor, "vocabulary"]:
         table = torch.zeros(self.blip.text_decoder.config.vocab_size, dtype=torch.bool)
@@ -161,16 +161,19 @@ class PoseCaptioner(L.LightningModule):
 
     def training_step(self, batch: PoseBatch, batch_idx: int) -> Float[Tensor, ""]:
         """The caption loss of a batch."""
-        output = self.blip(
-            pixel_values=self.pixel_values(batch["image"]),
+        states = self.look(batch["image"])
+        decoder = self.blip.text_decoder
+        hidden = decoder.bert(
             input_ids=self._hide(batch["input_ids"], batch_idx),
             attention_mask=batch["attention_mask"],
-        )
-        loss = self.caption_loss(output.logits, batch["labels"])
+            encoder_hidden_states=states,
+            is_decoder=True,
+        ).last_hidden_state  # (B, L, W); the head is left to the loss, which needs few of its rows
+        loss = caption_loss(self.token_loss, decoder.cls, hidden, batch["labels"])
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
         if self.patch_head is None:
             return loss
-        patch_loss = self._patch_loss(output.last_hidden_state, batch)
+        patch_loss = self._patch_loss(states, batch)
         self.log("train/patch_loss", patch_loss, batch_size=len(batch["image"]))
         return loss + self.patch_weight * patch_loss
 
@@ -233,7 +236,7 @@ class PoseCaptioner(L.LightningModule):
             attention_mask=batch["attention_mask"],
             encoder_hidden_states=states,
         )
-        loss = caption_loss(output.logits, batch["labels"])
+        loss = caption_loss(HardTokens(), nn.Identity(), output.logits, batch["labels"])
         self.val_loss.update(loss, len(batch["image"]))
         self._measure(self.val_metrics, self.reader.read(states).parsed, batch)
         forced = self.parse(self._teacher_forced(output.logits, batch))

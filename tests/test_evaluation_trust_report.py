@@ -15,6 +15,7 @@ import torch
 from example_persons import SIZE as INPUT
 from example_persons import answers, make_targets
 from PIL import Image
+from torch import nn
 
 from blippose import mpii
 from blippose.caption import CaptionFormat
@@ -28,7 +29,7 @@ from blippose.evaluation.stored_predictions import PredictionRow, StoredPredicti
 from blippose.evaluation.targets import Answers, Targets
 from blippose.evaluation.trust_report import About, Evidence, trust_report
 from blippose.geometry import Resize
-from blippose.loss import caption_loss
+from blippose.loss import HardTokens, caption_loss
 from blippose.model import PoseCaptioner
 from blippose.pose import JOINTS
 
@@ -325,7 +326,7 @@ def learn_by_heart(captioner: PoseCaptioner, dataset: PoseDataset, collator: Col
     captioner.train()
     for _ in range(NUM_STEPS):
         output = captioner.blip(pixels, batch["input_ids"], batch["attention_mask"])
-        loss = caption_loss(output.logits, batch["labels"])
+        loss = caption_loss(HardTokens(), nn.Identity(), output.logits, batch["labels"])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -8,10 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.blip import number_values
-from blippose.loss import IGNORED, SoftNumbers, caption_loss
+from blippose.loss import IGNORED, HardTokens, SoftNumbers, caption_loss
 
 VALUES = {3: 10, 5: 11, 6: 12, 8: 13}  # token id: integer
 VOCABULARY = 10
@@ -26,21 +27,59 @@ def random_case(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return logits, labels
 
 
-def test_caption_loss_is_blips_own(
-    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer
-) -> None:
+def loss_of(
+    of: HardTokens | SoftNumbers, logits: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    return caption_loss(of, nn.Identity(), logits, labels)
+
+
+def own_and_stock(
+    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer, of: HardTokens
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss of two captions, one of them padded, and transformers' own."""
     tokens = tokenizer(
         ["right ankle (1,2)", "pelvis (3,4), left wrist (5,6)"], padding=True, return_tensors="pt"
     )
     labels = tokens.input_ids.masked_fill(tokens.attention_mask == 0, IGNORED)
     pixel_values = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    output = blip(
-        pixel_values=pixel_values,
-        input_ids=tokens.input_ids,
-        attention_mask=tokens.attention_mask,
-        labels=labels,
-    )
-    torch.testing.assert_close(caption_loss(output.logits, labels), output.loss)
+    inputs = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
+    states = blip.vision_model(pixel_values=pixel_values)[0]
+    decoder = blip.text_decoder
+    hidden = decoder.bert(**inputs, encoder_hidden_states=states, is_decoder=True)[0]
+    own = caption_loss(of, decoder.cls, hidden, labels)
+    return own, blip(pixel_values=pixel_values, labels=labels, **inputs).loss
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_caption_loss_and_its_gradients_are_blips_own(
+    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer, smoothing: float
+) -> None:
+    blip.text_decoder.label_smoothing = smoothing
+    own, stock = own_and_stock(blip, tokenizer, HardTokens(smoothing))
+    torch.testing.assert_close(own, stock, rtol=1e-6, atol=0)
+    weights = [weight for weight in blip.parameters() if weight.requires_grad]
+    gradients = [torch.autograd.grad(loss, weights, retain_graph=True) for loss in (own, stock)]
+    largest = max(float(gradient.abs().max()) for gradient in gradients[1])
+    for found, expected in zip(*gradients, strict=True):
+        assert float((found - expected).abs().max()) <= 2e-6 * largest
+
+
+def test_the_head_is_asked_only_where_a_token_counts() -> None:
+    rows: list[int] = []
+
+    def head(hidden: torch.Tensor) -> torch.Tensor:
+        rows.append(len(hidden))
+        return hidden
+
+    logits, labels = random_case()
+    numbers = torch.isin(labels[:, 1:], torch.tensor(list(VALUES)))
+    for of in (
+        HardTokens(),
+        SoftNumbers(VALUES, 1.0, VOCABULARY),
+        SoftNumbers(VALUES, 1.0, VOCABULARY, fixed_weight=0.0),
+    ):
+        caption_loss(of, head, logits, labels)
+    assert rows == [22, 22, int(numbers.sum())]  # 4 rows of 6 without 2 pads
 
 
 def test_caption_loss_by_hand() -> None:
@@ -48,14 +87,15 @@ def test_caption_loss_by_hand() -> None:
     logits = torch.log(torch.tensor([[[0.25, 0.75], [0.5, 0.5], [0.9, 0.1]]]))
     labels = torch.tensor([[0, 1, 0]])
     expected = -(math.log(0.75) + math.log(0.5)) / 2
-    assert caption_loss(logits, labels).item() == pytest.approx(expected)
+    assert loss_of(HardTokens(), logits, labels).item() == pytest.approx(expected)
 
 
 @given(st.integers(0, 10_000))
 def test_soft_numbers_without_width_are_the_caption_loss(seed: int) -> None:
     logits, labels = random_case(seed)
     soft = SoftNumbers(VALUES, 1e-3, VOCABULARY)
-    torch.testing.assert_close(soft(logits, labels), caption_loss(logits, labels))
+    expected = loss_of(HardTokens(), logits, labels)
+    torch.testing.assert_close(loss_of(soft, logits, labels), expected)
 
 
 def test_soft_numbers_by_hand() -> None:
@@ -67,7 +107,7 @@ def test_soft_numbers_by_hand() -> None:
     number = -(right * math.log(0.5) + (1 - right) * math.log(0.3))
     word = -math.log(0.8)
     expected = (number + 0.5 * word) / 1.5
-    assert soft(probability.log(), labels).item() == pytest.approx(expected)
+    assert loss_of(soft, probability.log(), labels).item() == pytest.approx(expected)
 
 
 def test_nearer_wrong_numbers_cost_less() -> None:
@@ -77,7 +117,7 @@ def test_nearer_wrong_numbers_cost_less() -> None:
     def cost(token: int) -> float:
         logits = torch.zeros(1, 2, VOCABULARY)
         logits[0, 0, token] = 5.0
-        return float(soft(logits, labels))
+        return float(loss_of(soft, logits, labels))
 
     costs = [cost(token) for token in VALUES]  # says 10, 11, 12, 13
     assert costs == sorted(costs)
@@ -90,7 +130,7 @@ def test_pads_and_their_logits_have_no_effect() -> None:
     logits, labels = random_case()
     changed = logits.clone()
     changed[1, 4:] = 100.0
-    torch.testing.assert_close(soft(changed, labels), soft(logits, labels))
+    torch.testing.assert_close(loss_of(soft, changed, labels), loss_of(soft, logits, labels))
 
 
 def test_fixed_weight_zero_counts_numbers_alone() -> None:
@@ -98,7 +138,7 @@ def test_fixed_weight_zero_counts_numbers_alone() -> None:
     numbers = labels.masked_fill(~torch.isin(labels, torch.tensor(list(VALUES))), IGNORED)
     soft = SoftNumbers(VALUES, 1.0, VOCABULARY, fixed_weight=0.0)
     whole = SoftNumbers(VALUES, 1.0, VOCABULARY)
-    torch.testing.assert_close(soft(logits, labels), whole(logits, numbers))
+    torch.testing.assert_close(loss_of(soft, logits, labels), loss_of(whole, logits, numbers))
 
 
 def test_soft_numbers_of_berts_vocabulary_stay_small(bert_tokenizer: BertTokenizer) -> None:

@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from reciting import Reciting
 from tokenizers import Tokenizer
+from torch import nn
 from torch.nn import functional as F  # noqa: N812  torch's own convention
 from torch.utils.data import DataLoader
 from transformers import BertTokenizer, BlipForConditionalGeneration
@@ -30,7 +31,7 @@ from blippose.caption import CaptionFormat
 from blippose.data import EpochSampler, PoseBatch, PoseDataModule
 from blippose.errors import UserError
 from blippose.geometry import Crop, Resize
-from blippose.loss import caption_loss
+from blippose.loss import HardTokens, caption_loss
 from blippose.metrics import PoseMetrics
 from blippose.model import PoseCaptioner, ReadbackMask, to_img
 from blippose.pose import NUM_JOINTS
@@ -98,7 +99,28 @@ def forward_loss(captioner: PoseCaptioner, batch: PoseBatch) -> float:
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
         )
-        return float(caption_loss(output.logits, batch["labels"]))
+        return float(caption_loss(HardTokens(), nn.Identity(), output.logits, batch["labels"]))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_training_loss_is_blips_own_to_the_last_digits(
+    architecture: dict[str, dict[str, Any]],
+    tokenizer: BertTokenizer,
+    caption_format: CaptionFormat,
+    batch: PoseBatch,
+    smoothing: float,
+) -> None:
+    text = {**architecture["text"], "label_smoothing": smoothing}
+    blip = load_blip("random", {**architecture, "text": text})
+    captioner = PoseCaptioner(blip, tokenizer, caption_format, torch.optim.AdamW)
+    captioner.log = lambda *args, **settings: None
+    stock = blip(
+        pixel_values=captioner.pixel_values(batch["image"]),
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        labels=batch["labels"],
+    ).loss
+    torch.testing.assert_close(captioner.training_step(batch, 0), stock, rtol=1e-6, atol=0)
 
 
 def test_share_one_hides_all_numbers_and_nothing_else(
