@@ -168,6 +168,7 @@ class PoseCaptioner(L.LightningModule):
             attention_mask=batch["attention_mask"],
             encoder_hidden_states=states,
             is_decoder=True,
+            use_cache=False,
         ).last_hidden_state  # (B, L, W); the head is left to the loss, which needs few of its rows
         loss = caption_loss(self.token_loss, decoder.cls, hidden, batch["labels"])
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
@@ -235,6 +236,7 @@ class PoseCaptioner(L.LightningModule):
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
             encoder_hidden_states=states,
+            use_cache=False,
         )
         loss = caption_loss(HardTokens(), nn.Identity(), output.logits, batch["labels"])
         self.val_loss.update(loss, len(batch["image"]))

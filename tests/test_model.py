@@ -123,6 +123,23 @@ def test_the_training_loss_is_blips_own_to_the_last_digits(
     torch.testing.assert_close(captioner.training_step(batch, 0), stock, rtol=1e-6, atol=0)
 
 
+def test_a_step_keeps_no_map_of_tokens_by_tokens(
+    make_captioner: MakeCaptioner, batch: PoseBatch
+) -> None:
+    captioner = make_captioner()
+    captioner.log = lambda *args, **settings: None
+    num_rows, length = batch["input_ids"].shape
+    shapes: set[tuple[int, ...]] = set()
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: (shapes.add(tuple(t.shape)), t)[1], lambda t: t
+    ):
+        captioner.training_step(batch, 0)
+    assert (num_rows, 2, length, 16) in shapes  # queries: two heads of width 16
+    assert not {shape for shape in shapes if shape[-2:] in {(length, length), (length, 17)}} - {
+        (num_rows, 1, length, length)  # the causal mask
+    }
+
+
 def test_share_one_hides_all_numbers_and_nothing_else(
     make_captioner: MakeCaptioner, tokenizer: BertTokenizer, batch: PoseBatch
 ) -> None:

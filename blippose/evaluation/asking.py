@@ -77,6 +77,7 @@ def _teacher_forced(
         input_ids=batch["input_ids"].to(states.device),
         attention_mask=batch["attention_mask"].to(states.device),
         encoder_hidden_states=states,
+        use_cache=False,
     )
     said = output.logits[:, :-1].argmax(-1).cpu()  # (B, T)
     shown = batch["labels"][:, 1:]

@@ -1,0 +1,325 @@
+"""A training step against the plain loop: seconds, memory at its peak, wait for data, the losses.
+
+    python benchmarks/train.py                                 the tiny model, 16 persons a step
+    python benchmarks/train.py --model base --batch 1 2 4      BLIP base, random weights
+    python benchmarks/train.py --curves --steps 50             hold the losses together as well
+    python benchmarks/train.py --threads 1                     as OMP_NUM_THREADS=1
+    python benchmarks/train.py --device cuda --batch 4 16 64 --model base
+
+The plain loop is what one would write instead: PIL and BlipProcessor for each sample in a
+DataLoader, transformers' forward with labels, torch's AdamW, float32, nothing clipped. Ours is the
+same work by Lightning's Trainer, PoseDataModule and PoseCaptioner: same weights, order and rate.
+Each measurement is a process of its own; the sides take turns, and the medians are compared. Fails
+where a step is slower than the plain loop's, or losses differ by more than 1e-4. The images are drawn
+ones of 320 x 180: real photos take the plain loop longer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+CONF = Path(__file__).parents[1] / "conf" / "model"
+RATE, SEED = 2e-5, 0
+MOST_DIFFERENCE = 1e-4
+
+
+class Waited:
+    """A loader that counts how long it was waited for."""
+
+    def __init__(self, loader: Any, steps: int) -> None:
+        self.loader, self.steps, self.seconds = loader, steps, []
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            batches = iter(self.loader)
+            while len(self.seconds) < self.steps:
+                began = time.perf_counter()
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                self.seconds.append(time.perf_counter() - began)
+                yield batch
+            if len(self.seconds) >= self.steps:
+                return
+
+
+def architecture(model: str) -> tuple[str, dict[str, Any], int]:
+    """Weights, their architecture, and the side of the input."""
+    import yaml  # noqa: PLC0415
+
+    settings = yaml.safe_load((CONF / f"blip_{model}.yaml").read_text())
+    weights = "tiny" if model == "tiny" else "random"
+    return weights, settings["architecture"], settings["caption"]["input_size"]
+
+
+def data_of(root: str, size: int, batch_size: int) -> Any:
+    from blippose.blip import load_tokenizer  # noqa: PLC0415
+    from blippose.caption import CaptionFormat  # noqa: PLC0415
+    from blippose.data import PoseDataModule  # noqa: PLC0415
+
+    # BERT's own vocabulary is not at hand; the tiny one writes captions of the same length.
+    tokenizer, caption_format = load_tokenizer("tiny"), CaptionFormat(size, 96)
+    return PoseDataModule(tokenizer, caption_format, root, batch_size=batch_size, seed=SEED)
+
+
+def fits(architecture: dict[str, Any]) -> dict[str, Any]:
+    """With the special tokens of the tiny tokenizer."""
+    special = {"bos_token_id": 209, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
+    return {**architecture, "text": {**architecture["text"], **special}}
+
+
+def ours(given: argparse.Namespace) -> tuple[list[float], list[float], list[float]]:
+    """Losses, and the seconds of each step and of its data."""
+    import torch  # noqa: PLC0415
+    from lightning import Callback, Trainer  # noqa: PLC0415
+
+    from blippose import training  # noqa: PLC0415
+    from blippose.blip import load_blip  # noqa: PLC0415
+    from blippose.model import PoseCaptioner  # noqa: PLC0415
+
+    training.seed(SEED)
+    weights, shape, size = architecture(given.model)
+    data = data_of(given.root, size, given.batch[0])
+    data.setup()
+    training.seed(SEED)
+    captioner = PoseCaptioner(
+        load_blip(weights, fits(shape)),
+        data.collator.tokenizer,
+        data.collator.caption_format,
+        lambda weights: torch.optim.AdamW(weights, lr=RATE, fused=True),
+    )
+    losses: list[Any] = []
+    ends = []
+
+    class Clock(Callback):
+        def on_train_start(self, *_: Any) -> None:
+            ends.append(time.perf_counter())
+
+        def on_train_batch_end(self, _: Any, __: Any, outputs: Any, *___: Any) -> None:
+            losses.append(outputs["loss"].detach())
+            wait_for(given.device)
+            ends.append(time.perf_counter())
+
+    trainer = Trainer(
+        accelerator="gpu" if given.device == "cuda" else "cpu",
+        devices=1,
+        precision=given.precision,
+        max_steps=given.steps,
+        limit_val_batches=0,
+        logger=False,
+        callbacks=[Clock()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    loader = Waited(data.train_dataloader(), given.steps)
+    trainer.fit(captioner, loader)
+    steps = [end - begin for begin, end in zip(ends, ends[1:], strict=False)]
+    return [float(loss) for loss in losses], steps, loader.seconds
+
+
+def plain(given: argparse.Namespace) -> tuple[list[float], list[float], list[float]]:
+    """The same of the loop that one would write."""
+    import torch  # noqa: PLC0415
+    from PIL import Image  # noqa: PLC0415
+    from transformers import (  # noqa: PLC0415
+        BlipConfig,
+        BlipForConditionalGeneration,
+        BlipProcessor,
+    )
+    from transformers.models.blip.image_processing_pil_blip import (  # noqa: PLC0415
+        BlipImageProcessorPil,
+    )
+
+    from blippose.blip import TINY  # noqa: PLC0415
+    from blippose.data import EpochSampler  # noqa: PLC0415
+
+    weights, shape, size = architecture(given.model)
+    data = data_of(given.root, size, given.batch[0])
+    data.find_persons()
+    encode, tokenizer = data.collator.caption_format.encode, data.collator.tokenizer
+    processor = BlipProcessor(
+        BlipImageProcessorPil(size={"height": size, "width": size}), tokenizer
+    )
+    samples = []
+    for person in data.train_set.persons:
+        path = data.release_source.images / person.image_name
+        with Image.open(path) as image:
+            crop = data.train_set._cut(person)[1]
+            samples.append((path, encode(crop.to_input(person.pose.xy), person.pose.valid)))
+
+    class Captions(torch.utils.data.Dataset[Any]):
+        def __getitem__(self, index: int) -> Any:
+            path, caption = samples[index]
+            return processor(images=Image.open(path).convert("RGB"), text=caption)
+
+        def __len__(self) -> int:
+            return len(samples)
+
+    def collate(items: list[Any]) -> dict[str, Any]:
+        text = [{key: item[key] for key in ("input_ids", "attention_mask")} for item in items]
+        tokens = tokenizer.pad(text, return_tensors="pt")
+        tokens["input_ids"][:, 0] = tokenizer.bos_token_id
+        labels = tokens["input_ids"].masked_fill(tokens["attention_mask"] == 0, -100)
+        pixels = torch.stack(
+            [torch.as_tensor(item["pixel_values"]).view(3, size, size) for item in items]
+        )
+        return {**tokens, "labels": labels, "pixel_values": pixels}
+
+    order = [position for _, position in EpochSampler(len(samples), SEED)]
+    loader = Waited(
+        torch.utils.data.DataLoader(
+            Captions(),
+            batch_size=given.batch[0],
+            sampler=order,
+            collate_fn=collate,
+            num_workers=given.workers,
+        ),
+        given.steps,
+    )
+    torch.manual_seed(SEED)
+    if weights == "tiny":
+        model = BlipForConditionalGeneration.from_pretrained(TINY, dtype=torch.float32)
+    else:
+        shape = fits(shape)
+        shape["vision"] = {"initializer_range": 0.02, **shape["vision"]}
+        model = BlipForConditionalGeneration(
+            BlipConfig(vision_config=shape["vision"], text_config=shape["text"])
+        )
+    model.to(given.device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
+    losses, ends = [], [time.perf_counter()]
+    for batch in loader:
+        batch = {key: value.to(given.device) for key, value in batch.items()}
+        with torch.autocast(given.device, torch.bfloat16, enabled=given.precision != "32-true"):
+            loss = model(**batch).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.detach())
+        wait_for(given.device)
+        ends.append(time.perf_counter())
+    steps = [end - begin for begin, end in zip(ends, ends[1:], strict=False)]
+    return [float(loss) for loss in losses], steps, loader.seconds
+
+
+def wait_for(device: str) -> None:
+    import torch  # noqa: PLC0415
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak(device: str) -> float:
+    """MB that the process, or the GPU, held at most."""
+    import torch  # noqa: PLC0415
+
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    return float(found[1]) / 1024 if found else float("nan")
+
+
+def measure(given: argparse.Namespace, side: str, batch: int) -> dict[str, Any]:
+    """One side in a process of its own."""
+    command = [sys.executable, __file__, "--side", side, "--batch", str(batch)]
+    for key in ("model", "steps", "root", "device", "precision", "workers"):
+        command += [f"--{key}", str(getattr(given, key))]
+    threads = {} if given.threads is None else {"OMP_NUM_THREADS": str(given.threads)}
+    done = subprocess.run(
+        command, env={**os.environ, **threads}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{side}: {done.stderr[-2000:]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def compare(given: argparse.Namespace, batch: int) -> bool:
+    """Print a line of the table; whether ours is as fast, and its losses are the same."""
+    found: dict[str, list[dict[str, Any]]] = {"plain": [], "ours": []}
+    for _ in range(given.rounds):
+        for side, runs in found.items():
+            runs.append(measure(given, side, batch))
+    seconds = {
+        side: statistics.median(s for run in runs for s in run["steps"][1:])
+        for side, runs in found.items()
+    }
+    memory = {side: statistics.median(run["peak"] for run in runs) for side, runs in found.items()}
+    wait = {
+        side: sum(sum(run["wait"][1:]) for run in runs)
+        / sum(sum(run["steps"][1:]) for run in runs)
+        for side, runs in found.items()
+    }
+    losses = zip(found["plain"][0]["losses"], found["ours"][0]["losses"], strict=True)
+    difference = max(abs(one - other) for one, other in losses)
+    speed, share = seconds["plain"] / seconds["ours"], memory["ours"] / memory["plain"]
+    print(
+        f"{given.model:>5} {batch:>5} | {seconds['plain']:>8.3f} {seconds['ours']:>8.3f} "
+        f"{speed:>6.2f} | {memory['plain']:>7.0f} {memory['ours']:>7.0f} {share:>6.2f} | "
+        f"{wait['plain']:>6.1%} {wait['ours']:>6.1%} | {difference:.1e}",
+        flush=True,
+    )
+    return speed >= 1 and (not given.curves or difference <= MOST_DIFFERENCE)
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", choices=("tiny", "base", "large"), default="tiny")
+    parser.add_argument("--batch", type=int, nargs="+", default=[16])
+    parser.add_argument(
+        "--steps", type=int, default=8, help="of each process; the first is left out"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="processes of each side")
+    parser.add_argument("--curves", action="store_true", help="fail where losses differ")
+    parser.add_argument("--threads", type=int, help="default: all cores")
+    parser.add_argument("--workers", type=int, default=0, help="of the plain loop's DataLoader")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
+    parser.add_argument("--root", help="a release; default: one that is drawn")
+    parser.add_argument("--side", choices=("plain", "ours"), help="this one alone, as JSON")
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = parsed()
+    if given.side:
+        losses, steps, wait = {"plain": plain, "ours": ours}[given.side](given)
+        print(
+            json.dumps(
+                {"losses": losses, "steps": steps, "wait": wait, "peak": peak(given.device)}
+            )
+        )
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        if given.root is None:
+            from blippose.synthetic import write_release  # noqa: PLC0415
+
+            given.root = str(write_release(Path(folder) / "root", 160, progress=False))
+        print(
+            "model batch |    plain     ours  times |   plain    ours  share |      wait    | loss"
+        )
+        print(
+            "            |     seconds a step       |        peak MB        |  plain  ours | differs"
+        )
+        fine = [compare(given, batch) for batch in given.batch]
+    if not all(fine):
+        raise SystemExit("slower than the plain loop, or other losses")
+
+
+if __name__ == "__main__":
+    main()
