@@ -1,0 +1,22 @@
+"""MPII persons as batches: pixels, samples, order, batches and the LightningDataModule.
+
+A batch speaks the model's frame (`image`, `xy_input`, tokens) and carries what leads back to the
+user's (`xy_img`, `crop`). Knows nothing of the model beyond its tokenizer.
+"""
+
+from blippose.data.batch import Collator, PoseBatch
+from blippose.data.dataset import PoseDataset, Sample
+from blippose.data.module import PoseDataModule
+from blippose.data.release_source import ReleaseSource, Synthetic
+from blippose.data.sampler import EpochSampler
+
+__all__ = [
+    "Collator",
+    "EpochSampler",
+    "PoseBatch",
+    "PoseDataModule",
+    "PoseDataset",
+    "ReleaseSource",
+    "Sample",
+    "Synthetic",
+]

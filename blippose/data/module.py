@@ -1,0 +1,234 @@
+"""The LightningDataModule: a release filtered, split and dealt out in batches."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L  # noqa: N812  the field's own convention
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch.utils.data import DataLoader
+from transformers import BertTokenizer
+
+from blippose import mpii, split
+from blippose.augmentation import Augmentation
+from blippose.caption import CaptionFormat
+from blippose.data.batch import Collator
+from blippose.data.dataset import PoseDataset, Sample
+from blippose.data.release_source import ReleaseSource, Synthetic
+from blippose.data.sampler import EpochSampler
+from blippose.errors import UserError
+from blippose.geometry import Resize
+
+
+class PoseDataModule(L.LightningDataModule):
+    """The filtered release, split, as batches.
+
+    Args:
+        tokenizer: BLIP's.
+        caption_format: also says the side of the input, px.
+        root: folder with the .mat and `images/`.
+        annotations: a .mat that lies elsewhere.
+        synthetic: what to draw into `root` when it is not there; None reads what is there.
+        reading: what "one person, all sixteen joints visible" means; see `mpii.READINGS`.
+        split: "video" keeps the frames of a video on one side, "random" is the study's.
+        train_fraction: share of the persons to train on.
+        test_fraction: share of the persons to report on, kept from training and selection; 0
+            makes no test side.
+        split_seed: of the split's draw.
+        resize: how an image fills the square input.
+        crop: "full" image, or the "person" by MPII's objpos and scale.
+        batch_size: persons a step, and a process.
+        eval_batch_size: persons a validation step.
+        num_workers: loader processes; 0 reads in the training process, from memory.
+        augmentation: random views of training samples.
+        seed: of order and augmentation.
+    """
+
+    def __init__(
+        self,
+        tokenizer: BertTokenizer,
+        caption_format: CaptionFormat,
+        root: str,
+        annotations: str | None = None,
+        synthetic: Synthetic | None = None,
+        reading: str = "visible",
+        split: str = "video",
+        train_fraction: float = 0.8,
+        test_fraction: float = 0.0,
+        split_seed: int = 0,
+        resize: str = "stretch",
+        crop: str = "full",
+        batch_size: int = 16,
+        eval_batch_size: int = 64,
+        num_workers: int = 0,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if crop not in ("full", "person"):
+            raise UserError(f"data.crop={crop!r}: expected full or person")
+        _check_least("batch_size", batch_size, 1)
+        _check_least("eval_batch_size", eval_batch_size, 1)
+        _check_least("num_workers", num_workers, 0)
+        _check_least("seed", seed, 0)
+        _check_least("split_seed", split_seed, 0)
+        self.collator = Collator(tokenizer, caption_format)
+        self.release_source = ReleaseSource(root, annotations, synthetic)
+        self.reading, self.split_kind = reading, split
+        self.train_fraction, self.test_fraction = train_fraction, test_fraction
+        self.split_seed = split_seed
+        self.resize, self.crop = _resize(resize), crop
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.num_workers, self.augmentation, self.seed = num_workers, augmentation, seed
+        self._position = (0, 0)
+        self.persons: tuple[mpii.Person, ...] = ()
+        self.manifest: dict[str, Any] = {}
+
+    def prepare_data(self) -> None:
+        """Draw the synthetic release where it is asked for and missing."""
+        self.release_source.prepare()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read, filter, split and decode; a broken release stops here, before training.
+
+        Test images are decoded when they are asked for.
+
+        Raises:
+            UserError: a release or an image that cannot be read, or that nothing is kept of.
+        """
+        if self.persons:
+            return
+        self.find_persons()
+        self.train_set.decode("reading training images")
+        self.val_set.decode("reading validation images")
+
+    def find_persons(self) -> None:
+        """Read, filter and split, without the images: those are decoded when they are asked for.
+
+        Raises:
+            UserError: a release that cannot be read, or that nothing is kept of.
+        """
+        release = self.release_source.read()
+        persons = mpii.select(release, self.reading)
+        if not persons:
+            raise UserError(
+                f"{release.path}: data.reading={self.reading} keeps no person; "
+                "`blippose data` shows what each filter keeps"
+            )
+        images = self.release_source.images
+        mpii.check_images(persons, images)
+        sides = split.split_persons(
+            persons, self.split_kind, self.train_fraction, self.split_seed, self.test_fraction
+        )
+        self.manifest = split.manifest(persons, sides, release, self.reading)
+        self.train_set = self._dataset(persons, sides.train, self.augmentation)
+        self.val_set = self._dataset(persons, sides.val, None)
+        self.test_set = self._dataset(persons, sides.test, None)
+        self.persons = persons
+
+    @property
+    def reads(self) -> tuple[Any, ...]:
+        """What decides persons and pixels; the same of two modules that would read the same."""
+        how = (self.reading, self.split_kind, self.train_fraction, self.test_fraction)
+        size = self.collator.caption_format.input_size
+        return self.release_source, *how, self.split_seed, self.resize, self.crop, size
+
+    def take_over(self, other: PoseDataModule) -> None:
+        """Use what another has read that `reads` the same."""
+        self.manifest, self.persons = other.manifest, other.persons
+        for name in ("train_set", "val_set", "test_set"):
+            subset = copy.copy(getattr(other, name))
+            subset.augmentation = self.augmentation if name == "train_set" else None
+            subset.seed = self.seed
+            setattr(self, name, subset)
+
+    def _dataset(
+        self,
+        persons: Sequence[mpii.Person],
+        indices: Sequence[int],
+        augmentation: Augmentation | None,
+    ) -> PoseDataset:
+        return PoseDataset(
+            persons,
+            indices,
+            self.release_source.images,
+            self.collator.caption_format.input_size,
+            self.resize,
+            self.crop,
+            augmentation,
+            self.seed,
+        )
+
+    def subset(self, name: str) -> PoseDataset:
+        """The persons of "train", "val" or "test".
+
+        Raises:
+            UserError: no such subset, or a split without a test side.
+        """
+        subsets = {"train": self.train_set, "val": self.val_set, "test": self.test_set}
+        if name not in subsets:
+            raise UserError(f"subset={name}: expected one of {', '.join(subsets)}")
+        if not len(subsets[name]):
+            raise UserError(
+                f"subset={name}: the split has no such side; train with "
+                "data.test_fraction=0.1 to have one"
+            )
+        return subsets[name]
+
+    def begin_at(self, epoch: int, num_batches: int) -> None:
+        """Go on in an epoch behind its first batches, as they were seen before a resume.
+
+        Said here, as Lightning makes the loader (to count its steps, and its workers begin) before
+        it takes up where training was.
+        """
+        self._position = (epoch, num_batches * self.batch_size)
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Shuffled by (seed, epoch); a last short batch is kept."""
+        sampler = EpochSampler(len(self.train_set), self.seed, *self._rank(), *self._position)
+        return self._loader(self.train_set, self.batch_size, sampler)
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Every validation person once, none padded."""
+        rank, world_size = self._rank()
+        share = range(rank, len(self.val_set), world_size)
+        return self._loader(self.val_set, self.eval_batch_size, share)
+
+    def _rank(self) -> tuple[int, int]:
+        trainer = self.trainer
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+    def _loader(self, dataset: PoseDataset, batch_size: int, sampler: Any) -> DataLoader[Sample]:
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            # Its own: an iterator draws, and would shift what else draws after a resume.
+            generator=torch.Generator().manual_seed(self.seed),
+            collate_fn=self.collator,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def mean_pose(self) -> Float[np.ndarray, "16 2"]:
+        """Mean of the training poses in the input frame, px: what a blind model would say."""
+        poses = [self.train_set[i].pose_input.xy for i in range(len(self.train_set))]
+        mean: Float[np.ndarray, "16 2"] = np.nanmean(poses, axis=0)
+        return mean
+
+
+def _check_least(key: str, value: int, least: int) -> None:
+    if value < least:
+        raise UserError(f"data.{key}={value}: expected {least} or more")
+
+
+def _resize(name: str) -> Resize:
+    try:
+        return Resize(name)
+    except ValueError as error:
+        raise UserError(f"data.resize={name!r}: expected one of {', '.join(Resize)}") from error

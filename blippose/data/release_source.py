@@ -1,0 +1,54 @@
+"""Where a release lies, and how it comes there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from blippose import mpii, synthetic
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """A release that blippose draws itself.
+
+    Args:
+        num_persons: persons that the default filter keeps.
+        seed: of everything that is drawn.
+    """
+
+    num_persons: int = 1500
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ReleaseSource:
+    """Where a release lies, and how it comes there."""
+
+    root: str
+    annotations: str | None = None
+    synthetic: Synthetic | None = None
+
+    @property
+    def images(self) -> Path:
+        """The folder of images."""
+        return Path(self.root).expanduser() / "images"
+
+    def prepare(self) -> None:
+        """Draw the synthetic release where it is asked for and missing."""
+        if self.synthetic is not None and self.annotations is None:
+            root, spec = Path(self.root).expanduser(), self.synthetic
+            synthetic.write_release(root, spec.num_persons, spec.seed)
+
+    def read(self) -> mpii.Release:
+        """The release.
+
+        Raises:
+            UserError: it is missing or corrupt.
+        """
+        return mpii.read_release(self.path)
+
+    @property
+    def path(self) -> Path:
+        """Of the annotations."""
+        return Path(self.annotations or Path(self.root) / mpii.ANNOTATIONS).expanduser()
