@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypedDict
 
 import numpy as np
@@ -14,6 +15,7 @@ from transformers import BertTokenizer
 
 from blippose.caption import CaptionFormat
 from blippose.data.dataset import Sample
+from blippose.data.tokens import CaptionTokens
 from blippose.loss import IGNORED
 
 
@@ -39,23 +41,22 @@ class Collator:
     tokenizer: BertTokenizer
     caption_format: CaptionFormat
 
+    @cached_property
+    def tokens(self) -> CaptionTokens:
+        """The parts of its captions."""
+        return CaptionTokens.of(self.tokenizer, self.caption_format)
+
     def __call__(self, samples: Sequence[Sample]) -> PoseBatch:
         """The batch of `samples`, in their order."""
-        captions = [
-            self.caption_format.encode(sample.pose_input.xy, sample.pose_input.valid)
-            for sample in samples
-        ]
-        tokens = self.tokenizer(captions, padding=True, return_tensors="pt")
-        # `generate` starts from [DEC]; the tokenizer writes [CLS].
-        tokens.input_ids[:, 0] = self.tokenizer.bos_token_id
-        labels = tokens.input_ids.masked_fill(tokens.attention_mask == 0, IGNORED)
+        rows = [self.tokens.encode(s.pose_input.xy, s.pose_input.valid) for s in samples]
+        input_ids, attention_mask = _padded(rows, self.tokenizer.pad_token_id)
         crops = [(s.crop.left, s.crop.top, s.crop.width, s.crop.height) for s in samples]
         images = np.stack([sample.image for sample in samples])  # (B, S, S, 3)
         return PoseBatch(
             image=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
-            input_ids=tokens.input_ids,
-            attention_mask=tokens.attention_mask,
-            labels=labels,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            labels=input_ids.masked_fill(attention_mask == 0, IGNORED),
             xy_input=_float(np.stack([s.pose_input.xy for s in samples])),
             xy_img=_float(np.stack([s.pose_img.xy for s in samples])),
             valid=torch.from_numpy(np.stack([s.pose_input.valid for s in samples])),
@@ -63,6 +64,17 @@ class Collator:
             head_size=torch.tensor([s.head_size for s in samples], dtype=torch.float32),
             index=torch.tensor([s.index for s in samples]),
         )
+
+
+def _padded(
+    rows: Sequence[tuple[int, ...]], pad: int
+) -> tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]:
+    """The rows as one tensor with `pad` behind the shorter ones, and 1 where there is a row."""
+    lengths = np.array([len(row) for row in rows])
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    ids = np.full(mask.shape, pad)
+    ids[mask] = np.concatenate(rows)
+    return torch.from_numpy(ids), torch.from_numpy(mask.astype(np.int64))
 
 
 def _float(values: Float[np.ndarray, "..."]) -> Float[Tensor, "..."]:
