@@ -45,6 +45,7 @@ _NOT_IDENTITY = (
     "checkpoint.",
     "logger",
     "logger.",
+    "data.cache",
     "data.num_workers",
     "trainer.enable_progress_bar",
 )

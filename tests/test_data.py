@@ -28,7 +28,7 @@ from blippose.data import (
     Synthetic,
 )
 from blippose.errors import UserError
-from blippose.geometry import Crop, Resize
+from blippose.geometry import Crop
 from blippose.loss import IGNORED
 
 MakeData = Callable[..., PoseDataModule]
@@ -220,11 +220,12 @@ def test_loader_processes_change_nothing(
     assert_same_batches(alone.val_dataloader(), helped.val_dataloader())
 
 
-def test_items_are_the_same_read_ahead_or_not(make_data: MakeData, release_root: Path) -> None:
-    ahead = make_data().train_set
-    images = release_root / "images"
-    lazy = PoseDataset(ahead.persons, range(len(ahead)), images, SIZE, Resize.STRETCH, crop="full")
-    np.testing.assert_array_equal(lazy[3].image, ahead[3].image)
+def test_items_are_the_same_kept_or_not(make_data: MakeData) -> None:
+    kept, lazy = make_data().train_set, make_data(cache=None).train_set
+    assert (kept.pixels is not None, lazy.pixels is not None) == (True, False)
+    np.testing.assert_array_equal(lazy[3].image, kept[3].image)
+    np.testing.assert_array_equal(lazy.poses_input(), kept.poses_input())
+    assert lazy.pixels_sha256() == kept.pixels_sha256()
 
 
 def test_setting_up_twice_reads_once(make_data: MakeData) -> None:
@@ -265,7 +266,8 @@ def test_part_of_a_set_has_the_same_persons_and_pixels(make_data: MakeData) -> N
     part = train_set.part([5, 2])
     assert list(part.indices) == [train_set.indices[5], train_set.indices[2]]
     assert part.persons == [train_set.persons[5], train_set.persons[2]]
-    assert part[1].image is train_set[2].image  # decoded once
+    np.testing.assert_array_equal(part[1].image, train_set[2].image)
+    assert part.pixels is train_set.pixels  # cut once
 
 
 def test_a_release_is_drawn_where_it_is_missing(
@@ -311,27 +313,25 @@ def test_a_cut_off_image_is_named_before_training(make_data: MakeData, broken_ro
 def test_an_image_that_breaks_after_the_check_is_named(
     make_data: MakeData, broken_root: Path
 ) -> None:
-    persons = make_data(root=str(broken_root)).persons
+    data = make_data(root=str(broken_root), cache=None)
     path = first_image(broken_root)
     path.write_bytes(path.read_bytes()[:2000])
-    dataset = PoseDataset(
-        persons, range(NUM_PERSONS), path.parent, SIZE, Resize.STRETCH, crop="full"
-    )
+    whole = PoseDataset(data.persons, range(NUM_PERSONS), data.train_set.cutter)
     with pytest.raises(UserError, match=rf"{path.name}: cannot be decoded"):
-        dataset.decode("reading")
+        whole[0]
 
 
 def test_whatever_a_decoder_raises_names_the_image(
     make_data: MakeData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = make_data().train_set
+    dataset = make_data(cache=None).train_set
 
     def fail(path: Path) -> None:
         raise SyntaxError("broken PNG")
 
     monkeypatch.setattr(Image, "open", fail)
     with pytest.raises(UserError, match=r"jpg: cannot be decoded \(broken PNG\)"):
-        dataset.decode("reading")
+        dataset[0]
 
 
 @pytest.mark.parametrize(

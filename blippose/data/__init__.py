@@ -5,6 +5,7 @@ user's (`xy_img`, `crop`). Knows nothing of the model beyond its tokenizer.
 """
 
 from blippose.data.batch import Collator, PoseBatch
+from blippose.data.cutter import Cutter
 from blippose.data.dataset import PoseDataset, Sample
 from blippose.data.module import PoseDataModule
 from blippose.data.release_source import ReleaseSource, Synthetic
@@ -12,6 +13,7 @@ from blippose.data.sampler import EpochSampler
 
 __all__ = [
     "Collator",
+    "Cutter",
     "EpochSampler",
     "PoseBatch",
     "PoseDataModule",

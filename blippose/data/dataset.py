@@ -5,22 +5,18 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image
-from rich import get_console
-from rich.progress import track
+from jaxtyping import Float, UInt8
 from torch.utils.data import Dataset
 
-from blippose import mpii, synthetic
 from blippose.augmentation import Augmentation
-from blippose.errors import UserError
-from blippose.geometry import Crop, Resize
+from blippose.data.cutter import Cutter
+from blippose.data.pixel_cache import PixelFile
+from blippose.geometry import Crop
+from blippose.mpii import Person
 from blippose.pose import Pose
 
 _AUGMENTATION_STREAM = 1  # keeps a sample's draws apart from the order's, (seed, epoch) alike
@@ -39,42 +35,38 @@ class Sample:
 
 
 class PoseDataset(Dataset[Sample]):
-    """Persons of a release, decoded once, cropped and resized to the model's input.
+    """Persons of a release, cropped and resized to the model's input.
 
     An item is asked for by its position, or by (epoch, position) to have it augmented by that
-    epoch's draw. Pixels are kept in memory: `size`^2 x 3 bytes a person.
+    epoch's draw.
+
+    Args:
+        persons: the filtered release.
+        indices: of those that belong to the set.
+        cutter: cuts an input where it is not kept.
+        pixels: the inputs of all `persons`, where they are kept.
+        augmentation: random views.
+        seed: of the views.
     """
 
     def __init__(
         self,
-        persons: Sequence[mpii.Person],
+        persons: Sequence[Person],
         indices: Sequence[int],
-        images: Path,
-        size: int,
-        resize: Resize,
-        crop: str,
+        cutter: Cutter,
+        pixels: PixelFile | None = None,
         augmentation: Augmentation | None = None,
         seed: int = 0,
     ) -> None:
         self.indices = indices
         self.persons = [persons[index] for index in indices]
-        self.images = images
-        self.augmentation = augmentation
-        self.seed = seed
-        self._cut = partial(_cut, images=images, size=size, resize=resize, crop=crop)
-        self._pixels: list[tuple[UInt8[np.ndarray, "size size 3"], Crop]] = []
+        self.cutter, self.pixels = cutter, pixels
+        self.augmentation, self.seed = augmentation, seed
 
-    def decode(self, description: str) -> None:
-        """Read every image, on all cores.
-
-        Raises:
-            UserError: an image that cannot be decoded.
-        """
-        with ThreadPoolExecutor(synthetic.num_cores()) as pool:
-            cut = pool.map(self._cut, self.persons)
-            hidden = not get_console().is_terminal
-            bar = track(cut, description, len(self.persons), transient=True, disable=hidden)
-            self._pixels = list(bar)
+    @property
+    def images(self) -> Path:
+        """The folder of the images."""
+        return self.cutter.images
 
     def pixels_sha256(self) -> str:
         """Of all images in their order, as the model sees them without augmentation."""
@@ -83,13 +75,18 @@ class PoseDataset(Dataset[Sample]):
             digest.update(self[position].image.tobytes())
         return digest.hexdigest()
 
+    def poses_input(self) -> Float[np.ndarray, "persons 16 2"]:
+        """Where the joints lie in the inputs, px; without a look at pixels."""
+        crops = [self._rectangle(position) for position in range(len(self))]
+        poses = zip(crops, self.persons, strict=True)
+        return np.stack([crop.to_input(person.pose.xy) for crop, person in poses])
+
     def part(self, positions: Sequence[int]) -> PoseDataset:
-        """Those of its persons, not augmented, with their pixels where they are decoded."""
+        """Those of its persons, not augmented, with their pixels where they are kept."""
         chosen = copy.copy(self)
         chosen.indices = [self.indices[position] for position in positions]
         chosen.persons = [self.persons[position] for position in positions]
         chosen.augmentation = None
-        chosen._pixels = [self._pixels[position] for position in positions if self._pixels]
         return chosen
 
     def __len__(self) -> int:
@@ -97,33 +94,15 @@ class PoseDataset(Dataset[Sample]):
 
     def __getitem__(self, item: int | tuple[int, int]) -> Sample:
         epoch, position = item if isinstance(item, tuple) else (None, item)
-        person = self.persons[position]
-        image, crop = self._pixels[position] if self._pixels else self._cut(person)
+        person, index = self.persons[position], self.indices[position]
+        image, crop = self.cutter.cut(person) if self.pixels is None else self.pixels[index]
         pose = Pose.of(crop.to_input(person.pose.xy))
         if self.augmentation is not None and epoch is not None:
-            key = (self.seed, epoch, self.indices[position], _AUGMENTATION_STREAM)
+            key = (self.seed, epoch, index, _AUGMENTATION_STREAM)
             image, pose = self.augmentation(image, pose, np.random.default_rng(key))
-        index = self.indices[position]
         return Sample(image, pose, person.pose, crop, person.head_size, index)
 
-
-def _cut(
-    person: mpii.Person, images: Path, size: int, resize: Resize, crop: str
-) -> tuple[UInt8[np.ndarray, "size size 3"], Crop]:
-    path = images / person.image_name
-    try:
-        with Image.open(path) as image:
-            rectangle = _crop_of(person, image.width, image.height, size, resize, crop)
-            return rectangle.cut(image), rectangle
-    # Damaged files make Pillow's decoders raise almost anything (SyntaxError, struct.error).
-    except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise UserError(f"{path}: cannot be decoded ({reason}); copy the image again") from error
-
-
-def _crop_of(
-    person: mpii.Person, width: int, height: int, size: int, resize: Resize, crop: str
-) -> Crop:
-    if crop == "person" and person.center is not None and person.scale is not None:
-        return Crop.of_person(person.center, person.scale, size)
-    return Crop.of_image(width, height, size, resize)
+    def _rectangle(self, position: int) -> Crop:
+        if self.pixels is None:
+            return self.cutter.rectangle(self.persons[position])
+        return self.pixels.rectangle(self.indices[position])

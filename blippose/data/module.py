@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import lightning as L  # noqa: N812  the field's own convention
@@ -17,7 +17,9 @@ from blippose import mpii, split
 from blippose.augmentation import Augmentation
 from blippose.caption import CaptionFormat
 from blippose.data.batch import Collator
+from blippose.data.cutter import Cutter
 from blippose.data.dataset import PoseDataset, Sample
+from blippose.data.pixel_cache import AUTO, PixelCache, cache_folders
 from blippose.data.release_source import ReleaseSource, Synthetic
 from blippose.data.sampler import EpochSampler
 from blippose.errors import UserError
@@ -43,7 +45,9 @@ class PoseDataModule(L.LightningDataModule):
         crop: "full" image, or the "person" by MPII's objpos and scale.
         batch_size: persons a step, and a process.
         eval_batch_size: persons a validation step.
-        num_workers: loader processes; 0 reads in the training process, from memory.
+        num_workers: loader processes; 0 reads in the training process.
+        cache: folder for images that are cut once; "auto" is `root`/pixels, or the user's cache
+            where `root` cannot be written; None cuts them anew whenever they are seen.
         augmentation: random views of training samples.
         seed: of order and augmentation.
     """
@@ -65,6 +69,7 @@ class PoseDataModule(L.LightningDataModule):
         batch_size: int = 16,
         eval_batch_size: int = 64,
         num_workers: int = 0,
+        cache: str | None = AUTO,
         augmentation: Augmentation | None = None,
         seed: int = 0,
     ) -> None:
@@ -83,7 +88,8 @@ class PoseDataModule(L.LightningDataModule):
         self.split_seed = split_seed
         self.resize, self.crop = _resize(resize), crop
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.num_workers, self.augmentation, self.seed = num_workers, augmentation, seed
+        self.num_workers, self.cache = num_workers, cache
+        self.augmentation, self.seed = augmentation, seed
         self._position = (0, 0)
         self.persons: tuple[mpii.Person, ...] = ()
         self.manifest: dict[str, Any] = {}
@@ -93,9 +99,7 @@ class PoseDataModule(L.LightningDataModule):
         self.release_source.prepare()
 
     def setup(self, stage: str | None = None) -> None:
-        """Read, filter, split and decode; a broken release stops here, before training.
-
-        Test images are decoded when they are asked for.
+        """Read, filter and split, and cut the images where that is not done yet.
 
         Raises:
             UserError: a release or an image that cannot be read, or that nothing is kept of.
@@ -103,11 +107,13 @@ class PoseDataModule(L.LightningDataModule):
         if self.persons:
             return
         self.find_persons()
-        self.train_set.decode("reading training images")
-        self.val_set.decode("reading validation images")
+        if self.train_set.pixels is None:
+            pixels = self._pixel_cache.make(self.persons)
+            for subset in (self.train_set, self.val_set, self.test_set):
+                subset.pixels = pixels
 
     def find_persons(self) -> None:
-        """Read, filter and split, without the images: those are decoded when they are asked for.
+        """Read, filter and split; images that are not cut yet are when they are seen.
 
         Raises:
             UserError: a release that cannot be read, or that nothing is kept of.
@@ -119,16 +125,27 @@ class PoseDataModule(L.LightningDataModule):
                 f"{release.path}: data.reading={self.reading} keeps no person; "
                 "`blippose data` shows what each filter keeps"
             )
-        images = self.release_source.images
-        mpii.check_images(persons, images)
+        pixels = self._pixel_cache.find(persons)
+        if pixels is None:
+            mpii.check_images(persons, self.release_source.images)
         sides = split.split_persons(
             persons, self.split_kind, self.train_fraction, self.split_seed, self.test_fraction
         )
         self.manifest = split.manifest(persons, sides, release, self.reading)
-        self.train_set = self._dataset(persons, sides.train, self.augmentation)
-        self.val_set = self._dataset(persons, sides.val, None)
-        self.test_set = self._dataset(persons, sides.test, None)
+        subset = partial(PoseDataset, persons, cutter=self._cutter, pixels=pixels, seed=self.seed)
+        self.train_set = subset(sides.train, augmentation=self.augmentation)
+        self.val_set, self.test_set = subset(sides.val), subset(sides.test)
         self.persons = persons
+
+    @property
+    def _cutter(self) -> Cutter:
+        size = self.collator.caption_format.input_size
+        return Cutter(self.release_source.images, size, self.resize, self.crop)
+
+    @property
+    def _pixel_cache(self) -> PixelCache:
+        folders = cache_folders(self.cache, self.release_source.images.parent)
+        return PixelCache(self._cutter, folders)
 
     @property
     def reads(self) -> tuple[Any, ...]:
@@ -145,23 +162,6 @@ class PoseDataModule(L.LightningDataModule):
             subset.augmentation = self.augmentation if name == "train_set" else None
             subset.seed = self.seed
             setattr(self, name, subset)
-
-    def _dataset(
-        self,
-        persons: Sequence[mpii.Person],
-        indices: Sequence[int],
-        augmentation: Augmentation | None,
-    ) -> PoseDataset:
-        return PoseDataset(
-            persons,
-            indices,
-            self.release_source.images,
-            self.collator.caption_format.input_size,
-            self.resize,
-            self.crop,
-            augmentation,
-            self.seed,
-        )
 
     def subset(self, name: str) -> PoseDataset:
         """The persons of "train", "val" or "test".
@@ -217,8 +217,7 @@ class PoseDataModule(L.LightningDataModule):
 
     def mean_pose(self) -> Float[np.ndarray, "16 2"]:
         """Mean of the training poses in the input frame, px: what a blind model would say."""
-        poses = [self.train_set[i].pose_input.xy for i in range(len(self.train_set))]
-        mean: Float[np.ndarray, "16 2"] = np.nanmean(poses, axis=0)
+        mean: Float[np.ndarray, "16 2"] = np.nanmean(self.train_set.poses_input(), axis=0)
         return mean
 
 

@@ -91,10 +91,7 @@ def judged(subject: Subject, subset: str) -> tuple[str, PoseDataset]:
     """
     if subset == "auto":
         subset = "test" if len(subject.data.test_set) else "val"
-    dataset = subject.data.subset(subset)
-    if subset == "test":
-        dataset.decode("reading test images")  # the data module leaves them until they are needed
-    return subset, dataset
+    return subset, subject.data.subset(subset)
 
 
 def _about(subject: Subject, subset: str, predictions: StoredPredictions) -> About:
@@ -158,8 +155,6 @@ class _Asked:
         if learned is None:
             return None, True
         some = learned.part(spread(len(learned), min(num, _MOST_TRAIN)))
-        if learned is not self.subject.data.train_set:
-            some.decode("reading training images")
         predictions, was_stored = self.predictions(some, "train")
         if predictions is None:
             return None, was_stored

@@ -1,0 +1,316 @@
+"""Inputs that are cut once: the same pixels, made once, shared, and made again when they must."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from conftest import NUM_PERSONS, SIZE
+from PIL import Image
+from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+
+from blippose import mpii
+from blippose.data import Cutter, PoseDataModule
+from blippose.data.pixel_cache import PixelCache, PixelFile, cache_folders
+from blippose.decoding import ClipNormalization
+from blippose.errors import UserError
+from blippose.geometry import Resize
+from blippose.synthetic import write_release
+
+MakeData = Callable[..., PoseDataModule]
+
+
+class Usage(NamedTuple):
+    """As shutil.disk_usage says it."""
+
+    total: int
+    used: int
+    free: int
+
+
+@pytest.fixture
+def root(release_root: Path, tmp_path: Path) -> Path:
+    """A copy of the release without cut images; times of images are kept."""
+    ignore = shutil.ignore_patterns("pixels")
+    return Path(shutil.copytree(release_root, tmp_path / "release", ignore=ignore))
+
+
+@pytest.fixture
+def persons(release_root: Path) -> tuple[mpii.Person, ...]:
+    return mpii.select(mpii.read_release(release_root / mpii.ANNOTATIONS))
+
+
+@pytest.fixture
+def cuts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Names of the images that are decoded, as they are."""
+    names: list[str] = []
+    cut = Cutter.cut
+
+    def counted(self: Cutter, person: mpii.Person) -> Any:
+        names.append(person.image_name)
+        return cut(self, person)
+
+    monkeypatch.setattr(Cutter, "cut", counted)
+    return names  # type: ignore[return-value]  # read by tests
+
+
+def cutter(root: Path, **settings: Any) -> Cutter:
+    settings = {"size": SIZE, "resize": Resize.STRETCH, "crop": "full", **settings}
+    return Cutter(root / "images", **settings)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.npy"))
+
+
+@pytest.mark.parametrize("size", [SIZE, 384])
+def test_pixels_are_those_of_blips_processor(
+    root: Path, persons: tuple[mpii.Person, ...], size: int
+) -> None:
+    kept = PixelCache(cutter(root, size=size), (root / "pixels",)).make(persons[:5])
+    assert kept is not None
+    processor = BlipImageProcessorPil(size={"height": size, "width": size})
+    for row, person in enumerate(persons[:5]):
+        with Image.open(root / "images" / person.image_name) as image:
+            expected = processor(image, return_tensors="pt").pixel_values
+            raw = processor(image, do_normalize=False, do_rescale=False).pixel_values[0]
+        pixels = np.array(kept[row][0]).transpose(2, 0, 1)
+        np.testing.assert_array_equal(pixels, raw)
+        normalized = ClipNormalization()(torch.from_numpy(pixels)[None])
+        torch.testing.assert_close(normalized, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("crop", ["full", "person"])
+@pytest.mark.parametrize("resize", list(Resize))
+def test_a_kept_row_is_what_the_cutter_cuts(
+    root: Path, persons: tuple[mpii.Person, ...], resize: Resize, crop: str
+) -> None:
+    cuts_it = cutter(root, resize=resize, crop=crop)
+    kept = PixelCache(cuts_it, (root / "pixels",)).make(persons)
+    assert kept is not None
+    for row, person in enumerate(persons):
+        pixels, crop_of_it = cuts_it.cut(person)
+        np.testing.assert_array_equal(kept[row][0], pixels)
+        assert kept[row][1] == kept.rectangle(row) == crop_of_it == cuts_it.rectangle(person)
+
+
+def test_images_are_cut_once_for_all_splits(
+    make_data: MakeData, root: Path, cuts: list[str]
+) -> None:
+    first = make_data(root=str(root))
+    assert len(cuts) == NUM_PERSONS
+    make_data(root=str(root), split="random", train_fraction=0.5, test_fraction=0.2)
+    again = make_data(root=str(root), split_seed=3)
+    assert len(cuts) == NUM_PERSONS
+    assert len(files(root / "pixels")) == 1
+    assert first.train_set.pixels is not again.train_set.pixels
+
+
+@pytest.mark.parametrize(
+    "setting", [{"size": SIZE + 1}, {"resize": Resize.LETTERBOX}, {"crop": "person"}]
+)
+def test_another_setting_makes_another_file(
+    root: Path, persons: tuple[mpii.Person, ...], setting: dict[str, Any]
+) -> None:
+    folder = root / "pixels"
+    PixelCache(cutter(root), (folder,)).make(persons)
+    other = PixelCache(cutter(root, **setting), (folder,))
+    assert other.find(persons) is None
+    other.make(persons)
+    assert len(files(folder)) == 2
+    assert PixelCache(cutter(root), (folder,)).find(persons) is not None
+
+
+def test_a_changed_image_is_cut_again(make_data: MakeData, root: Path, cuts: list[str]) -> None:
+    before = make_data(root=str(root)).train_set
+    path = root / "images" / before.persons[2].image_name
+    Image.fromarray(np.full((60, 80, 3), 200, dtype=np.uint8)).save(path)
+    after = make_data(root=str(root)).train_set
+    assert len(cuts) == 2 * NUM_PERSONS
+    assert (after[2].image == 200).mean() > 0.99
+    assert (before[2].image == 200).mean() < 0.5  # as it was mapped
+    assert before.pixels_sha256() != after.pixels_sha256()
+
+
+def test_a_touched_image_is_cut_again(root: Path, persons: tuple[mpii.Person, ...]) -> None:
+    cache = PixelCache(cutter(root), (root / "pixels",))
+    cache.make(persons)
+    os.utime(root / "images" / persons[1].image_name, ns=(1, 1))
+    assert cache.find(persons) is None
+
+
+def test_other_persons_have_another_file(root: Path, persons: tuple[mpii.Person, ...]) -> None:
+    cache = PixelCache(cutter(root), (root / "pixels",))
+    cache.make(persons)
+    assert cache.find(persons[::-1]) is None
+    assert cache.find(persons[:-1]) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"not a file of ours"])
+def test_a_damaged_file_is_made_again(
+    root: Path, persons: tuple[mpii.Person, ...], content: bytes
+) -> None:
+    cache = PixelCache(cutter(root), (root / "pixels",))
+    cache.make(persons)
+    [name] = files(root / "pixels")
+    (root / "pixels" / name).write_bytes(content)
+    assert cache.find(persons) is None
+    kept = cache.make(persons)
+    assert kept is not None
+    np.testing.assert_array_equal(kept[0][0], cutter(root).cut(persons[0])[0])
+
+
+def test_a_cut_off_file_is_made_again(root: Path, persons: tuple[mpii.Person, ...]) -> None:
+    cache = PixelCache(cutter(root), (root / "pixels",))
+    cache.make(persons)
+    [name] = files(root / "pixels")
+    os.truncate(root / "pixels" / name, 5000)
+    assert cache.find(persons) is None
+
+
+def test_a_broken_image_leaves_no_file(root: Path, persons: tuple[mpii.Person, ...]) -> None:
+    (root / "images" / persons[3].image_name).write_bytes(b"no image")
+    with pytest.raises(UserError, match=f"{persons[3].image_name}: cannot be decoded"):
+        PixelCache(cutter(root), (root / "pixels",)).make(persons)
+    assert [path.name for path in (root / "pixels").iterdir()] == [".lock"]
+
+
+def test_size_and_place_are_told_before_images_are_cut(
+    make_data: MakeData, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_data(root=str(root))
+    megabytes = f"{NUM_PERSONS * (SIZE * SIZE * 3 + 32) / 1e6:.1f} MB"
+    line = f"cutting {NUM_PERSONS} images to {SIZE} px into {root / 'pixels'}, {megabytes}\n"
+    assert capsys.readouterr().err == line
+    make_data(root=str(root))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_short_disk_is_told_and_images_are_cut_when_seen(
+    make_data: MakeData,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 80_000))
+    data = make_data(root=str(root), cache=str(root / "kept"))
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "kept: 0.1 MB are needed, 0.1 MB are free" in line
+    assert "data.cache=FOLDER" in line
+    assert data.train_set.pixels is None
+    assert files(root / "kept") == []
+    kept = make_data(cache=str(root / "other")).train_set
+    np.testing.assert_array_equal(data.train_set[1].image, kept[1].image)
+
+
+def test_a_disk_that_is_full_in_the_middle_leaves_nothing(
+    make_data: MakeData, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        data = make_data(root=str(root), cache=str(root / "kept"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert data.train_set.pixels is None
+    assert [path.name for path in (root / "kept").iterdir()] == [".lock"]
+    assert "File too large" in capsys.readouterr().err
+
+
+def test_where_the_release_is_read_only_the_users_cache_is_used(
+    make_data: MakeData, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    (root / "pixels").write_text("stands for a folder that cannot be made, also for root\n")
+    data = make_data(root=str(root))
+    assert data.train_set.pixels is not None
+    assert len(files(tmp_path / "home" / "blippose" / "pixels")) == 1
+
+
+def test_cache_is_beside_the_images_then_the_users_or_as_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/her")
+    users = Path("/home/her/.cache/blippose/pixels")
+    assert cache_folders("auto", tmp_path) == (tmp_path / "pixels", users)
+    assert cache_folders("~/fast", tmp_path) == (Path("/home/her/fast"),)
+    assert cache_folders(None, tmp_path) == ()
+
+
+def test_without_a_cache_nothing_is_written(make_data: MakeData, root: Path) -> None:
+    before = sorted(root.rglob("*"))
+    make_data(root=str(root), cache=None).train_set[0]
+    assert sorted(root.rglob("*")) == before
+
+
+def test_another_process_gets_the_file_not_the_pixels(
+    root: Path, persons: tuple[mpii.Person, ...]
+) -> None:
+    kept = PixelCache(cutter(root), (root / "pixels",)).make(persons)
+    sent = pickle.dumps(kept)
+    assert len(sent) < 1000
+    np.testing.assert_array_equal(pickle.loads(sent)[4][0], kept[4][0])
+
+
+def test_kept_pixels_cannot_be_changed(root: Path, persons: tuple[mpii.Person, ...]) -> None:
+    kept = PixelCache(cutter(root), (root / "pixels",)).make(persons)
+    assert kept is not None
+    with pytest.raises(ValueError, match="read-only"):
+        kept[0][0][:] = 0
+
+
+def test_two_processes_that_ask_at_once_cut_once(tmp_path: Path) -> None:
+    root = write_release(tmp_path / "release", 150, progress=False)
+    program = f"""
+import sys
+from pathlib import Path
+from blippose import mpii
+from blippose.data import Cutter
+from blippose.data.pixel_cache import PixelCache
+root, num = Path({str(root)!r}), 0
+persons = mpii.select(mpii.read_release(root / mpii.ANNOTATIONS))
+cut = Cutter.cut
+def counted(self, person):
+    global num
+    num += 1
+    return cut(self, person)
+Cutter.cut = counted
+cache = PixelCache(Cutter(root / "images", 384, "stretch", "full"), (root / "pixels",))
+print("ready", flush=True)
+sys.stdin.readline()
+assert cache.make(persons) is not None
+print(num)
+"""
+    command = [sys.executable, "-c", program]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(command, **pipes) for _ in range(2)]  # type: ignore[call-overload]
+    for each in both:
+        assert each.stdout.readline() == "ready\n"
+    for each in both:
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    said = sorted(int(each.communicate()[0]) for each in both)
+    assert said == [0, 150]
+    assert [each.returncode for each in both] == [0, 0]
+    assert len(files(root / "pixels")) == 1
+
+
+def test_a_file_says_how_many_rows_of_what_it_holds(
+    root: Path, persons: tuple[mpii.Person, ...]
+) -> None:
+    PixelCache(cutter(root), (root / "pixels",)).make(persons)
+    [name] = files(root / "pixels")
+    with pytest.raises(ValueError, match=f"not 3 inputs of {SIZE} px"):
+        PixelFile(root / "pixels" / name, 3, SIZE)
