@@ -1,7 +1,8 @@
-"""Random views of a training sample: pixels and joints move together.
+"""Random views of a training sample: what is drawn, and where the joints come to lie.
 
-Every draw comes from the generator that is passed in, so that (seed, epoch, index) decides it.
-Joints never leave the input: the view is shrunk and shifted as far as that takes.
+Every draw comes from the generator that is passed in, so that (seed, epoch, index) decides it,
+whatever else is in the batch. Joints never leave the input: the view is shrunk and shifted as far
+as that takes. Pixels follow in `blippose.views`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, UInt8
-from PIL import Image, ImageEnhance
+from jaxtyping import Float, Int
 
 from blippose.errors import UserError
-from blippose.geometry import PADDING_RGB
 from blippose.pose import MIRROR, Pose
+
+# Share of the input that is erased, and height over width. Source: RandomErasing of torchvision.
+_ERASED_AREA, _ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """How one sample is seen.
+
+    Args:
+        matrix: from input pixels of the sample to those of the view, (x, y, 1) to (x, y).
+        is_mirrored: whether left and right joints have changed names.
+        color: factors of brightness, contrast and saturation, in the order in which they act.
+        erased: left, top, right, bottom of what is painted over, in pixels of the view; the last
+            two are not part of it, so that nothing is where they are the first two.
+    """
+
+    matrix: Float[np.ndarray, "2 3"]
+    is_mirrored: bool
+    color: Float[np.ndarray, "3"]
+    erased: Int[np.ndarray, "4"]
+
+    def pose(self, pose: Pose) -> Pose:
+        """The pose as it lies in the view."""
+        xy = pose.xy @ self.matrix[:, :2].T + self.matrix[:, 2]
+        return Pose.of(xy[list(MIRROR)] if self.is_mirrored else xy)
 
 
 @dataclass(frozen=True)
@@ -27,6 +52,7 @@ class Augmentation:
         scale: largest change of size, as a factor: 1.3 draws from [1 / 1.3, 1.3].
         shift: largest shift either way, as a share of the input.
         color: largest relative change of brightness, contrast and saturation.
+        erase: probability that a rectangle of 2 to 33 % of the input is painted over.
 
     Raises:
         UserError: a value out of its range.
@@ -37,27 +63,26 @@ class Augmentation:
     scale: float = 1.15
     shift: float = 0.08
     color: float = 0.1
+    erase: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.flip <= 1:
-            raise UserError(f"augmentation.flip={self.flip}: expected 0 to 1")
+        for name in ("flip", "erase"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"augmentation.{name}={getattr(self, name)}: expected 0 to 1")
         for name, least in (("rotate", 0), ("scale", 1), ("shift", 0), ("color", 0)):
             value = getattr(self, name)
             if not least <= value < np.inf:
                 raise UserError(f"augmentation.{name}={value}: expected {least} or more")
 
-    def __call__(
-        self, image: UInt8[np.ndarray, "size size 3"], pose: Pose, rng: np.random.Generator
-    ) -> tuple[UInt8[np.ndarray, "size size 3"], Pose]:
-        """A view of the image and the pose in it, both in the input frame."""
-        if rng.random() < self.flip:
-            image, pose = flip(image, pose)
-        view = self._affine(pose, image.shape[0], rng)
-        moved = Pose.of(pose.xy @ view[:, :2].T + view[:, 2])
-        pixels = _warp(Image.fromarray(image), view)
-        for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-            pixels = enhance(pixels).enhance(1 + self.color * rng.uniform(-1, 1))
-        return np.asarray(pixels), moved
+    def draw(self, pose: Pose, size: int, rng: np.random.Generator) -> View:
+        """A view of a sample of `size` x `size` pixels with this pose in it."""
+        is_mirrored = bool(rng.random() < self.flip)
+        first = mirror(size) if is_mirrored else np.eye(2, 3)
+        seen = View(first, is_mirrored, np.ones(3), np.zeros(4, dtype=np.int64)).pose(pose)
+        then = self._affine(seen, size, rng)
+        matrix = then @ np.vstack([first, (0.0, 0.0, 1.0)])
+        color = 1 + self.color * rng.uniform(-1, 1, 3)
+        return View(matrix, is_mirrored, color, self._rectangle(size, rng))
 
     def _affine(self, pose: Pose, size: int, rng: np.random.Generator) -> Float[np.ndarray, "2 3"]:
         """A map of input coordinates: rotation and scale round the middle, then a shift."""
@@ -74,14 +99,19 @@ class Augmentation:
         high = (size - 1) / 2 - scale * xy.max(axis=0)
         return _about_middle(scale * turn, np.clip(shift, np.minimum(low, high), high), size)
 
+    def _rectangle(self, size: int, rng: np.random.Generator) -> Int[np.ndarray, "4"]:
+        """What is erased, anywhere inside."""
+        is_erased, area = rng.random() < self.erase, rng.uniform(*_ERASED_AREA)
+        ratio, place = np.exp(rng.uniform(*np.log(_ERASED_RATIO))), rng.random(2)
+        extent = (size * np.sqrt(area * np.array([1 / ratio, ratio]))).round().clip(0, size)
+        corner = (place * (size - extent)).round()
+        rectangle: Int[np.ndarray, "4"] = np.concatenate([corner, corner + extent]).astype(int)
+        return rectangle * is_erased
 
-def flip(
-    image: UInt8[np.ndarray, "size size 3"], pose: Pose
-) -> tuple[UInt8[np.ndarray, "size size 3"], Pose]:
-    """The mirror image, in which a right wrist is a left one. Its own inverse."""
-    order = list(MIRROR)
-    mirrored = np.stack([image.shape[1] - 1 - pose.xy[:, 0], pose.xy[:, 1]], axis=-1)
-    return np.ascontiguousarray(image[:, ::-1]), Pose.of(mirrored[order])
+
+def mirror(size: int) -> Float[np.ndarray, "2 3"]:
+    """The map to the mirror image, which is its own inverse."""
+    return np.array([[-1.0, 0.0, size - 1.0], [0.0, 1.0, 0.0]])
 
 
 def _about_middle(
@@ -89,16 +119,3 @@ def _about_middle(
 ) -> Float[np.ndarray, "2 3"]:
     middle = np.full(2, (size - 1) / 2)
     return np.column_stack([linear, middle + shift - linear @ middle])
-
-
-def _warp(image: Image.Image, view: Float[np.ndarray, "2 3"]) -> Image.Image:
-    """The image under a map of its coordinates. PIL asks for the inverse, from corners (+0.5)."""
-    inverse = np.linalg.inv(view[:, :2])
-    offset = inverse @ (-view[:, 2] - 0.5) + 0.5
-    return image.transform(
-        image.size,
-        Image.Transform.AFFINE,
-        tuple(np.column_stack([inverse, offset]).ravel()),
-        Image.Resampling.BILINEAR,
-        fillcolor=PADDING_RGB,
-    )

@@ -14,6 +14,7 @@ from conftest import NUM_PERSONS, SIZE
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torch.utils.data import BatchSampler
 from transformers import BertTokenizer
 
 from blippose import mpii
@@ -195,14 +196,43 @@ def test_order_differs_between_epochs_and_seeds() -> None:
 
 
 def test_an_augmented_item_is_decided_by_seed_epoch_and_person(make_data: MakeData) -> None:
-    first, again = (make_data(augmentation=Augmentation()).train_set for _ in range(2))
-    other_seed = make_data(augmentation=Augmentation(), seed=1).train_set
-    first[3, 1], first[0, 4]  # what was drawn before has no effect
-    np.testing.assert_array_equal(first[2, 5].image, again[2, 5].image)
-    np.testing.assert_array_equal(first[2, 5].pose_input.xy, again[2, 5].pose_input.xy)
-    assert (first[2, 5].pose_input.xy != first[3, 5].pose_input.xy).any()
-    assert (first[2, 5].pose_input.xy != other_seed[2, 5].pose_input.xy).any()
-    np.testing.assert_array_equal(first[2, 5].pose_img.xy, first[3, 5].pose_img.xy)
+    def item(data: PoseDataModule, epoch: int, position: int) -> PoseBatch:
+        return data.collator([data.train_set[epoch, position]])
+
+    first, again = (make_data(augmentation=Augmentation()) for _ in range(2))
+    other_seed = make_data(augmentation=Augmentation(), seed=1)
+    item(first, 3, 1), item(first, 0, 4)  # what was drawn before has no effect
+    assert_same_batches([item(first, 2, 5)], [item(again, 2, 5)])
+    for other in (item(first, 3, 5), item(other_seed, 2, 5)):
+        assert (item(first, 2, 5)["xy_input"] != other["xy_input"]).any()
+        assert (item(first, 2, 5)["image"] != other["image"]).any()
+        assert torch.equal(item(first, 2, 5)["xy_img"], other["xy_img"])
+
+
+def test_what_becomes_of_a_person_does_not_depend_on_its_batch(make_data: MakeData) -> None:
+    strong = Augmentation(rotate=30.0, color=0.3, erase=0.5)
+    for size in (1, 3, 8):
+        data = make_data(augmentation=strong, batch_size=size)
+        of_size = {}
+        for batch in of(data.train_dataloader()):
+            pixels = data.on_after_batch_transfer(batch, 0)["image"]
+            of_size |= dict(zip(batch["index"].tolist(), pixels, strict=True))
+        alone = of_size if size == 1 else alone
+        assert of_size.keys() == alone.keys()
+        assert all(torch.equal(of_size[index], alone[index]) for index in alone)
+
+
+def test_augmented_batches_come_to_the_step_with_their_pixels(make_data: MakeData) -> None:
+    data = make_data(augmentation=Augmentation())
+    batches = of(data.train_dataloader())
+    assert all("image" not in batch for batch in batches)
+    seen = [data.on_after_batch_transfer(batch, 0) for batch in batches]
+    expected = [
+        data.collator([data.train_set[item] for item in items])
+        for items in BatchSampler(EpochSampler(len(data.train_set), 0), 8, drop_last=False)
+    ]
+    assert_same_batches(seen, expected)
+    assert seen[0].keys() == FIELDS.keys()
 
 
 def test_validation_is_never_augmented(make_data: MakeData) -> None:

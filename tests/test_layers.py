@@ -39,6 +39,7 @@ LAYERS = (
         "sdpa",
         "schedules",
         "augmentation",
+        "views",
         "occlusion",
     },
     {"data", "model"},

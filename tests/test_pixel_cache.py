@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import resource
 import shutil
-import subprocess
-import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,6 @@ from blippose.data.pixel_cache import PixelCache, PixelFile, cache_folders
 from blippose.decoding import ClipNormalization
 from blippose.errors import UserError
 from blippose.geometry import Resize
-from blippose.synthetic import write_release
 
 MakeData = Callable[..., PoseDataModule]
 
@@ -189,11 +188,11 @@ def test_size_and_place_are_told_before_images_are_cut(
     make_data: MakeData, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_data(root=str(root))
-    megabytes = f"{NUM_PERSONS * (SIZE * SIZE * 3 + 32) / 1e6:.1f} MB"
-    line = f"cutting {NUM_PERSONS} images to {SIZE} px into {root / 'pixels'}, {megabytes}\n"
-    assert capsys.readouterr().err == line
+    size = f"{NUM_PERSONS * (SIZE * SIZE * 3 + 32) / 1000:.0f} kB"
+    line = f"cutting {NUM_PERSONS} images to {SIZE} px into {root / 'pixels'}, {size}\n"
+    assert capsys.readouterr() == (line, "")
     make_data(root=str(root))
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_short_disk_is_told_and_images_are_cut_when_seen(
@@ -206,7 +205,7 @@ def test_a_short_disk_is_told_and_images_are_cut_when_seen(
     data = make_data(root=str(root), cache=str(root / "kept"))
     line = capsys.readouterr().err
     assert line.count("\n") == 1
-    assert "kept: 0.1 MB are needed, 0.1 MB are free" in line
+    assert "kept: 74 kB are needed, 80 kB are free" in line
     assert "data.cache=FOLDER" in line
     assert data.train_set.pixels is None
     assert files(root / "kept") == []
@@ -271,39 +270,33 @@ def test_kept_pixels_cannot_be_changed(root: Path, persons: tuple[mpii.Person, .
         kept[0][0][:] = 0
 
 
-def test_two_processes_that_ask_at_once_cut_once(tmp_path: Path) -> None:
-    root = write_release(tmp_path / "release", 150, progress=False)
-    program = f"""
-import sys
-from pathlib import Path
-from blippose import mpii
-from blippose.data import Cutter
-from blippose.data.pixel_cache import PixelCache
-root, num = Path({str(root)!r}), 0
-persons = mpii.select(mpii.read_release(root / mpii.ANNOTATIONS))
-cut = Cutter.cut
-def counted(self, person):
-    global num
-    num += 1
-    return cut(self, person)
-Cutter.cut = counted
-cache = PixelCache(Cutter(root / "images", 384, "stretch", "full"), (root / "pixels",))
-print("ready", flush=True)
-sys.stdin.readline()
-assert cache.make(persons) is not None
-print(num)
-"""
-    command = [sys.executable, "-c", program]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    both = [subprocess.Popen(command, **pipes) for _ in range(2)]  # type: ignore[call-overload]
-    for each in both:
-        assert each.stdout.readline() == "ready\n"
-    for each in both:
-        each.stdin.write("go\n")
-        each.stdin.flush()
-    said = sorted(int(each.communicate()[0]) for each in both)
-    assert said == [0, 150]
-    assert [each.returncode for each in both] == [0, 0]
+def test_processes_that_ask_at_once_cut_once(
+    root: Path, persons: tuple[mpii.Person, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = multiprocessing.get_context("fork")  # as loader processes are
+    counts, together = context.SimpleQueue(), context.Barrier(3)
+    cut = Cutter.cut
+    num_cut: list[str] = []
+
+    def slow(self: Cutter, person: mpii.Person) -> Any:
+        num_cut.append(person.image_name)
+        time.sleep(0.02)
+        return cut(self, person)
+
+    def ask() -> None:
+        together.wait()
+        kept = PixelCache(cutter(root), (root / "pixels",)).make(persons)
+        counts.put((len(num_cut), None if kept is None else kept[3][0].tolist()))
+
+    monkeypatch.setattr(Cutter, "cut", slow)
+    processes = [context.Process(target=ask) for _ in range(3)]
+    for process in processes:
+        process.start()
+    said = sorted((counts.get() for _ in processes), key=lambda each: int(each[0]))
+    for process in processes:
+        process.join()
+    assert [num for num, _ in said] == [0, 0, NUM_PERSONS]
+    assert all(pixels == cut(cutter(root), persons[3])[0].tolist() for _, pixels in said)
     assert len(files(root / "pixels")) == 1
 
 

@@ -4,7 +4,7 @@ A batch speaks the model's frame (`image`, `xy_input`, tokens) and carries what 
 user's (`xy_img`, `crop`). Knows nothing of the model beyond its tokenizer.
 """
 
-from blippose.data.batch import Collator, PoseBatch
+from blippose.data.batch import Collator, PoseBatch, with_pixels
 from blippose.data.cutter import Cutter
 from blippose.data.dataset import PoseDataset, Sample
 from blippose.data.module import PoseDataModule
@@ -21,4 +21,5 @@ __all__ = [
     "ReleaseSource",
     "Sample",
     "Synthetic",
+    "with_pixels",
 ]

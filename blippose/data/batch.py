@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import numpy as np
 import torch
@@ -17,12 +17,12 @@ from blippose.caption import CaptionFormat
 from blippose.data.dataset import Sample
 from blippose.data.tokens import CaptionTokens
 from blippose.loss import IGNORED
+from blippose.views import Views, seen
 
 
-class PoseBatch(TypedDict):
-    """What one step reads. Joints that are not annotated are NaN and not `valid`."""
+class _Persons(TypedDict):
+    """What is known of a batch's persons beside pixels."""
 
-    image: UInt8[Tensor, "batch 3 size size"]  # RGB, as it came from the crop
     input_ids: Int[Tensor, "batch length"]  # [DEC] caption [SEP] [PAD]...
     attention_mask: Int[Tensor, "batch length"]
     labels: Int[Tensor, "batch length"]  # input_ids, with -100 for [PAD]
@@ -32,6 +32,18 @@ class PoseBatch(TypedDict):
     crop: Float[Tensor, "batch 4"]  # left, top, width, height, in image pixels
     head_size: Float[Tensor, "batch"]  # 0.6 x the head box's diagonal, image pixels
     index: Int[Tensor, "batch"]  # of the person in the filtered release
+
+
+class PoseBatch(_Persons):
+    """What one step reads. Joints that are not annotated are NaN and not `valid`."""
+
+    image: UInt8[Tensor, "batch 3 size size"]  # RGB
+
+
+class ViewsBatch(_Persons):
+    """A batch of augmented samples, of which the device has yet to make the pixels."""
+
+    views: Views
 
 
 @dataclass(frozen=True)
@@ -47,13 +59,22 @@ class Collator:
         return CaptionTokens.of(self.tokenizer, self.caption_format)
 
     def __call__(self, samples: Sequence[Sample]) -> PoseBatch:
-        """The batch of `samples`, in their order."""
+        """The batch of `samples`, in their order; all are augmented, or none is."""
+        if samples[0].view is not None:
+            return with_pixels(self.views(samples))
+        images = torch.from_numpy(_images(samples)).permute(0, 3, 1, 2).contiguous()
+        return PoseBatch(**self._persons(samples), image=images)
+
+    def views(self, samples: Sequence[Sample]) -> ViewsBatch:
+        """The batch of augmented samples, without their pixels yet."""
+        views = [sample.view for sample in samples if sample.view is not None]
+        return ViewsBatch(**self._persons(samples), views=Views.of(_images(samples), views))
+
+    def _persons(self, samples: Sequence[Sample]) -> _Persons:
         rows = [self.tokens.encode(s.pose_input.xy, s.pose_input.valid) for s in samples]
         input_ids, attention_mask = _padded(rows, self.tokenizer.pad_token_id)
         crops = [(s.crop.left, s.crop.top, s.crop.width, s.crop.height) for s in samples]
-        images = np.stack([sample.image for sample in samples])  # (B, S, S, 3)
-        return PoseBatch(
-            image=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+        return _Persons(
             input_ids=input_ids,
             attention_mask=attention_mask,
             labels=input_ids.masked_fill(attention_mask == 0, IGNORED),
@@ -64,6 +85,16 @@ class Collator:
             head_size=torch.tensor([s.head_size for s in samples], dtype=torch.float32),
             index=torch.tensor([s.index for s in samples]),
         )
+
+
+def with_pixels(batch: ViewsBatch) -> PoseBatch:
+    """The batch as a step reads it, made where it lies: on the processor or a GPU."""
+    persons = {name: value for name, value in batch.items() if name != "views"}
+    return cast(PoseBatch, {**persons, "image": seen(batch["views"])})
+
+
+def _images(samples: Sequence[Sample]) -> UInt8[np.ndarray, "batch size size 3"]:
+    return np.stack([sample.image for sample in samples])
 
 
 def _padded(

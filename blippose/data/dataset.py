@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from torch.utils.data import Dataset
 
-from blippose.augmentation import Augmentation
+from blippose.augmentation import Augmentation, View
 from blippose.data.cutter import Cutter
 from blippose.data.pixel_cache import PixelFile
 from blippose.geometry import Crop
@@ -24,14 +24,18 @@ _AUGMENTATION_STREAM = 1  # keeps a sample's draws apart from the order's, (seed
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One person: the input's pixels, and the pose in both frames."""
+    """One person: the input's pixels, and the pose in both frames.
+
+    Of a sample that is augmented the pixels are still as they were cut, and to be seen by `view`.
+    """
 
     image: UInt8[np.ndarray, "size size 3"]
-    pose_input: Pose
+    pose_input: Pose  # as it lies in the view
     pose_img: Pose
     crop: Crop
     head_size: float
     index: int
+    view: View | None = None
 
 
 class PoseDataset(Dataset[Sample]):
@@ -96,11 +100,12 @@ class PoseDataset(Dataset[Sample]):
         epoch, position = item if isinstance(item, tuple) else (None, item)
         person, index = self.persons[position], self.indices[position]
         image, crop = self.cutter.cut(person) if self.pixels is None else self.pixels[index]
-        pose = Pose.of(crop.to_input(person.pose.xy))
+        pose, view = Pose.of(crop.to_input(person.pose.xy)), None
         if self.augmentation is not None and epoch is not None:
             key = (self.seed, epoch, index, _AUGMENTATION_STREAM)
-            image, pose = self.augmentation(image, pose, np.random.default_rng(key))
-        return Sample(image, pose, person.pose, crop, person.head_size, index)
+            view = self.augmentation.draw(pose, crop.size, np.random.default_rng(key))
+            pose = view.pose(pose)
+        return Sample(image, pose, person.pose, crop, person.head_size, index, view)
 
     def _rectangle(self, position: int) -> Crop:
         if self.pixels is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import lightning as L  # noqa: N812  the field's own convention
 import numpy as np
@@ -16,7 +16,7 @@ from transformers import BertTokenizer
 from blippose import mpii, split
 from blippose.augmentation import Augmentation
 from blippose.caption import CaptionFormat
-from blippose.data.batch import Collator
+from blippose.data.batch import Collator, PoseBatch, ViewsBatch, with_pixels
 from blippose.data.cutter import Cutter
 from blippose.data.dataset import PoseDataset, Sample
 from blippose.data.pixel_cache import AUTO, PixelCache, cache_folders
@@ -188,7 +188,10 @@ class PoseDataModule(L.LightningDataModule):
         self._position = (epoch, num_batches * self.batch_size)
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Shuffled by (seed, epoch); a last short batch is kept."""
+        """Shuffled by (seed, epoch); a last short batch is kept.
+
+        Augmented batches come without pixels, which `on_after_batch_transfer` makes.
+        """
         sampler = EpochSampler(len(self.train_set), self.seed, *self._rank(), *self._position)
         return self._loader(self.train_set, self.batch_size, sampler)
 
@@ -197,6 +200,12 @@ class PoseDataModule(L.LightningDataModule):
         rank, world_size = self._rank()
         share = range(rank, len(self.val_set), world_size)
         return self._loader(self.val_set, self.eval_batch_size, share)
+
+    def on_after_batch_transfer(
+        self, batch: PoseBatch | ViewsBatch, dataloader_idx: int
+    ) -> PoseBatch:
+        """The batch with its pixels, which the device that it lies on makes of augmented ones."""
+        return with_pixels(cast(ViewsBatch, batch)) if "views" in batch else batch
 
     def _rank(self) -> tuple[int, int]:
         trainer = self.trainer
@@ -210,7 +219,7 @@ class PoseDataModule(L.LightningDataModule):
             num_workers=self.num_workers,
             # Its own: an iterator draws, and would shift what else draws after a resume.
             generator=torch.Generator().manual_seed(self.seed),
-            collate_fn=self.collator,
+            collate_fn=self.collator if dataset.augmentation is None else self.collator.views,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )

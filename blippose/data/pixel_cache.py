@@ -120,7 +120,8 @@ class PixelCache:
                 reasons.append(f"{folder}: {error.strerror or error}")
         if reasons:
             line = "images are cut anew whenever they are seen, which is slower; data.cache=FOLDER"
-            _tell(f"no room for cut images ({'; '.join(reasons)}): {line} names another place")
+            problem = f"no room for cut images ({'; '.join(reasons)})"
+            _warn(f"{problem}: {line} names another place")
         return None
 
     def _make_in(self, folder: Path, persons: Sequence[Person]) -> PixelFile:
@@ -214,9 +215,14 @@ def _room(folder: Path, num_bytes: int) -> str:
 
 
 def _megabytes(num_bytes: int) -> str:
-    return f"{num_bytes / 1e6:,.1f} MB"
+    return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:,.0f} kB"
 
 
 @rank_zero_only
 def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(line, flush=True)
+
+
+@rank_zero_only
+def _warn(line: str) -> None:
+    print(f"blippose: {line}", file=sys.stderr, flush=True)
