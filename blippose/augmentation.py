@@ -7,6 +7,8 @@ as that takes. Pixels follow in `blippose.views`.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,7 @@ from blippose.pose import MIRROR, Pose
 
 # Share of the input that is erased, and height over width. Source: RandomErasing of torchvision.
 _ERASED_AREA, _ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)
+_NUM_DRAWN = 13  # numbers that decide a view
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,46 +79,48 @@ class Augmentation:
 
     def draw(self, pose: Pose, size: int, rng: np.random.Generator) -> View:
         """A view of a sample of `size` x `size` pixels with this pose in it."""
-        is_mirrored = bool(rng.random() < self.flip)
-        first = mirror(size) if is_mirrored else np.eye(2, 3)
-        seen = View(first, is_mirrored, np.ones(3), np.zeros(4, dtype=np.int64)).pose(pose)
-        then = self._affine(seen, size, rng)
-        matrix = then @ np.vstack([first, (0.0, 0.0, 1.0)])
-        color = 1 + self.color * rng.uniform(-1, 1, 3)
-        return View(matrix, is_mirrored, color, self._rectangle(size, rng))
+        # At once, as each call costs more than its number.
+        flip, erase, *shares = rng.random(_NUM_DRAWN).tolist()
+        is_mirrored = flip < self.flip
+        xy = pose.xy[pose.valid] - (size - 1) / 2  # from the middle
+        if is_mirrored:
+            xy[:, 0] = -xy[:, 0]
+        matrix = self._affine(xy, size, shares[:4])
+        if is_mirrored:
+            matrix = np.column_stack([-matrix[:, 0], matrix[:, 1], matrix @ [size - 1, 0, 1]])
+        color = 1 + self.color * (2 * np.array(shares[4:7]) - 1)
+        erased = _rectangle(size, shares[7:]) if erase < self.erase else (0, 0, 0, 0)
+        return View(matrix, is_mirrored, color, np.array(erased))
 
-    def _affine(self, pose: Pose, size: int, rng: np.random.Generator) -> Float[np.ndarray, "2 3"]:
+    def _affine(
+        self, xy: Float[np.ndarray, "joint 2"], size: int, shares: Sequence[float]
+    ) -> Float[np.ndarray, "2 3"]:
         """A map of input coordinates: rotation and scale round the middle, then a shift."""
-        angle = np.deg2rad(rng.uniform(-self.rotate, self.rotate))
-        scale = np.exp(rng.uniform(-1, 1) * np.log(self.scale))
-        shift = rng.uniform(-self.shift, self.shift, 2) * size
-        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        if not pose.valid.any():
-            return _about_middle(scale * turn, shift, size)
-        xy = (pose.xy[pose.valid] - (size - 1) / 2) @ turn.T
-        span = float(np.ptp(xy, axis=0).max())
-        scale = min(scale, (size - 1) / max(span, 1e-6))
-        low = -(size - 1) / 2 - scale * xy.min(axis=0)
-        high = (size - 1) / 2 - scale * xy.max(axis=0)
-        return _about_middle(scale * turn, np.clip(shift, np.minimum(low, high), high), size)
+        turned, scaled, *shifted = (2 * share - 1 for share in shares)
+        angle, scale = math.radians(turned * self.rotate), self.scale**scaled
+        shift = np.array(shifted) * self.shift * size
+        sine, cosine = math.sin(angle), math.cos(angle)
+        turn = np.array([[cosine, -sine], [sine, cosine]])
+        if len(xy):
+            xy = xy @ turn.T
+            least, most = xy.min(axis=0), xy.max(axis=0)
+            scale = min(scale, (size - 1) / max(float((most - least).max()), 1e-6))
+            low, high = -(size - 1) / 2 - scale * least, (size - 1) / 2 - scale * most
+            shift = np.minimum(np.maximum(shift, np.minimum(low, high)), high)
+        linear, middle = scale * turn, np.full(2, (size - 1) / 2)
+        return np.column_stack([linear, middle + shift - linear @ middle])
 
-    def _rectangle(self, size: int, rng: np.random.Generator) -> Int[np.ndarray, "4"]:
-        """What is erased, anywhere inside."""
-        is_erased, area = rng.random() < self.erase, rng.uniform(*_ERASED_AREA)
-        ratio, place = np.exp(rng.uniform(*np.log(_ERASED_RATIO))), rng.random(2)
-        extent = (size * np.sqrt(area * np.array([1 / ratio, ratio]))).round().clip(0, size)
-        corner = (place * (size - extent)).round()
-        rectangle: Int[np.ndarray, "4"] = np.concatenate([corner, corner + extent]).astype(int)
-        return rectangle * is_erased
+
+def _rectangle(size: int, shares: Sequence[float]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a rectangle anywhere inside."""
+    area = _ERASED_AREA[0] + shares[0] * (_ERASED_AREA[1] - _ERASED_AREA[0])
+    ratio = _ERASED_RATIO[0] * (_ERASED_RATIO[1] / _ERASED_RATIO[0]) ** shares[1]
+    width = min(size, round(size * math.sqrt(area / ratio)))
+    height = min(size, round(size * math.sqrt(area * ratio)))
+    left, top = round(shares[2] * (size - width)), round(shares[3] * (size - height))
+    return left, top, left + width, top + height
 
 
 def mirror(size: int) -> Float[np.ndarray, "2 3"]:
     """The map to the mirror image, which is its own inverse."""
     return np.array([[-1.0, 0.0, size - 1.0], [0.0, 1.0, 0.0]])
-
-
-def _about_middle(
-    linear: Float[np.ndarray, "2 2"], shift: Float[np.ndarray, "2"], size: int
-) -> Float[np.ndarray, "2 3"]:
-    middle = np.full(2, (size - 1) / 2)
-    return np.column_stack([linear, middle + shift - linear @ middle])

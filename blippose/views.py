@@ -47,33 +47,38 @@ class Views(NamedTuple):
 def seen(views: Views) -> UInt8[Tensor, "batch 3 size size"]:
     """The pixels of the views."""
     pixels = views.image.permute(0, 3, 1, 2).contiguous().float()  # (B, 3, S, S), 0 to 255
-    pixels = _colored(_moved(pixels, views.to_sample), views.color)
-    return _erased(pixels, views.erased).round().to(torch.uint8)
+    pixels = _colored_(_moved(pixels, views.to_sample), views.color)
+    return _erased(pixels, views.erased).round_().to(torch.uint8)
 
 
 def _moved(
     pixels: Float[Tensor, "batch 3 size size"], to_sample: Float[Tensor, "batch 2 3"]
 ) -> Float[Tensor, "batch 3 size size"]:
     """Each pixel from where it comes from, bilinear; padding where that is outside."""
-    size = pixels.shape[-1]
+    size, padding = pixels.shape[-1], _padding(pixels)
     at = torch.arange(size, device=pixels.device, dtype=pixels.dtype)
-    per_x, per_y, shift = to_sample[..., None, None].unbind(2)  # (B, 2, 1, 1) each
-    xy = per_x * at + per_y * at[:, None] + shift  # (B, 2, S, S)
-    grid = ((2 * xy + 1) / size - 1).permute(0, 2, 3, 1)  # -1 and 1 are the outer borders
-    padding = _padding(pixels)
-    return F.grid_sample(pixels - padding, grid, align_corners=False) + padding
+    # grid_sample counts from -1 to 1, from the first outer border to the last.
+    at_sample = to_sample * (2 / size)
+    at_sample[..., 2] += 1 / size - 1
+    per_x, per_y, shift = at_sample[:, None, None].unbind(-1)  # (B, 1, 1, 2) each
+    grid = torch.addcmul(per_y * at[:, None, None] + shift, per_x, at[:, None])  # (B, S, S, 2)
+    return F.grid_sample(pixels - padding, grid, align_corners=False).add_(padding)
 
 
-def _colored(
+def _colored_(
     pixels: Float[Tensor, "batch 3 size size"], color: Float[Tensor, "batch 3"]
 ) -> Float[Tensor, "batch 3 size size"]:
-    """As Pillow's ImageEnhance: towards black, towards the mean grey, towards each pixel's."""
+    """As Pillow's ImageEnhance: towards black, towards the mean grey, towards each pixel's.
+
+    In place: to ask for memory costs more than to multiply.
+    """
     brightness, contrast, saturation = color[..., None, None, None].unbind(1)  # (B, 1, 1, 1)
-    pixels = (pixels * brightness).clamp(0, 255)
+    pixels.mul_(brightness).clamp_(0, 255)
     # A sum of whole numbers is the same in any order.
-    mean = _grey(pixels).round().long().sum((1, 2, 3), keepdim=True) / pixels[0, 0].numel()
-    pixels = torch.lerp(mean, pixels, contrast).clamp(0, 255)
-    return torch.lerp(_grey(pixels), pixels, saturation).clamp(0, 255)
+    mean = _grey(pixels).round_().mean((1, 2, 3), keepdim=True, dtype=torch.float64).float()
+    pixels.sub_(mean).mul_(contrast).add_(mean).clamp_(0, 255)
+    grey = _grey(pixels)
+    return pixels.sub_(grey).mul_(saturation).add_(grey).clamp_(0, 255)
 
 
 def _grey(pixels: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch 1 size size"]:
