@@ -42,7 +42,7 @@ processor = BlipProcessor.from_pretrained(folder)
 
 image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
 inputs = processor(images=image, return_tensors="pt")
-tokens = model.generate(**inputs, generation_config=model.generation_config)
+tokens = model.generate(**inputs)
 caption = processor.decode(tokens[0], skip_special_tokens=True)
 
 joints = {  # pixels of the image, 0-based, x right, y down
@@ -54,10 +54,11 @@ joints = {  # pixels of the image, 0-based, x right, y down
 }
 ```
 
-`generation_config=` is needed: BLIP's own `generate` does not look into `generation_config.json`
-and would stop after 21 tokens. With torchvision installed, transformers resizes a little
-differently from what the model was trained on; without it, the tokens are those that blippose
-itself writes."""
+BLIP's own `generate` does not look into `generation_config.json`, so that the length of a caption
+stands in `config.json` too, under `text_config`. Where it stops after 21 tokens all the same, add
+`generation_config=model.generation_config`. With torchvision installed, transformers resizes a
+little differently from what the model was trained on; without it, the tokens are those that
+blippose itself writes."""
 _ONLY_BLIPPOSE = """\
 **`BlipProcessor` cannot prepare images for this model.** It stretches the whole image into the
 square; the model was trained on WHAT. Its settings here are right but for that, and what

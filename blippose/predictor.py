@@ -203,8 +203,13 @@ class PosePredictor:
         folder = Path(folder).expanduser()
         blip = copy.deepcopy(self.blip)
         nn.Module.to(blip, dtype=dtype)
+        num_new = self._reader.writer.grammar.longest - 1  # [DEC] is there from the start
+        # BLIP's `generate` never looks into generation_config.json: it asks its text decoder,
+        # which makes its own settings of the text config.
+        text: Any = blip.config.text_config
+        text.max_new_tokens = num_new
         blip.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]  # not annotated
-            max_length=self._reader.writer.grammar.longest,
+            max_new_tokens=num_new,
             bos_token_id=self.tokenizer.bos_token_id,
             eos_token_id=self.tokenizer.sep_token_id,
             pad_token_id=self.tokenizer.pad_token_id,

@@ -171,7 +171,7 @@ def test_a_mistake_is_one_line(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["analyze"], "expected attention or occlusion as its second word"),
+        (["analyze", "run=runs/demo"], "expected attention or occlusion as its second word"),
         (["analyze", "atention"], "did you mean attention?"),
         ([*ANALYZE], "run: not given; add run=VALUE"),
         ([*ANALYZE, "run=nowhere"], "run=nowhere: no such folder"),
@@ -184,3 +184,14 @@ def test_a_command_without_a_run_is_one_line(
     error = capsys.readouterr().err
     assert said in error
     assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
+def test_analyze_without_a_study_tells_of_both(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["analyze", *words]) == 0
+    said = capsys.readouterr().out
+    assert "blippose analyze attention run=runs/demo" in said
+    assert "blippose analyze occlusion run=runs/demo" in said
+    assert max(map(len, said.splitlines())) <= 100

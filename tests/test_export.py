@@ -153,7 +153,8 @@ def test_generation_starts_ends_and_is_as_long_as_captions_need(
     blip = BlipForConditionalGeneration.from_pretrained(tmp_path / "out")
     settings, tokenizer = blip.generation_config, predictor.tokenizer
     grammar = TokenGrammar.of(tokenizer, predictor.caption_format)
-    assert settings.max_length == grammar.longest
+    assert settings.max_new_tokens == grammar.longest - 1
+    assert blip.text_decoder.generation_config.max_new_tokens == grammar.longest - 1
     assert settings.bos_token_id == grammar.fixed[0][0] == tokenizer.bos_token_id
     assert settings.eos_token_id == grammar.sep
     assert (settings.pad_token_id, settings.do_sample, settings.num_beams) == (0, False, 1)

@@ -45,7 +45,10 @@ Settings are key=value. COMMAND --help explains them, COMMAND --cfg job prints t
 debug=true shows the traceback of a mistake."""
 
 _COMMANDS = ("data", "train", "sweep", "eval", "predict", "analyze", "report", "export")
-_ANALYSES = ("attention", "occlusion")  # second words, each a module analyze_WORD here
+_RESUMES = {
+    **dict.fromkeys(("train", "sweep"), "; the same command goes on from the last checkpoint"),
+    **dict.fromkeys(("eval", "analyze"), "; the same command goes on with what is missing"),
+}
 _POSITIONAL = {"eval": "run", "report": "run"}  # the key of words that are no key=value
 _ANSWERS = {
     "-h": _HELP,
@@ -71,12 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        resumes = (
-            "; the same command goes on from the last checkpoint"
-            if command in ("train", "sweep")
-            else ""
-        )
-        return refuse(f"interrupted{resumes}", status=130)
+        return refuse(f"interrupted{_RESUMES.get(command, '')}", status=130)
 
 
 def _run(command: str, arguments: list[str]) -> int:
@@ -88,7 +86,12 @@ def _run(command: str, arguments: list[str]) -> int:
         raise UserError(f"{command}: no such command{suggest(command, _COMMANDS) or commands}")
     words = [command, *arguments]
     if command == "analyze":
-        command, arguments = _analysis(arguments)
+        from blippose.cli import analyze  # noqa: PLC0415  beartype takes 0.1 s
+
+        if (study := analyze.study(arguments)) is None:
+            print(analyze.HELP, flush=True)
+            return 0
+        command, arguments = study
     axes: list[str] = []
     if command == "sweep":
         from blippose.cli import sweep  # noqa: PLC0415  yaml
@@ -108,17 +111,6 @@ def _run(command: str, arguments: list[str]) -> int:
             return grid.run(command, overrides, axes, words)
         return _run_one(command, arguments)
     return 0  # of --help and --cfg, after which Hydra exits
-
-
-def _analysis(arguments: list[str]) -> tuple[str, list[str]]:
-    """The command of `analyze WORD ...`, and the rest of its arguments."""
-    from blippose.arguments import suggest  # noqa: PLC0415
-
-    word = arguments[0] if arguments else ""
-    if word in _ANALYSES:
-        return f"analyze_{word}", arguments[1:]
-    guess = suggest(word, _ANALYSES) if word and "=" not in word else ""
-    raise UserError(f"analyze: expected {' or '.join(_ANALYSES)} as its second word{guess}")
 
 
 def _run_one(command: str, arguments: list[str]) -> int:
