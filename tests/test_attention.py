@@ -27,7 +27,6 @@ from blippose.attention import (
 from blippose.attention.maps import joint_attention
 from blippose.blip import load_blip
 from blippose.caption import CaptionFormat
-from blippose.decoding import TokenGrammar
 from blippose.pose import JOINTS
 
 READ, WRITTEN = 1, 0
@@ -53,14 +52,9 @@ def attention_of(
 
 
 @pytest.fixture
-def grammar(tokenizer: BertTokenizer, caption_format: CaptionFormat) -> TokenGrammar:
-    return TokenGrammar.of(tokenizer, caption_format)
-
-
-@pytest.fixture
-def segments(tokenizer: BertTokenizer, grammar: TokenGrammar) -> Segments:
+def segments(tokenizer: BertTokenizer, caption_format: CaptionFormat) -> Segments:
     """Of one whole caption."""
-    return Segments.of(tokens_of(tokenizer, whole_caption()), tokenizer, grammar)
+    return Segments.of(tokens_of(tokenizer, whole_caption()), tokenizer, caption_format)
 
 
 def random_maps(segments: Segments, heads: int = 3) -> Tensor:
@@ -73,35 +67,37 @@ def random_maps(segments: Segments, heads: int = 3) -> Tensor:
 
 
 def test_a_joint_runs_from_its_name_to_the_next(
-    tokenizer: BertTokenizer, grammar: TokenGrammar
+    tokenizer: BertTokenizer, caption_format: CaptionFormat
 ) -> None:
     tokens = tokens_of(tokenizer, "right ankle (3,4), pelvis (5,6)", "pelvis (1,2)")
-    joint = Segments.of(tokens, tokenizer, grammar).joint.tolist()
+    joint = Segments.of(tokens, tokenizer, caption_format).joint.tolist()
     pelvis = JOINTS.index("pelvis")
     assert joint[0] == [OUTSIDE, *[0] * 8, *[pelvis] * 6, OUTSIDE]
     assert joint[1][:8] == [OUTSIDE, *[pelvis] * 6, OUTSIDE]
     assert set(joint[1][8:]) == {OUTSIDE}  # padding
 
 
-def test_numbers_are_told_from_words(tokenizer: BertTokenizer, grammar: TokenGrammar) -> None:
+def test_numbers_are_told_from_words(
+    tokenizer: BertTokenizer, caption_format: CaptionFormat
+) -> None:
     tokens = tokens_of(tokenizer, "right ankle (3,4), pelvis (5,6)")
-    marked = tokens[Segments.of(tokens, tokenizer, grammar).is_number]
+    marked = tokens[Segments.of(tokens, tokenizer, caption_format).is_number]
     assert tokenizer.convert_ids_to_tokens(marked.tolist()) == ["3", "4", "5", "6"]
 
 
 def test_every_piece_of_a_number_counts(bert_tokenizer: BertTokenizer) -> None:
-    grammar = TokenGrammar.of(bert_tokenizer, CaptionFormat(384))
+    caption_format = CaptionFormat(384)
     tokens = tokens_of(bert_tokenizer, "right ankle (342,17), right knee (1,383)")
-    marked = tokens[Segments.of(tokens, bert_tokenizer, grammar).is_number]
+    marked = tokens[Segments.of(tokens, bert_tokenizer, caption_format).is_number]
     pieces = bert_tokenizer.convert_ids_to_tokens(marked.tolist())
     assert pieces == ["34", "##2", "17", "1", "38", "##3"]
 
 
 def test_a_joint_that_is_named_twice_has_no_tokens(
-    tokenizer: BertTokenizer, grammar: TokenGrammar
+    tokenizer: BertTokenizer, caption_format: CaptionFormat
 ) -> None:
     tokens = tokens_of(tokenizer, "pelvis (1,2), thorax (3,4), pelvis (5,6)")
-    found = Segments.of(tokens, tokenizer, grammar)
+    found = Segments.of(tokens, tokenizer, caption_format)
     assert set(found.joint.unique().tolist()) == {OUTSIDE, JOINTS.index("thorax")}
     assert found.is_number.sum() == 2
 
@@ -133,11 +129,11 @@ def test_a_head_that_looks_at_the_start_gives_nothing_to_joints(segments: Segmen
 
 
 def test_the_uniform_control_is_what_a_hand_computes(
-    tokenizer: BertTokenizer, grammar: TokenGrammar
+    tokenizer: BertTokenizer, caption_format: CaptionFormat
 ) -> None:
     """[DEC], six tokens of the pelvis and its comma, six of the thorax."""
     tokens = tokens_of(tokenizer, "pelvis (1,2), thorax (3,4)")
-    one = Segments.of(tokens, tokenizer, grammar)
+    one = Segments.of(tokens, tokenizer, caption_format)
     found = attention_of(one, random_maps(one))
     pelvis, thorax = JOINTS.index("pelvis"), JOINTS.index("thorax")
     to_pelvis = np.mean([7 / t for t in range(9, 15)])  # the t-th token looks at t of them

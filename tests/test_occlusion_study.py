@@ -335,17 +335,17 @@ def test_attention_is_of_the_passes_that_write_the_joints_numbers(
     text = caption_format.encode(np.full((16, 2), 9.0))
     tokens = torch.tensor([tokenizer(text).input_ids] * 2)
     written = captioner.numbers[tokens[0]].nonzero().squeeze(1).tolist()
-    tokens[1, written[-1]] = tokenizer.sep_token_id  # an answer without its 32 numbers
+    tokens[1, written[4]] = tokenizer.sep_token_id  # an answer cut before that
     looks = torch.nn.functional.one_hot(torch.arange(tokens.shape[1]) % 16, 16).float()
     looks = torch.nn.functional.pad(looks, (1, 0)).expand(2, 2, -1, -1)  # (B, H, T, 1 + P)
+    own = torch.eye(tokens.shape[1]).expand(2, 2, -1, -1)  # (B, H, T, T)
 
     with pytest.MonkeyPatch.context() as patch:
-        module = "blippose.evaluation.occlusion.number_attention"
-        patch.setattr(f"{module}.free_tokens", lambda *_: tokens)
+        patch.setattr("blippose.attention.maps.free_tokens", lambda *_: tokens)
         patch.setattr(
             captioner.blip.text_decoder,
             "forward",
-            lambda **_: type("Output", (), {"cross_attentions": (looks,)}),
+            lambda **_: type("Output", (), {"attentions": (own,), "cross_attentions": (looks,)}),
         )
         captions, maps = captions_with_attention(captioner, images, joint=2)
     expected = {(place - 1) % 16 for place in written[4:6]}

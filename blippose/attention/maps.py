@@ -109,7 +109,7 @@ class AttentionReader:
         )
         captions = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         parsed = [self.caption_format.decode(caption) for caption in captions]
-        segments = Segments.of(tokens, self.tokenizer, self.grammar)
+        segments = Segments.of(tokens, self.tokenizer, self.caption_format)
         return joint_attention(
             segments, output.attentions, output.cross_attentions, parsed, captions
         )

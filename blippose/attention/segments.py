@@ -16,7 +16,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import BertTokenizer
 
-from blippose.decoding import TokenGrammar
+from blippose.caption import CaptionFormat
+from blippose.decoding import number_places
 from blippose.pose import JOINTS, NUM_JOINTS
 
 OUTSIDE = -1  # of a token that belongs to no joint: [DEC], [SEP], [PAD], stray words
@@ -29,7 +30,8 @@ class Segments:
 
     Args:
         joint: id of the joint that a token belongs to, or `OUTSIDE`.
-        is_number: whether it is a number of its joint, or a piece of one.
+        is_number: whether it is a number of its joint, or a piece of one. A joint that does not
+            parse has none.
     """
 
     joint: Int[Tensor, "batch length"]
@@ -37,16 +39,20 @@ class Segments:
 
     @staticmethod
     def of(
-        tokens: Int[Tensor, "batch length"], tokenizer: BertTokenizer, grammar: TokenGrammar
+        tokens: Int[Tensor, "batch length"],
+        tokenizer: BertTokenizer,
+        caption_format: CaptionFormat,
     ) -> Segments:
         """Of captions as the decoder wrote them, [DEC] first, padded."""
         names = [tuple(tokenizer(name, add_special_tokens=False).input_ids) for name in JOINTS]
-        closing = {grammar.sep, grammar.pad}
-        rows = [_joints_of(row, names, closing) for row in tokens.tolist()]
-        joint = torch.tensor(rows, dtype=torch.long, device=tokens.device)
-        pieces = sorted({piece for number in grammar.numbers for piece in number})
-        is_piece = torch.isin(tokens, torch.tensor(pieces, device=tokens.device))
-        return Segments(joint, is_piece & (joint != OUTSIDE))
+        closing = {tokenizer.sep_token_id, tokenizer.pad_token_id}
+        rows = tokens.tolist()
+        joint = torch.tensor([_joints_of(row, names, closing) for row in rows], dtype=torch.long)
+        is_number = torch.zeros_like(joint, dtype=torch.bool)
+        for row, ids in enumerate(rows):
+            for x, y in number_places(tokenizer, caption_format, ids).values():
+                is_number[row, [*x, *y]] = True
+        return Segments(joint.to(tokens.device), is_number.to(tokens.device))
 
     def members(self) -> Bool[Tensor, "batch 16 length"]:
         """Whether a token belongs to each joint."""
