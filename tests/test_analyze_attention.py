@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from blippose.__main__ import main
+from blippose.evaluation.attention.evidence import measured
 from blippose.evaluation.attention.sentences import sign
 
 FILES = {"attention.json", "attention.md", "attention.npz"}
@@ -40,9 +41,17 @@ def photo(tmp_path: Path) -> Path:
     return tmp_path / "photo.png"
 
 
+def visible(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("[!.]*")}
+
+
+def contents(folder: Path) -> list[bytes]:
+    return [(folder / name).read_bytes() for name in sorted(FILES | PICTURES)]
+
+
 def test_files_and_pictures_are_there(run: Path) -> None:
     folder = run / "attention"
-    assert {path.name for path in folder.iterdir()} == FILES | PICTURES
+    assert visible(folder) == FILES | PICTURES
     for name in PICTURES:
         with Image.open(folder / name) as picture:
             assert min(picture.size) > 500
@@ -122,12 +131,59 @@ def test_photos_have_pictures_and_no_distances(
 ) -> None:
     assert main([*ANALYZE, f"run={run}", f"images={photo}", "samples=10"]) == 0
     folder = run / "attention" / "photos"
-    assert {path.name for path in folder.iterdir()} == FILES | PICTURES
+    assert visible(folder) == FILES | PICTURES
     report = json.loads((folder / "attention.json").read_text())
     assert "best" not in report
     assert "distance" not in report["heads"][0]["cross"]["written"]
     assert "nobody has said where the joints" in " ".join(report["limits"])
     assert "nobody has said" in " ".join(capsys.readouterr().out.split())
+
+
+def test_pictures_of_earlier_photos_go_and_what_the_user_put_there_stays(
+    run: Path, photo: Path, tmp_path: Path
+) -> None:
+    out, few = tmp_path / "out", [f"run={run}", f"out={tmp_path}/out", "samples=10"]
+    assert main([*ANALYZE, *few, f"images=[{photo},{run}/samples.png]"]) == 0
+    numbered = {"cross_joints_1.png", "cross_joints_2.png"}
+    assert visible(out) == FILES | PICTURES - {"cross_joints.png"} | numbered
+    (out / "cross_joints_3.png").write_text("mine")
+    assert main([*ANALYZE, *few, f"images={photo}"]) == 0
+    assert visible(out) == FILES | PICTURES | {"cross_joints_3.png"}
+
+
+def test_cut_off_it_goes_on_and_two_processes_give_the_same_to_the_bit(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    few = [*ANALYZE, f"run={run}", "samples=10", "batch_size=1"]
+    asked: list[int] = []
+
+    def counted(*args: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return measured(*args)
+
+    monkeypatch.setattr("blippose.evaluation.attention.stored_evidence.measured", counted)
+    words = [*few, f"out={tmp_path}/cut"]
+    assert main(words) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert main(words) == 0
+    num_images = len(np.load(tmp_path / "cut/attention.npz")["axis__image"])
+    assert len(asked) == num_images + 1, "only what was cut off is asked for again"
+    assert main(words) == 0
+    assert len(asked) == num_images + 1
+    assert "used again, as nothing has changed" in capsys.readouterr().out
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("1", "0"):  # the first waits for the other
+        monkeypatch.setenv("RANK", rank)
+        assert main([*few, f"out={tmp_path}/two"]) == 0
+        assert bool(capsys.readouterr().out) == (rank == "0")
+    assert contents(tmp_path / "two") == contents(tmp_path / "cut")
+    assert not list((tmp_path / "two").glob(".*part*"))
 
 
 def test_a_photo_that_cannot_be_read_is_told_and_the_others_are_done(

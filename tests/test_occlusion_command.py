@@ -37,7 +37,7 @@ def test_everything_is_written_and_named(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
     out = folder / "run" / "occlusion"
-    assert {path.name for path in out.iterdir()} == FILES | PICTURES
+    assert {path.name for path in out.glob("[!.]*")} == FILES | PICTURES
     for name in PICTURES:
         with Image.open(out / name) as picture:
             assert min(picture.size) > 500
@@ -90,6 +90,20 @@ def test_data_that_moved_and_another_picture_and_folder(folder: Path, tmp_path: 
     assert report["settings"]["fill"] == "noise"
 
 
+def test_two_processes_give_the_same_to_the_bit(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("1", "0"):  # the first waits for the other
+        monkeypatch.setenv("RANK", rank)
+        words = ["analyze", "occlusion", f"run={folder}/run", *QUICK, f"out={tmp_path}/two"]
+        assert main(words) == 0
+        assert bool(capsys.readouterr().out) == (rank == "0")
+    for name in FILES | PICTURES:
+        alone = (folder / "run" / "occlusion" / name).read_bytes()
+        assert (tmp_path / "two" / name).read_bytes() == alone, name
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -102,6 +116,9 @@ def test_data_that_moved_and_another_picture_and_folder(folder: Path, tmp_path: 
         (["occlusion", "run=x", "radius=[1,1]"], "the same radius twice"),
         (["occlusion", "run=x", "radius=wide"], "radius=wide: expected float or int or list"),
         (["occlusion", "run=x", "images=0"], "images=0: expected 1 or more"),
+        (["occlusion", "run=x", "images=photo.jpg"], "a photo has no annotated joints"),
+        (["occlusion", "run=x", "images=[a.jpg,b.jpg]"], "expected how many of the run's own"),
+        (["occlusion", "run=x", "images=true"], "images=True: expected how many"),
         (["occlusion", "run=x", "curve_joints=17"], "curve_joints=17: expected 16 or fewer"),
         (["occlusion", "run=x", "joint=left nee"], "did you mean left knee?"),
         (["occlusion", "run=x", "subset=train"], "subset=train: expected one of val, test, auto"),
@@ -132,4 +149,4 @@ def test_a_folder_that_cannot_be_written_is_named(
     (tmp_path / "file").write_text("not a folder")
     words = ["analyze", "occlusion", f"run={folder}/run", *QUICK, f"out={tmp_path}/file/out"]
     assert main(words) == 2
-    assert f"{tmp_path}/file/out: cannot be written" in capsys.readouterr().err
+    assert f"{tmp_path}/file is no folder; name a folder" in capsys.readouterr().err

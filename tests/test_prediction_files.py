@@ -200,7 +200,17 @@ def test_an_interrupted_run_leaves_the_files_of_the_last_whole_one(tmp_path: Pat
         predict_files(Failing(shares()), paths, out, batch_size=2, progress=False)
     after = [(out / f"predictions.{suffix}").read_bytes() for suffix in ("json", "csv")]
     assert before == after
-    assert not list(out.glob(".*"))
+    assert [path.name for path in out.glob(".*")] == [".predict.files"]
+
+
+def test_the_folder_holds_what_the_last_call_wrote_and_what_the_user_put_there(
+    tmp_path: Path,
+) -> None:
+    paths, out = predicted(tmp_path, "coco")
+    (out / "notes.txt").write_text("mine")
+    predict_files(KnownPoses(shares()), paths[:1], out, progress=False, format="hrnet")
+    kept = {f"{paths[0].stem}.png", "predictions.json", "predictions.csv", "pred.mat"}
+    assert {path.name for path in out.glob("[!.]*")} == kept | {"notes.txt"}
 
 
 class Counting(KnownPoses):
@@ -304,7 +314,7 @@ def test_other_formats_stand_beside_json_and_csv_and_are_not_left_half_written(
     out = tmp_path / "out"
     with pytest.raises(RuntimeError, match="out of memory"):
         predict_files(Failing(shares()), paths, out, 2, progress=False, format=format)
-    assert {path.suffix for path in out.iterdir()} == {".png"}
+    assert {path.suffix for path in out.glob("[!.]*")} == {".png"}
     predict_files(KnownPoses(shares()), paths, out, 2, progress=False, format=format)
     assert {"predictions.json", "predictions.csv"} < {path.name for path in out.iterdir()}
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blippose.cli.config import checked, plain_config, short
+from blippose.cli.config import checked, out_folder, places, plain_config, say_loading, short
 from blippose.errors import UserError
+from blippose.output_folder import check_out
 
 if TYPE_CHECKING:
-    from blippose.evaluation.attention.study import Choice
+    from blippose.evaluation.attention.study import Choice, Outcome
 
 _FOLDER, _PHOTOS = "attention", "photos"
 
@@ -39,6 +40,7 @@ def run(config: Any) -> int:
     """Write the pictures and the report; the exit status, 1 where an image could not be read."""
     keys = checked(_Keys, plain_config(config))
     _check(keys)
+    check_out(keys.out)
     folder = Path(keys.run).expanduser()
     return _of_run(keys, folder) if keys.images is None else _of_photos(keys, folder)
 
@@ -69,45 +71,48 @@ def _choice(keys: _Keys) -> Choice:
 
 
 def _of_run(keys: _Keys, folder: Path) -> int:
-    print(f"loading {folder} ...", flush=True)
+    say_loading(folder)
     from blippose.evaluation.attention.study import study_run  # noqa: PLC0415  seconds
     from blippose.evaluation.subject import Subject  # noqa: PLC0415
 
     started = time.monotonic()
-    places = {key: place for key, place in keys.data.items() if place is not None}
-    subject = Subject.of_run(folder, places, keys.device)
-    out = _out(keys, folder / _FOLDER)
-    report, names = study_run(subject, out, _choice(keys))
-    _print(report, out, names, time.monotonic() - started)
-    return 0
+    subject = Subject.of_run(folder, places(keys.data), keys.device)
+    out = out_folder(keys.out, folder / _FOLDER)
+    return _told(study_run(subject, out, _choice(keys)), out, started)
 
 
 def _of_photos(keys: _Keys, folder: Path) -> int:
     from blippose.images import find_images  # noqa: PLC0415
 
     paths = find_images(keys.images or [])
-    print(f"loading {folder} for {len(paths)} images ...", flush=True)
-    from blippose.evaluation.attention.study import study_photos  # noqa: PLC0415  seconds
+    say_loading(f"{folder} for {len(paths):,} images")
+    from blippose.evaluation.attention.photos import study_photos  # noqa: PLC0415  seconds
     from blippose.predictor import PosePredictor  # noqa: PLC0415
 
     started = time.monotonic()
     predictor = PosePredictor.from_run(folder, keys.device)
-    out = _out(keys, folder / _FOLDER / _PHOTOS)
-    report, names, skipped = study_photos(predictor, folder, paths, out, _choice(keys))
-    _print(report, out, names, time.monotonic() - started)
-    return 1 if skipped else 0
+    out = out_folder(keys.out, folder / _FOLDER / _PHOTOS)
+    return _told(study_photos(predictor, folder, paths, out, _choice(keys)), out, started)
 
 
-def _out(keys: _Keys, default: Path) -> Path:
-    return default if keys.out is None else Path(keys.out).expanduser()
-
-
-def _print(report: dict[str, Any], out: Path, names: list[str], seconds: float) -> None:
+def _told(outcome: Outcome | None, out: Path, started: float) -> int:
+    """Print what was found; the exit status."""
+    if outcome is None:  # of a process that has only helped the first
+        return 0
     from rich.console import Console  # noqa: PLC0415
 
     from blippose.evaluation.attention.terminal import print_attention  # noqa: PLC0415
     from blippose.evaluation.terminal import print_lines  # noqa: PLC0415
 
     console = Console()
-    print_attention(report, console)
-    print_lines(console, "", f"in {short(out)} ({seconds:.0f} s): {' '.join(names)}")
+    print_attention(outcome.report, console)
+    again = (
+        "used again, as nothing has changed" if outcome.was_stored else "kept for the next time"
+    )
+    print_lines(
+        console,
+        "",
+        f"in {short(out)}: {' '.join(outcome.names)}",
+        f"what was measured is {again} ({time.monotonic() - started:.0f} s in all)",
+    )
+    return 1 if outcome.skipped else 0

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from blippose.arguments import suggest
-from blippose.cli.config import checked, plain_config, short
+from blippose.cli.config import checked, out_folder, places, plain_config, say_loading, short
 from blippose.errors import UserError
 from blippose.occlusion import FILLS
+from blippose.output_folder import check_out
 from blippose.pose import JOINTS, NUM_JOINTS
 
 
@@ -23,7 +24,7 @@ class _OcclusionKeys:
     out: str | None
     radius: float | int | list[float | int]
     fill: str
-    images: int
+    images: Any  # an int; anything else gets a better word than its type
     curve_joints: int
     example: str | None
     joint: str | None
@@ -50,19 +51,19 @@ def run(config: Any) -> int:
     data = vars(checked(_DataKeys, plain["data"], "data"))
     radius = _radii(keys.radius)
     _check(keys)
+    check_out(keys.out)
     started, folder = time.monotonic(), Path(keys.run).expanduser()
-    out = folder / "occlusion" if keys.out is None else Path(keys.out).expanduser()
-    _say_loading(folder)
+    out = out_folder(keys.out, folder / "occlusion")
+    say_loading(folder)
     from blippose.evaluation.occlusion.plan import Settings  # noqa: PLC0415  seconds, as training
     from blippose.evaluation.occlusion.run_study import Request, run_study  # noqa: PLC0415
     from blippose.evaluation.subject import Subject  # noqa: PLC0415
 
-    places = {key: place for key, place in data.items() if place is not None}
-    subject = Subject.of_run(folder, places, keys.device)
+    subject = Subject.of_run(folder, places(data), keys.device)
     settings = Settings(radius, keys.fill, keys.curve_joints, keys.seed)
     request = Request(
         subset=keys.subset,
-        num_images=keys.images,
+        num_images=_num_images(keys.images),
         samples=keys.samples,
         batch_size=keys.batch_size,
         example=keys.example,
@@ -97,7 +98,8 @@ def _check(keys: _OcclusionKeys) -> None:
             raise UserError(
                 f"{key}={value}: expected one of {', '.join(names)}{suggest(str(value), names)}"
             )
-    for key in ("images", "curve_joints", "samples", "batch_size"):
+    _num_images(keys.images)
+    for key in ("curve_joints", "samples", "batch_size"):
         if getattr(keys, key) < 1:
             raise UserError(f"{key}={getattr(keys, key)}: expected 1 or more")
     if keys.curve_joints > NUM_JOINTS:
@@ -106,22 +108,29 @@ def _check(keys: _OcclusionKeys) -> None:
         raise UserError(f"seed={keys.seed}: expected 0 or more")
 
 
-def _say_loading(folder: Path) -> None:
-    from blippose.runs import is_first_process  # noqa: PLC0415
-
-    if is_first_process():
-        print(f"loading {folder} ...", flush=True)
+def _num_images(images: Any) -> int:
+    """How many of the run's images; photos, as `analyze attention` takes them, have no truth."""
+    if not isinstance(images, int) or isinstance(images, bool):
+        raise UserError(
+            f"images={images}: expected how many of the run's own images; a photo has no "
+            "annotated joints, which say what to hide and how far off an answer is (`blippose "
+            "analyze attention images=` takes photos)"
+        )
+    if images < 1:
+        raise UserError(f"images={images}: expected 1 or more")
+    return images
 
 
 def _print(report: dict[str, Any], out: Path, was_stored: bool, seconds: float) -> None:
     from rich.console import Console  # noqa: PLC0415
 
     from blippose.evaluation.occlusion.pages import print_study  # noqa: PLC0415
+    from blippose.evaluation.occlusion.run_study import FILES  # noqa: PLC0415
     from blippose.evaluation.terminal import print_lines  # noqa: PLC0415
 
     console = Console()
     print_study(report, console)
-    names = " ".join(sorted(path.name for path in out.glob("*.*") if path.name[0] != "."))
+    names = " ".join(name for name in FILES if (out / name).exists())
     again = "used again, as nothing has changed" if was_stored else "kept for the next time"
     print_lines(
         console,

@@ -75,3 +75,21 @@ def _is_target(value: Any) -> bool:
 def short(path: Path) -> Path:
     """The path from here, where it lies below."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def out_folder(out: str | None, default: Path) -> Path:
+    """Where `out=` says that files go, or else `default`."""
+    return default if out is None else Path(out).expanduser()
+
+
+def places(data: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Where a run's data lie now, as far as `data.root=` and `data.annotations=` say it."""
+    return {key: place for key, place in data.items() if place is not None}
+
+
+def say_loading(what: Any) -> None:
+    """A line before what takes seconds; of several processes the first says it."""
+    from blippose.runs import is_first_process  # noqa: PLC0415
+
+    if is_first_process():
+        print(f"loading {what} ...", flush=True)

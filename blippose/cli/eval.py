@@ -12,8 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blippose.cli.config import check_targets, checked, instantiate_key, plain_config, short
+from blippose.cli.config import (
+    check_targets,
+    checked,
+    instantiate_key,
+    out_folder,
+    plain_config,
+    say_loading,
+    short,
+)
 from blippose.errors import UserError
+from blippose.output_folder import check_out
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +63,7 @@ def run(config: Any) -> int:
     keys = checked(_EvalKeys, plain)
     _check_named(keys)
     _check_numbers(keys)
-    _check_out(keys.out)
+    check_out(keys.out)
     if keys.preds is not None and keys.gt is not None:
         return _score_file(keys, Path(keys.preds).expanduser(), Path(keys.gt).expanduser())
     check_targets({"decoding": plain["decoding"]})
@@ -63,7 +72,8 @@ def run(config: Any) -> int:
     places = {key.removeprefix("data."): plain["data"][key.removeprefix("data.")] for key in given}
     folders = _folders(keys.run or [])
     if len(folders) == 1:
-        _judge_run(config, keys, folders[0], places, _out(keys, folders[0]), is_alone=True)
+        out = out_folder(keys.out, folders[0])
+        _judge_run(config, keys, folders[0], places, out, is_alone=True)
         return 0
     return _judge_runs(config, keys, folders, places)
 
@@ -137,18 +147,14 @@ def _folders(named: str | list[str]) -> list[Path]:
     return found
 
 
-def _out(keys: _EvalKeys, default: Path) -> Path:
-    return default if keys.out is None else Path(keys.out).expanduser()
-
-
 def _judge_checkpoint(config: Any, plain: dict[str, Any], keys: _EvalKeys, path: Path) -> int:
     check_targets({"data": plain["data"]})
-    _say_loading(path)
+    say_loading(path)
     from blippose.evaluation.subject import Subject  # noqa: PLC0415  seconds, as training
 
     decoding = instantiate_key(config, "decoding")
     subject = Subject.of_checkpoint(path, plain["data"], keys.device, decoding)
-    _judge(keys, subject, _out(keys, path.with_name(f"{path.stem}_eval")), is_alone=True)
+    _judge(keys, subject, out_folder(keys.out, path.with_name(f"{path.stem}_eval")), is_alone=True)
     return 0
 
 
@@ -161,23 +167,12 @@ def _judge_run(
     *,
     is_alone: bool,
 ) -> dict[str, Any] | None:
-    _say_loading(folder)
+    say_loading(folder)
     from blippose.evaluation.subject import Subject  # noqa: PLC0415  seconds, as training
 
     decoding = instantiate_key(config, "decoding")
     subject = Subject.of_run(folder, places, keys.device, decoding)
     return _judge(keys, subject, out, is_alone=is_alone)
-
-
-def _check_out(out: str | None) -> None:
-    """Whether a folder can be made there, before a model is loaded."""
-    if out is None:
-        return
-    path = Path(out).expanduser().absolute()
-    there = next(each for each in (path, *path.parents) if each.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        what = "cannot be written to" if there.is_dir() else "is no folder"
-        raise UserError(f"out={out}: {there} {what}; name a folder that can be made")
 
 
 @contextmanager
@@ -190,13 +185,6 @@ def _written(out: Path) -> Iterator[None]:
         raise UserError(
             f"{out}: cannot be written ({reason}); make room, or choose another with out=FOLDER"
         ) from error
-
-
-def _say_loading(path: Path) -> None:
-    from blippose.runs import is_first_process  # noqa: PLC0415
-
-    if is_first_process():
-        print(f"loading {path} ...", flush=True)
 
 
 def _judge(
@@ -267,7 +255,9 @@ def _judge_runs(config: Any, keys: _EvalKeys, folders: list[Path], places: dict[
     if len(reports) < len(judged):
         return 0
     summary = across_runs(reports, configs)
-    out = _out(keys, Path(os.path.commonpath([folder.parent.absolute() for folder in folders])))
+    out = out_folder(
+        keys.out, Path(os.path.commonpath([folder.parent.absolute() for folder in folders]))
+    )
     with _written(out):
         write_texts(out, {JSON_FILE: json_text(summary), MARKDOWN_FILE: markdown_of_runs(summary)})
     console = Console()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from blippose.cli.config import check_targets, checked, instantiate_key, plain_config
 from blippose.errors import UserError
+from blippose.output_folder import check_out
 
 if TYPE_CHECKING:
     from blippose.predictor import PosePredictor
@@ -41,6 +42,7 @@ def run(config: Any) -> int:
         raise UserError(f"{' and '.join(named)}: each names a model; give one of them")
     if keys.batch_size < 1:
         raise UserError(f"batch_size={keys.batch_size}: expected 1 or more")
+    check_out(keys.out)
     out = Path(keys.out).expanduser()
     from blippose.images import find_images  # noqa: PLC0415
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
 
 from blippose.data import Collator, PoseBatch, PoseDataset
 from blippose.evaluation.stored_predictions import PredictionRow, joints
@@ -18,21 +18,21 @@ from blippose.model import PoseCaptioner
 
 
 @contextmanager
-def asking(captioner: PoseCaptioner) -> Iterator[None]:
+def asking(model: nn.Module) -> Iterator[None]:
     """In evaluation mode, without gradients, on one thread of the processor; then as it was.
 
     Sums come out otherwise on two threads, in the last bits: one process with two of them, and two
     with one each, would not give the same digits. More processes make it faster.
     """
-    was_training, num_threads = captioner.training, torch.get_num_threads()
-    captioner.eval()
+    was_training, num_threads = model.training, torch.get_num_threads()
+    model.eval()
     torch.set_num_threads(1)
     try:
         with torch.no_grad():
             yield
     finally:
         torch.set_num_threads(num_threads)
-        captioner.train(was_training)
+        model.train(was_training)
 
 
 def ask(

@@ -5,7 +5,7 @@ Maps are dropped as soon as they are measured, so that memory grows by kilobytes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,15 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from blippose.attention import RELATIONS, Attention, AttentionReader, PatchGrid, relation_shares
-from blippose.data import PoseDataset
-from blippose.evaluation.asking import tracked
-from blippose.evaluation.parts import batches
+
+STATISTICS = ("entropy", "outside", *RELATIONS)
+_ROWS = {
+    *("peak", "on_class", "xy_input", "captions"),
+    *STATISTICS,
+    *(f"uniform_{name}" for name in STATISTICS),
+}
+# Of a batch of captions: arrays of rows by these names, and sums.
+Measured = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,51 +57,43 @@ class AttentionEvidence:
     def __len__(self) -> int:
         return len(self.captions)
 
-
-def collect(
-    reader: AttentionReader, images: Iterable[UInt8[Tensor, "_ 3 size size"]]
-) -> AttentionEvidence:
-    """Measure the captions of batches of inputs, in their order; at least one image.
-
-    Args:
-        reader: the model.
-        images: batches of inputs.
-    """
-    grid: PatchGrid | None = None
-    means = _Mean(), _Mean()
-    rows: list[dict[str, Any]] = []
-    for batch in images:
-        for attention in reader(batch):
-            grid = PatchGrid.of(attention.cross.shape[-1], reader.caption_format.input_size)
-            means[0].add(attention.self_joint)
-            means[1].add(attention.uniform_joint)
-            rows.append(_measured(attention, grid))
-    assert grid is not None  # at least one image
-    numbers = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-    names = ("entropy", "outside", *RELATIONS)
-    return AttentionEvidence(
-        grid,
-        means[0].value(),
-        means[1].value(),
-        statistics={name: numbers[name] for name in names},
-        uniform={name: numbers[f"uniform_{name}"] for name in names},
-        peak=numbers["peak"],
-        on_class=numbers["on_class"],
-        xy_input=numbers["xy_input"],
-        captions=tuple(numbers["captions"].tolist()),
-    )
+    @staticmethod
+    def of(grid: PatchGrid, batches: Iterable[Measured]) -> AttentionEvidence:
+        """What batches of captions add up to, in their order; at least one."""
+        every = list(batches)
+        numbers = {name: np.concatenate([each[name] for each in every]) for name in _ROWS}
+        sums = {name: sum(each[name] for each in every) for name in every[0].keys() - _ROWS}
+        with np.errstate(invalid="ignore"):  # a joint that no caption has
+            self_mean = sums["self_sum"] / sums["self_count"]
+            uniform_mean = sums["uniform_sum"] / sums["uniform_count"]
+        return AttentionEvidence(
+            grid,
+            self_mean,
+            uniform_mean,
+            statistics={name: numbers[name] for name in STATISTICS},
+            uniform={name: numbers[f"uniform_{name}"] for name in STATISTICS},
+            peak=numbers["peak"],
+            on_class=numbers["on_class"],
+            xy_input=numbers["xy_input"],
+            captions=tuple(numbers["captions"].tolist()),
+        )
 
 
-def inputs_of(
-    dataset: PoseDataset, batch_size: int, *, progress: bool
-) -> Iterator[UInt8[Tensor, "batch 3 size size"]]:
-    """The persons of a data set as batches of inputs, with a bar on stderr."""
-    every = batches(len(dataset), batch_size)
-    numbers = range(len(every))
-    for number in tracked(
-        numbers, 0, len(every), description="attention, batches", shown=progress
-    ):
-        yield as_input([dataset[position].image for position in every[number]])
+def measured(reader: AttentionReader, image: UInt8[Tensor, "_ 3 size size"]) -> Measured:
+    """Measure the captions of a batch of inputs, in their order."""
+    every = [_measured(attention, grid_of(reader)) for attention in reader(image)]
+    return {
+        name: np.concatenate([each[name] for each in every])
+        if name in _ROWS
+        else sum(each[name] for each in every)
+        for name in every[0]
+    }
+
+
+def grid_of(reader: AttentionReader) -> PatchGrid:
+    """Of the vision tower's patches."""
+    vision: Any = reader.blip.vision_model.config
+    return PatchGrid(vision.image_size // vision.patch_size, reader.caption_format.input_size)
 
 
 def as_input(
@@ -105,26 +103,8 @@ def as_input(
     return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
 
 
-class _Mean:
-    """A running mean over captions that leaves NaN out."""
-
-    def __init__(self) -> None:
-        self._sum: Any = 0.0
-        self._count: Any = 0
-
-    def add(self, values: Tensor) -> None:
-        known = ~values.isnan()
-        self._sum = self._sum + values.nan_to_num().double().sum(dim=0).cpu().numpy()
-        self._count = self._count + known.sum(dim=0).cpu().numpy()
-
-    def value(self) -> np.ndarray:
-        with np.errstate(invalid="ignore"):  # a joint that no caption has
-            mean: np.ndarray = self._sum / self._count
-        return mean
-
-
-def _measured(attention: Attention, grid: PatchGrid) -> dict[str, Any]:
-    """Of a few captions, as arrays whose first axis is the caption."""
+def _measured(attention: Attention, grid: PatchGrid) -> Measured:
+    """Of a few captions: arrays whose first axis is the caption, and sums over the captions."""
     xy_input = np.stack([parsed.pose.xy for parsed in attention.parsed])
     is_known = np.isfinite(xy_input).all(axis=-1)[:, None, None, None]  # (B, 1, 1, 1, 16)
     peak = _array(grid.peak(attention.cross)).astype(np.int16)
@@ -135,11 +115,21 @@ def _measured(attention: Attention, grid: PatchGrid) -> dict[str, Any]:
         "peak": np.where(is_known, peak, np.int16(-1)),
         "on_class": _array(on_class),
         "xy_input": xy_input,
-        "captions": np.array(attention.captions, dtype=object),
+        "captions": np.array(attention.captions),
+        **_sum("self", attention.self_joint),
+        **_sum("uniform", attention.uniform_joint),
     }
 
 
-def _self_statistics(prefix: str, self_joint: Tensor, entropy: Tensor) -> dict[str, Any]:
+def _sum(name: str, values: Tensor) -> Measured:
+    """Over captions, NaN left out, and how many there are of each."""
+    return {
+        f"{name}_sum": _array(values.nan_to_num().double().sum(dim=0)),
+        f"{name}_count": _array((~values.isnan()).sum(dim=0)),
+    }
+
+
+def _self_statistics(prefix: str, self_joint: Tensor, entropy: Tensor) -> Measured:
     shares = relation_shares(self_joint)
     return {
         f"{prefix}entropy": _array(entropy.nanmean(dim=-1)),

@@ -1,8 +1,8 @@
-"""The files of an attention report: JSON, Markdown, arrays, pictures, each whole or not at all."""
+"""The files of an attention report: JSON, Markdown, pictures, each whole or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 
 from blippose.attention import Attention, PatchGrid
-from blippose.errors import UserError
 from blippose.evaluation.attention.about import people_line
-from blippose.evaluation.attention.arrays import attention_arrays
 from blippose.evaluation.attention.evidence import AttentionEvidence
 from blippose.evaluation.attention.figures import (
     CrossMaps,
@@ -21,8 +19,9 @@ from blippose.evaluation.attention.figures import (
     write_self_overview,
 )
 from blippose.evaluation.attention.markdown import attention_markdown
-from blippose.evaluation.attention.report import WRITTEN, Shown, Truth
+from blippose.evaluation.attention.report import WRITTEN, Shown
 from blippose.evaluation.report_files import json_text, write_texts
+from blippose.output_folder import filled
 from blippose.whole_file import whole_file
 
 JSON_FILE, MARKDOWN_FILE, ARRAYS_FILE = "attention.json", "attention.md", "attention.npz"
@@ -42,37 +41,34 @@ def write_attention(
     folder: Path,
     report: Mapping[str, Any],
     evidence: AttentionEvidence,
-    truth: Truth | None,
     shown: Mapping[str, Shown],
-    names: Sequence[str],
     pictures: Iterator[CrossPicture],
 ) -> list[str]:
-    """Write all of them into `folder`; their names.
+    """Write all of them into `folder`, beside the arrays; the names of all.
 
     Args:
-        folder: made where it is missing.
+        folder: holds the arrays.
         report: of `attention_report`.
         evidence: what it was made of.
-        truth: likewise.
         shown: which head each picture shows.
-        names: of the images.
         pictures: of single images, drawn one by one.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    drawn: list[str] = []
+    with filled(folder, "attention") as wrote:
+        wrote(folder / ARRAYS_FILE)
         _write_self(folder, report, evidence, shown["self"])
-        drawn = [_write_cross(folder, report, shown["cross"], picture) for picture in pictures]
-        with whole_file(folder / ARRAYS_FILE) as file:
-            np.savez(file, allow_pickle=False, **attention_arrays(evidence, truth, tuple(names)))
+        for picture in pictures:
+            drawn.append(_write_cross(folder, report, shown["cross"], picture))
+            wrote(folder / picture.name)
         titles = {"One head": SELF_HEAD, "All layers and heads": SELF_OVERVIEW}
         titles |= {f"Where each joint's numbers look: {name}": name for name in drawn}
         page = attention_markdown(report, titles)
         write_texts(folder, {MARKDOWN_FILE: page, JSON_FILE: json_text(report)})
-    except OSError as error:
-        raise UserError(f"out={folder}: cannot be written ({error.strerror or error})") from error
+        for name in (MARKDOWN_FILE, JSON_FILE, SELF_HEAD, SELF_OVERVIEW):
+            wrote(folder / name)
     return [MARKDOWN_FILE, JSON_FILE, ARRAYS_FILE, SELF_HEAD, SELF_OVERVIEW, *drawn]
 
 

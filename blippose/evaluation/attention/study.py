@@ -1,9 +1,8 @@
-"""The study of attention, from model to files: of a run on its own data, or of photos."""
+"""The study of a run's attention on its own data, from model to files."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,11 @@ from blippose.attention import AttentionReader
 from blippose.data import PoseDataset
 from blippose.decoding import InputFrame
 from blippose.errors import UserError
-from blippose.evaluation.asking import asking, tracked
-from blippose.evaluation.attention.evidence import (
-    AttentionEvidence,
-    as_input,
-    collect,
-    inputs_of,
-)
+from blippose.evaluation.asking import asking
+from blippose.evaluation.attention.evidence import AttentionEvidence, as_input
 from blippose.evaluation.attention.figures import CrossMaps
 from blippose.evaluation.attention.files import (
+    ARRAYS_FILE,
     CROSS_JOINTS,
     CrossPicture,
     cross_share,
@@ -39,13 +34,13 @@ from blippose.evaluation.attention.report import (
     cross_shown,
     self_shown,
 )
+from blippose.evaluation.attention.stored_evidence import stored_evidence
 from blippose.evaluation.evidence import judged
 from blippose.evaluation.subject import Subject
 from blippose.evaluation.targets import Targets
 from blippose.geometry import Crop
-from blippose.images import read_image
+from blippose.output_folder import writable
 from blippose.pose import Pose
-from blippose.predictor import PosePredictor
 
 
 @dataclass(frozen=True)
@@ -90,8 +85,27 @@ class Choice:
         return None if layer is None else layer - 1, None if head is None else head - 1
 
 
-def study_run(subject: Subject, out: Path, choice: Choice) -> tuple[dict[str, Any], list[str]]:
-    """The report of a run on its own data, and the names of the files in `out`.
+@dataclass(frozen=True)
+class Outcome:
+    """What a study leaves.
+
+    Args:
+        report: as in `attention.json`.
+        names: of the files.
+        was_stored: whether what was measured earlier was used again.
+        skipped: photos that could not be read.
+    """
+
+    report: dict[str, Any]
+    names: list[str]
+    was_stored: bool
+    skipped: tuple[Path, ...] = ()
+
+
+def study_run(subject: Subject, out: Path, choice: Choice) -> Outcome | None:
+    """The study of a run on its own data, with its files in `out`.
+
+    Of several processes that share the work, all but the first get None.
 
     Raises:
         UserError: no such layer, head or subset, too few persons, or a folder that cannot be
@@ -101,28 +115,44 @@ def study_run(subject: Subject, out: Path, choice: Choice) -> tuple[dict[str, An
     reader = AttentionReader(captioner.blip, captioner.tokenizer, captioner.caption_format)
     layer, head = choice.indices(reader)
     subset, dataset = judged(subject, choice.subset)
-    with asking(captioner):
-        images = inputs_of(dataset, choice.batch_size, progress=choice.progress)
-        evidence = collect(reader, images)
-        targets = Targets.of(dataset, captioner.frame.input_size)
-        truth = Truth.of(evidence, targets, choice.seed)
-        shown = {
-            "self": self_shown(evidence, layer, head),
-            "cross": cross_shown(truth, layer, head),
-        }
-        about = {
-            **_about(str(subject.run), str(subject.checkpoint), captioner.frame, subset),
-            "split": subject.data.split_kind,
-            "synthetic": bool(subject.data.manifest["synthetic"]),
-        }
-        position = middle_person(truth, shown["cross"])
-        about["person_shown"] = targets.image_names[position]
-        report = attention_report(about, evidence, truth, shown, choice.samples, choice.seed)
-        picture = _person_picture(reader, evidence, dataset, position, shown["cross"])
-        names = write_attention(
-            out, report, evidence, truth, shown, targets.image_names, iter([picture])
+    targets = Targets.of(dataset, captioner.frame.input_size)
+    with writable(out):
+        evidence, was_stored = stored_evidence(
+            out / ARRAYS_FILE,
+            _origin(subject, subset, dataset, targets),
+            reader,
+            lambda positions: as_input([dataset[position].image for position in positions]),
+            targets.image_names,
+            targets.xy_input,
+            choice.batch_size,
+            progress=choice.progress,
         )
-    return report, names
+    if evidence is None:
+        return None
+    truth = Truth.of(evidence, targets, choice.seed)
+    shown = {"self": self_shown(evidence, layer, head), "cross": cross_shown(truth, layer, head)}
+    position = middle_person(truth, shown["cross"])
+    about = {
+        **about_of(str(subject.run), str(subject.checkpoint), captioner.frame, subset),
+        "split": subject.data.split_kind,
+        "synthetic": bool(subject.data.manifest["synthetic"]),
+        "person_shown": targets.image_names[position],
+    }
+    report = attention_report(about, evidence, truth, shown, choice.samples, choice.seed)
+    picture = _person_picture(reader, evidence, dataset, position, shown["cross"])
+    names = write_attention(out, report, evidence, shown, iter([picture]))
+    return Outcome(report, names, was_stored)
+
+
+def _origin(
+    subject: Subject, subset: str, dataset: PoseDataset, targets: Targets
+) -> dict[str, Any]:
+    """All that decides the arrays."""
+    return {
+        **subject.origin(subset, dataset).deciding(),
+        "indices": list(dataset.indices),
+        "truth_sha256": hashlib.sha256(targets.xy_input.tobytes()).hexdigest(),
+    }
 
 
 def middle_person(truth: Truth, shown: Shown) -> int:
@@ -149,12 +179,12 @@ def _person_picture(
     sample, name = dataset[position], dataset.persons[position].image_name
     with Image.open(dataset.images / name) as image:
         photo = np.asarray(image.convert("RGB"))
-    maps = _maps(reader, evidence, photo, sample.image, sample.crop, shown, sample.pose_input)
+    maps = cross_maps(reader, evidence, photo, sample.image, sample.crop, shown, sample.pose_input)
     label = f"{name}, the median person by this distance; px of the input; {shown.why}"
     return CrossPicture(CROSS_JOINTS, maps, label)
 
 
-def _maps(
+def cross_maps(
     reader: AttentionReader,
     evidence: AttentionEvidence,
     photo: UInt8[np.ndarray, "h w 3"],
@@ -164,7 +194,8 @@ def _maps(
     target: Pose | None,
 ) -> CrossMaps:
     """The maps of one image, for which the model is asked once more: all of them take memory."""
-    [attention] = reader(as_input([pixels]))
+    with asking(reader.blip):
+        [attention] = reader(as_input([pixels]))
     grid, pred = evidence.grid, attention.parsed[0].pose
     share = np.where(pred.valid[:, None, None], cross_share(attention, shown, grid), np.nan)
     patch = np.nan_to_num(share).reshape(len(share), -1).argmax(axis=-1)
@@ -172,7 +203,8 @@ def _maps(
     return CrossMaps(photo, crop, share, peak, pred, target)
 
 
-def _about(run: str, source: str, frame: InputFrame, subset: str) -> dict[str, Any]:
+def about_of(run: str, source: str, frame: InputFrame, subset: str) -> dict[str, Any]:
+    """Where the captions come from, as the report has it."""
     return {
         "run": run,
         "source": source,
@@ -180,89 +212,3 @@ def _about(run: str, source: str, frame: InputFrame, subset: str) -> dict[str, A
         "frame": asdict(frame),
         "versions": runs.known_versions(),
     }
-
-
-def study_photos(
-    predictor: PosePredictor, run: Path, paths: Sequence[Path], out: Path, choice: Choice
-) -> tuple[dict[str, Any], list[str], list[str]]:
-    """The report of photos, without distances, the names of the files, and what was skipped.
-
-    Raises:
-        UserError: no such layer or head, no photo that can be read, or a folder that cannot be
-            written.
-    """
-    reader = AttentionReader(predictor.blip, predictor.tokenizer, predictor.caption_format)
-    layer, head = choice.indices(reader)
-    photos = _Photos(predictor, choice)
-    read = list(photos.readable(paths))
-    if not read:
-        raise UserError(f"images: none of {len(paths)} can be read; the reasons stand above")
-    evidence = collect(reader, photos.inputs(read))
-    shown = {"self": self_shown(evidence, layer, head), "cross": cross_shown(None, layer, head)}
-    about: Mapping[str, Any] = {
-        **_about(str(run), predictor.source, predictor.frame, "photos"),
-        "split": None,
-        "synthetic": bool(predictor.synthetic),
-    }
-    report = attention_report(about, evidence, None, shown, choice.samples, choice.seed)
-    pictures = photos.pictures(reader, evidence, read, shown["cross"])
-    names = tuple(map(str, read))
-    return (
-        report,
-        write_attention(out, report, evidence, None, shown, names, pictures),
-        photos.skipped,
-    )
-
-
-class _Photos:
-    """The user's photos, read when they are needed, so that few are in memory at once."""
-
-    def __init__(self, predictor: PosePredictor, choice: Choice) -> None:
-        self._predictor, self._choice = predictor, choice
-        self.skipped: list[str] = []
-
-    def readable(self, paths: Sequence[Path]) -> Iterator[Path]:
-        """Those that can be read; the others are told on stderr."""
-        for path in paths:
-            try:
-                read_image(path)
-                yield path
-            except UserError as error:
-                self.skipped.append(str(path))
-                print(f"skipped {path}: {error}", file=sys.stderr)
-
-    def inputs(self, paths: Sequence[Path]) -> Iterator[Any]:
-        """As batches of inputs, with a bar on stderr."""
-        size = self._choice.batch_size
-        starts = range(0, len(paths), size)
-        bar = tracked(
-            range(len(starts)),
-            0,
-            len(starts),
-            description="attention, batches",
-            shown=self._choice.progress,
-        )
-        for number in bar:
-            part = paths[starts[number] : starts[number] + size]
-            yield as_input([self._cut(read_image(path))[0] for path in part])
-
-    def _cut(
-        self, photo: UInt8[np.ndarray, "h w 3"]
-    ) -> tuple[UInt8[np.ndarray, "size size 3"], Crop]:
-        crop = self._predictor.whole(photo)
-        return crop.cut(Image.fromarray(photo)), crop
-
-    def pictures(
-        self,
-        reader: AttentionReader,
-        evidence: AttentionEvidence,
-        paths: Sequence[Path],
-        shown: Shown,
-    ) -> Iterator[CrossPicture]:
-        """One for each photo, `cross_joints.png` for the first, then with a number."""
-        for number, path in enumerate(paths, 1):
-            photo = read_image(path)
-            pixels, crop = self._cut(photo)
-            maps = _maps(reader, evidence, photo, pixels, crop, shown, None)
-            name = CROSS_JOINTS if len(paths) == 1 else f"cross_joints_{number}.png"
-            yield CrossPicture(name, maps, f"{path.name}; {shown.why}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +29,19 @@ from blippose.evaluation.report_files import json_text, write_texts
 from blippose.evaluation.subject import Subject
 from blippose.evaluation.targets import Targets
 from blippose.model import PoseCaptioner
+from blippose.output_folder import filled, writable
 from blippose.whole_file import whole_file
 
 ARRAYS, JSON_FILE, MARKDOWN_FILE = "occlusion.npz", "occlusion.json", "occlusion.md"
-_EXAMPLE = "One image, hidden and not"
 PICTURES = {
     "What a hidden joint costs": "joints.png",
     "Hidden joint against measured joint": "matrix.png",
     "By the radius of the disc": "radius.png",
-    _EXAMPLE: "example.png",
+    "One image, hidden and not": "example.png",
 }
+
+
+FILES = (MARKDOWN_FILE, JSON_FILE, ARRAYS, *PICTURES.values())
 
 
 @dataclass(frozen=True)
@@ -81,17 +86,14 @@ def run_study(
             "discs their size"
         )
     some = dataset.part(chosen)
-    try:
+    with writable(out):
         answers, was_stored = _asked(subject, subset, some, out, settings, request)
-        if answers is None:
-            return None, was_stored
-        about = _about(subject, subset)
-        report = study(answers, about, request.samples, settings.seed)
-        example = _example(subject.captioner, some, answers, request)
-        report["example"] = None if example is None else example.title
-        _write(out, report, example)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror or error})") from error
+    if answers is None:
+        return None, was_stored
+    report = study(answers, _about(subject, subset), request.samples, settings.seed)
+    example = _example(subject.captioner, some, answers, request)
+    report["example"] = None if example is None else example.title
+    _write(out, report, example)
     return report, was_stored
 
 
@@ -162,23 +164,30 @@ def _example(
 
 def _write(out: Path, report: dict[str, Any], example: Example | None) -> None:
     """Pictures first: the page that names them is there when they are."""
-    out.mkdir(parents=True, exist_ok=True)
-    pictures, discs = dict(PICTURES), _discs(report)
+    discs = _discs(report)
     intervals, joints = subtitle_of(report["about"]), report["curve"][0]["num"]
-    for name, write, subtitle in (
-        ("joints.png", write_joints, f"{intervals}; {discs}"),
-        ("matrix.png", write_matrix, f"{intervals}; {discs}"),
-        ("radius.png", write_radius, f"{intervals}; {joints:,} joints at every radius"),
-    ):
-        with whole_file(out / name) as partial:
-            write(partial, report, subtitle)
-    if example is None:
-        del pictures[_EXAMPLE]
-        (out / PICTURES[_EXAMPLE]).unlink(missing_ok=True)
-    else:
-        with whole_file(out / PICTURES[_EXAMPLE]) as partial:
-            write_example(partial, example, f"{people_of(report['about'])}; {discs}")
-    write_texts(out, {JSON_FILE: json_text(report), MARKDOWN_FILE: markdown(report, pictures)})
+    drawn: dict[str, Callable[[Path], None]] = {
+        name: partial(write, report=report, subtitle=subtitle)
+        for name, write, subtitle in (
+            ("joints.png", write_joints, f"{intervals}; {discs}"),
+            ("matrix.png", write_matrix, f"{intervals}; {discs}"),
+            ("radius.png", write_radius, f"{intervals}; {joints:,} joints at every radius"),
+        )
+    }
+    if example is not None:
+        subtitle = f"{people_of(report['about'])}; {discs}"
+        drawn["example.png"] = partial(write_example, example=example, subtitle=subtitle)
+    pictures = {title: name for title, name in PICTURES.items() if name in drawn}
+    with filled(out, "occlusion") as wrote:
+        wrote(out / ARRAYS)
+        for name, draw in drawn.items():
+            with whole_file(out / name) as partial_path:
+                draw(partial_path)
+            wrote(out / name)
+        texts = {JSON_FILE: json_text(report), MARKDOWN_FILE: markdown(report, pictures)}
+        write_texts(out, texts)
+        for name in texts:
+            wrote(out / name)
 
 
 def _discs(report: dict[str, Any]) -> str:

@@ -1,0 +1,102 @@
+"""Attention measured in batches, kept as it goes; the whole is `attention.npz`.
+
+A part file holds batches as text of arrays: what one process measured, until all are there.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from blippose.attention import AttentionReader
+from blippose.evaluation import parts
+from blippose.evaluation.asking import asking, tracked
+from blippose.evaluation.attention.arrays import attention_arrays, evidence_of
+from blippose.evaluation.attention.evidence import (
+    AttentionEvidence,
+    Measured,
+    grid_of,
+    measured,
+)
+from blippose.whole_file import whole_file
+
+
+def stored_evidence(
+    path: Path,
+    origin: Mapping[str, Any],
+    reader: AttentionReader,
+    images: Callable[[range], UInt8[Tensor, "_ 3 size size"]],
+    names: Sequence[str],
+    true_xy_input: Float[np.ndarray, "images 16 2"] | None,
+    batch_size: int,
+    *,
+    progress: bool,
+) -> tuple[AttentionEvidence | None, bool]:
+    """The evidence of every image, kept in `path`; and whether what was there is used again.
+
+    Several processes share the work, as in `parts.kept`: of them the first gets the evidence.
+
+    Args:
+        path: of the arrays.
+        origin: all that decides them.
+        reader: the model.
+        images: inputs of the images at some positions.
+        names: of all images.
+        true_xy_input: their annotated joints, which stand beside them.
+        batch_size: images at once.
+        progress: whether a bar is shown.
+
+    Raises:
+        UserError: another process is at it in that folder.
+    """
+    every = parts.batches(len(names), batch_size)
+    key = json.dumps({**origin, "study": "attention", "batch_size": batch_size})
+
+    def save(texts: list[Any]) -> None:
+        evidence = AttentionEvidence.of(grid_of(reader), map(_from_text, texts))
+        with whole_file(path) as file:
+            arrays = attention_arrays(evidence, true_xy_input, names)
+            np.savez(file, allow_pickle=False, **arrays, key=np.array(key))
+
+    model: nn.Module = reader.blip
+    with asking(model):
+        return parts.kept(
+            path,
+            json.loads(key),
+            len(every),
+            lambda: _load(path, key),
+            lambda number: _as_text(measured(reader, images(every[number]))),
+            partial(tracked, description="attention, batches", shown=progress),
+            save,
+        )
+
+
+def _load(path: Path, key: str) -> AttentionEvidence | None:
+    """What the file holds under the key; None where it is missing, torn or not ours."""
+    try:
+        with np.load(path) as kept:
+            return evidence_of(kept) if str(kept["key"]) == key else None
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+
+
+def _as_text(arrays: Measured) -> str:
+    """Arrays as one line of text, to the last bit."""
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _from_text(text: str) -> Measured:
+    with np.load(io.BytesIO(base64.b64decode(text))) as arrays:
+        return dict(arrays)

@@ -1,0 +1,101 @@
+"""A folder that a command fills: whether it can, and what is still of its earlier calls.
+
+Knows nothing of what the files hold.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from blippose.errors import UserError
+from blippose.whole_file import whole_file
+
+Wrote = Callable[[Path], None]  # to be told of each file, once it is there
+
+
+def check_out(out: str | None) -> None:
+    """Whether a folder can be made there, before anything that takes time.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if out is None:
+        return
+    path = Path(out).expanduser().absolute()
+    there = next(each for each in (path, *path.parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        what = "cannot be written to" if there.is_dir() else "is no folder"
+        raise UserError(f"out={out}: {there} {what}; name a folder that can be made")
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """What cannot be written there is the user's to mend."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"out={folder}: cannot be written ({error.strerror or error}); name a folder that "
+            "can, with room left"
+        ) from error
+
+
+@contextmanager
+def filled(folder: Path, command: str) -> Iterator[Wrote]:
+    """A folder, made where it is missing, that ends with the files of this call alone.
+
+    What earlier calls of the same command wrote, killed ones too, goes when all is done; a hidden
+    file `.COMMAND.files` there remembers it. What anybody else put there stays, and so does a file
+    that has another size by now.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    record = folder / f".{command}.files"
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        earlier, written = _sizes(record), dict[str, int]()
+        with record.open("a", encoding="utf-8") as lines:
+            lines.write("\n")  # after a line that was cut short
+
+            def wrote(path: Path) -> None:
+                written[path.name] = path.stat().st_size
+                lines.write(_line(path.name, written[path.name]))
+                lines.flush()
+
+            yield wrote
+        for name in earlier.keys() - written.keys():
+            _remove(folder / name, earlier[name])
+        with whole_file(record) as partial:
+            text = "".join(_line(name, size) for name, size in written.items())
+            partial.write_text(text, encoding="utf-8")
+
+
+def _line(name: str, size: int) -> str:
+    return json.dumps([name, size]) + "\n"  # ASCII, whatever bytes the name has
+
+
+def _sizes(record: Path) -> dict[str, int]:
+    """The files that it names, by name; a line cut short does not count."""
+    sizes: dict[str, int] = {}
+    try:
+        lines = record.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return sizes
+    for line in lines:
+        try:
+            name, size = json.loads(line)
+        except (ValueError, TypeError):
+            continue
+        if isinstance(name, str) and Path(name).name == name:
+            sizes[name] = size
+    return sizes
+
+
+def _remove(path: Path, size: int) -> None:
+    if path.is_file() and not path.is_symlink() and path.stat().st_size == size:
+        path.unlink()

@@ -1,0 +1,89 @@
+"""Folders that commands fill: nothing of an earlier call stays, nothing of the user's goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from blippose.errors import UserError
+from blippose.output_folder import check_out, filled
+
+
+def fill(folder: Path, *names: str, command: str = "draw") -> None:
+    with filled(folder, command) as wrote:
+        for name in names:
+            (folder / name).write_text("drawn")
+            wrote(folder / name)
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def test_what_an_earlier_call_wrote_goes_and_the_rest_stays(tmp_path: Path) -> None:
+    fill(tmp_path, "1.png", "2.png", "3.png")
+    (tmp_path / "mine.png").write_text("mine")
+    fill(tmp_path, "1.png", "page.md")
+    assert names_in(tmp_path) == {"1.png", "page.md", "mine.png"}
+
+
+def test_a_file_of_ours_that_the_user_replaced_stays(tmp_path: Path) -> None:
+    fill(tmp_path, "1.png", "2.png", "3.png")
+    (tmp_path / "2.png").write_text("the user's own by now")
+    (tmp_path / "3.png").unlink()
+    (tmp_path / "3.png").symlink_to(tmp_path / "1.png")
+    fill(tmp_path, "1.png")
+    assert names_in(tmp_path) == {"1.png", "2.png", "3.png"}
+
+
+def test_what_another_command_wrote_stays(tmp_path: Path) -> None:
+    fill(tmp_path, "a.png", command="draw")
+    fill(tmp_path, "b.png", command="paint")
+    fill(tmp_path, "c.png", command="draw")
+    assert names_in(tmp_path) == {"b.png", "c.png"}
+
+
+def cut_off(folder: Path, name: str) -> None:
+    with filled(folder, "draw") as wrote:
+        (folder / name).write_text("half of the work")
+        wrote(folder / name)
+        raise KeyboardInterrupt
+
+
+def test_files_of_calls_that_were_cut_off_go_with_the_next_whole_one(tmp_path: Path) -> None:
+    fill(tmp_path, "0.png")
+    with pytest.raises(KeyboardInterrupt):
+        cut_off(tmp_path, "1.png")
+    assert names_in(tmp_path) == {"0.png", "1.png"}, "nothing goes before all is done"
+    with (tmp_path / ".draw.files").open("a") as record:
+        record.write('["2.pn')  # killed in the middle of a line
+    with pytest.raises(KeyboardInterrupt):
+        cut_off(tmp_path, "3.png")
+    fill(tmp_path, "4.png")
+    assert names_in(tmp_path) == {"4.png"}
+
+
+def test_a_record_names_files_of_its_own_folder_alone(tmp_path: Path) -> None:
+    (tmp_path / "other.txt").write_text("1234")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.draw.files").write_text('["../other.txt", 4]\n[".", 4096]\n7\n')
+    fill(tmp_path / "out", "1.png")
+    assert (tmp_path / "other.txt").exists()
+
+
+def test_names_of_any_bytes_are_remembered(tmp_path: Path) -> None:
+    name = b"caf\xe9\n.png".decode("utf-8", "surrogateescape")
+    fill(tmp_path, name)
+    fill(tmp_path, "1.png")
+    assert names_in(tmp_path) == {"1.png"}
+
+
+def test_a_folder_that_cannot_be_is_told_before_and_after(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"out=.*file/out: .*file is no folder; name a folder"):
+        check_out(f"{tmp_path}/file/out")
+    with pytest.raises(UserError, match="cannot be written"):
+        fill(tmp_path / "file/out", "1.png")
+    check_out(f"{tmp_path}/new/one")
+    assert not (tmp_path / "new").exists()
