@@ -24,8 +24,10 @@ from blippose import __version__, runs
 from blippose.decoding.inputs import CLIP_MEAN, CLIP_STD
 from blippose.errors import UserError
 from blippose.evaluation.learned import split_data
+from blippose.frame_file import FRAME_FILE
 from blippose.model_card import model_card
-from blippose.predictor import FRAME_FILE, PosePredictor, load_checkpoint
+from blippose.model_checkpoint import load_checkpoint
+from blippose.predictor import PosePredictor
 from blippose.split import write_manifest
 
 _MARK = "exported_by"  # a key of blippose.json

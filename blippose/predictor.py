@@ -8,31 +8,22 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, final
+from typing import Any, final
 
 import numpy as np
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
-from transformers import (
-    BertTokenizer,
-    BlipConfig,
-    BlipForConditionalGeneration,
-    GenerationConfig,
-)
+from transformers import BertTokenizer, BlipForConditionalGeneration, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from blippose.blip import TINY, load_blip, load_tokenizer
 from blippose.calibration import Calibration
 from blippose.caption import CaptionFormat, Reason
-from blippose.checkpoint_files import damage
 from blippose.decoding import (
     CONFIDENCE_PX,
     CaptionReader,
@@ -42,12 +33,10 @@ from blippose.decoding import (
     Reading,
 )
 from blippose.errors import UserError, first_line
+from blippose.frame_file import FRAME_FILE, find_frame_file, read_frame
 from blippose.geometry import Crop, Resize
+from blippose.model_checkpoint import best_checkpoint, load_checkpoint, model_in
 from blippose.pose import Pose
-from blippose.sdpa import use_sdpa
-
-BEST_CHECKPOINT = "best.ckpt"
-FRAME_FILE = "blippose.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,20 +130,9 @@ class PosePredictor:
         Raises:
             UserError: it is another program's.
         """
-        try:
-            record = checkpoint["blippose"]
-            frame = _frame(record["frame"])
-            config = BlipConfig.from_dict(json.loads(record["blip_config"]))
-            blip = use_sdpa(BlipForConditionalGeneration(config))
-            blip.load_state_dict(_blip_weights(checkpoint["state_dict"]))
-            tokenizer = _tokenizer(record["tokenizer"])
-        # What another program put there can fail in any of these steps, in any way.
-        except Exception as error:
-            raise UserError(
-                f"{path}: not a checkpoint of blippose ({first_line(error)}); name one that "
-                "`blippose train` wrote, such as RUN/best.ckpt"
-            ) from error
-        return PosePredictor(blip, tokenizer, frame, str(path), device, record.get("synthetic"))
+        blip, tokenizer, frame = model_in(checkpoint, path)
+        synthetic = checkpoint["blippose"].get("synthetic")
+        return PosePredictor(blip, tokenizer, frame, str(path), device, synthetic)
 
     @staticmethod
     def from_run(folder: str | Path, device: str = "cpu") -> PosePredictor:
@@ -182,10 +160,10 @@ class PosePredictor:
         source = str(Path(name).expanduser()) if isinstance(name, Path) else name
         blip, tokenizer = load_blip(source), load_tokenizer(source)
         size: Any = blip.vision_model.config.image_size
-        path = _frame_file(str(TINY) if source == "tiny" else source)
+        path = find_frame_file(str(TINY) if source == "tiny" else source)
         frame, synthetic, calibration = InputFrame(size, None, "stretch", "full"), None, None
         if path is not None:
-            frame, synthetic, calibration = _read_record(path)
+            frame, synthetic, calibration = read_frame(path)
         if frame.input_size != size:
             raise UserError(
                 f"{path}: says an input of {frame.input_size} px, but the model's is {size} px; "
@@ -330,111 +308,6 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def best_checkpoint(folder: str | Path) -> Path:
-    """The best checkpoint of a run.
-
-    Raises:
-        UserError: the folder is missing, or holds none.
-    """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"run={folder}: no such folder; `blippose train` makes run folders")
-    path = folder / BEST_CHECKPOINT
-    if not path.is_file():
-        raise UserError(
-            f"run={folder}: holds no {BEST_CHECKPOINT}; the run has not finished its first "
-            "validation: start its `blippose train` command again"
-        )
-    return path
-
-
-def load_checkpoint(path: Path, file: BinaryIO | None = None) -> dict[str, Any]:
-    """What a checkpoint that blippose wrote holds, on the CPU; no code in it is run.
-
-    Args:
-        path: of the file.
-        file: the same, where it is open already.
-
-    Raises:
-        UserError: there is no such file, it is damaged, or another program's.
-    """
-    if file is None and not path.is_file():
-        raise UserError(f"{path}: no such checkpoint; `blippose train` writes RUN/best.ckpt")
-    try:
-        checkpoint = torch.load(file or path, map_location="cpu", weights_only=True)
-    # A damaged pickle can raise almost anything.
-    except Exception as error:
-        raise UserError(
-            f"{path}: cannot be read as a checkpoint ({_damage(path)}): copy it again, or train "
-            "again"
-        ) from error
-    if not isinstance(checkpoint, dict) or not {"blippose", "state_dict"} <= checkpoint.keys():
-        raise UserError(
-            f"{path}: not a checkpoint of blippose (it has no record of its frame and "
-            "tokenizer); name one that `blippose train` wrote, such as RUN/best.ckpt"
-        )
-    return checkpoint
-
-
-def _damage(path: Path) -> str:
-    """Why torch refuses a file, in fewer words than its own."""
-    return damage(path) or "it holds what is no weight, number or text, and could be code"
-
-
-def _blip_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The model's own weights, without heads that only training needs."""
-    return {
-        key.removeprefix("blip."): weight
-        for key, weight in state_dict.items()
-        if key.startswith("blip.")
-    }
-
-
-def _tokenizer(serialized: str) -> BertTokenizer:
-    # Only a folder gives BertTokenizer its special tokens right; see blip.load_tokenizer.
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "tokenizer.json").write_text(serialized, encoding="utf-8")
-        return load_tokenizer(folder)
-
-
-def _frame_file(name: str) -> Path | None:
-    """The frame's file in a local folder, or beside the weights on the hub; None without one."""
-    if Path(name).expanduser().is_dir():
-        path = Path(name).expanduser() / FRAME_FILE
-        return path if path.is_file() else None
-    try:
-        return Path(hf_hub_download(name, FRAME_FILE))
-    except LocalEntryNotFoundError as error:  # a kind of EntryNotFoundError
-        raise UserError(
-            f"{name}: the hub is out of reach, so the frame of its coordinates ({FRAME_FILE}) "
-            "is not known; download the folder and name that"
-        ) from error
-    except EntryNotFoundError:
-        return None
-
-
-def manifests_of(weights: str) -> tuple[str | None, ...]:
-    """Hashes of the splits that the weights in an exported folder learned from, the last one last.
-
-    None stands for one that nobody knows. Other weights say nothing of the kind.
-
-    Raises:
-        UserError: the folder's `blippose.json` cannot be read.
-    """
-    path = Path(weights).expanduser() / FRAME_FILE
-    if not path.is_file():
-        return ()
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if "manifest" not in record:
-            return ()
-        return (*(record.get("earlier_manifests") or ()), record["manifest"])
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{path}: cannot be read ({first_line(error)}); export it again"
-        ) from error
-
-
 def _own_calibration(checkpoint: Path) -> Calibration | None:
     """That in the run folder, if it is of this checkpoint and not of an earlier one."""
     found = Calibration.load(checkpoint.parent)
@@ -443,29 +316,3 @@ def _own_calibration(checkpoint: Path) -> Calibration | None:
     with checkpoint.open("rb") as file:
         is_own = hashlib.file_digest(file, "sha256").hexdigest() == found.checkpoint_sha256
     return found if is_own else None
-
-
-def _read_record(path: Path) -> tuple[InputFrame, bool | None, Calibration | None]:
-    """The frame that a file says, whether the model knows drawn people, and its calibration."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        calibration = record.get("calibration")
-        return (
-            _frame(record["frame"]),
-            record.get("synthetic"),
-            None if calibration is None else Calibration.of(calibration),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path}: cannot be read ({first_line(error)}); expected "
-            '{"frame": {"input_size": 384, "num_bins": null, "resize": "stretch", "crop": "full"}}'
-        ) from error
-
-
-def _frame(record: Mapping[str, Any]) -> InputFrame:
-    frame = InputFrame(**record)
-    Resize(frame.resize)
-    if frame.crop not in ("full", "person"):
-        raise ValueError(f"crop {frame.crop!r} is neither full nor person")
-    CaptionFormat(frame.input_size, frame.num_bins)
-    return frame

@@ -62,6 +62,8 @@ LAYERS = (
         "arguments",
         "training",
         "predictor",
+        "frame_file",
+        "model_checkpoint",
         "prediction_files",
         "prediction_formats",
         "model_card",

@@ -27,7 +27,7 @@ def run(config: Any) -> int:
         raise UserError("run, ckpt: expected one of them; add run=FOLDER or ckpt=FILE")
     print("loading ...", flush=True)
     from blippose.export import export_checkpoint  # noqa: PLC0415  seconds: transformers
-    from blippose.predictor import best_checkpoint  # noqa: PLC0415
+    from blippose.model_checkpoint import best_checkpoint  # noqa: PLC0415
 
     path = best_checkpoint(keys.run) if keys.run is not None else Path(keys.ckpt or "")
     out = Path(keys.out).expanduser()

@@ -179,7 +179,7 @@ def _captioner_and_data(
 ) -> tuple[Any, Any]:
     from blippose import training  # noqa: PLC0415
     from blippose.blip import load_blip, load_tokenizer  # noqa: PLC0415
-    from blippose.predictor import manifests_of  # noqa: PLC0415
+    from blippose.frame_file import manifests_of  # noqa: PLC0415
 
     model = plain["model"]
     fit_together = {

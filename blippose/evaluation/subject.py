@@ -22,8 +22,9 @@ from blippose.errors import UserError
 from blippose.evaluation.learned import Learned, data_module
 from blippose.evaluation.stored_predictions import Origin
 from blippose.model import PoseCaptioner
+from blippose.model_checkpoint import load_checkpoint
 from blippose.mpii import ANNOTATIONS
-from blippose.predictor import PosePredictor, load_checkpoint
+from blippose.predictor import PosePredictor
 from blippose.runs import BEST, RECORD, Run
 
 _SHORT = 12  # characters of a hash, for people

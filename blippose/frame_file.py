@@ -1,0 +1,98 @@
+"""`blippose.json`: the file beside weights in Hugging Face's format that says their frame.
+
+    {"frame": {"input_size": 384, "num_bins": null, "resize": "stretch", "crop": "full"}, ...}
+
+It may also say whether the model was trained on drawn people, on which splits, and how its
+confidence is calibrated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+from blippose.calibration import Calibration
+from blippose.caption import CaptionFormat
+from blippose.decoding import InputFrame
+from blippose.errors import UserError, first_line
+from blippose.geometry import Resize
+
+FRAME_FILE = "blippose.json"
+
+
+def find_frame_file(name: str) -> Path | None:
+    """The frame's file in a local folder, or beside the weights on the hub; None without one."""
+    if Path(name).expanduser().is_dir():
+        path = Path(name).expanduser() / FRAME_FILE
+        return path if path.is_file() else None
+    try:
+        return Path(hf_hub_download(name, FRAME_FILE))
+    except LocalEntryNotFoundError as error:  # a kind of EntryNotFoundError
+        raise UserError(
+            f"{name}: the hub is out of reach, so the frame of its coordinates ({FRAME_FILE}) "
+            "is not known; download the folder and name that"
+        ) from error
+    except EntryNotFoundError:
+        return None
+
+
+def read_frame(path: Path) -> tuple[InputFrame, bool | None, Calibration | None]:
+    """The frame that a file says, whether the model knows drawn people, and its calibration.
+
+    Raises:
+        UserError: it says none, or cannot be read.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        calibration = record.get("calibration")
+        return (
+            frame_of(record["frame"]),
+            record.get("synthetic"),
+            None if calibration is None else Calibration.of(calibration),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({first_line(error)}); expected "
+            '{"frame": {"input_size": 384, "num_bins": null, "resize": "stretch", "crop": "full"}}'
+        ) from error
+
+
+def frame_of(record: Mapping[str, Any]) -> InputFrame:
+    """The frame in a record.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    frame = InputFrame(**record)
+    Resize(frame.resize)
+    if frame.crop not in ("full", "person"):
+        raise ValueError(f"crop {frame.crop!r} is neither full nor person")
+    CaptionFormat(frame.input_size, frame.num_bins)
+    return frame
+
+
+def manifests_of(weights: str) -> tuple[str | None, ...]:
+    """Hashes of the splits that the weights in an exported folder learned from, the last one last.
+
+    None stands for one that nobody knows. Other weights say nothing of the kind.
+
+    Raises:
+        UserError: the folder's `blippose.json` cannot be read.
+    """
+    path = Path(weights).expanduser() / FRAME_FILE
+    if not path.is_file():
+        return ()
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if "manifest" not in record:
+            return ()
+        return (*(record.get("earlier_manifests") or ()), record["manifest"])
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({first_line(error)}); export it again"
+        ) from error

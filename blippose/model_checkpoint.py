@@ -1,0 +1,114 @@
+"""A checkpoint of blippose as a model: weights, tokenizer and frame, without its training.
+
+Only weights, numbers and text are read; no code in the file is run.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
+
+from blippose.blip import load_tokenizer
+from blippose.checkpoint_files import damage
+from blippose.decoding import InputFrame
+from blippose.errors import UserError, first_line
+from blippose.frame_file import frame_of
+from blippose.runs import BEST
+from blippose.sdpa import use_sdpa
+
+
+def best_checkpoint(folder: str | Path) -> Path:
+    """The best checkpoint of a run.
+
+    Raises:
+        UserError: the folder is missing, or holds none.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"run={folder}: no such folder; `blippose train` makes run folders")
+    path = folder / BEST
+    if not path.is_file():
+        raise UserError(
+            f"run={folder}: holds no {BEST}; the run has not finished its first "
+            "validation: start its `blippose train` command again"
+        )
+    return path
+
+
+def load_checkpoint(path: Path, file: BinaryIO | None = None) -> dict[str, Any]:
+    """What a checkpoint that blippose wrote holds, on the CPU; no code in it is run.
+
+    Args:
+        path: of the file.
+        file: the same, where it is open already.
+
+    Raises:
+        UserError: there is no such file, it is damaged, or another program's.
+    """
+    if file is None and not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; `blippose train` writes RUN/best.ckpt")
+    try:
+        checkpoint = torch.load(file or path, map_location="cpu", weights_only=True)
+    # A damaged pickle can raise almost anything.
+    except Exception as error:
+        raise UserError(
+            f"{path}: cannot be read as a checkpoint ({_damage(path)}): copy it again, or train "
+            "again"
+        ) from error
+    if not isinstance(checkpoint, dict) or not {"blippose", "state_dict"} <= checkpoint.keys():
+        raise UserError(
+            f"{path}: not a checkpoint of blippose (it has no record of its frame and "
+            "tokenizer); name one that `blippose train` wrote, such as RUN/best.ckpt"
+        )
+    return checkpoint
+
+
+def model_in(
+    checkpoint: Mapping[str, Any], path: Path
+) -> tuple[BlipForConditionalGeneration, BertTokenizer, InputFrame]:
+    """The model in what `load_checkpoint` read from `path`, its tokenizer and its frame.
+
+    Raises:
+        UserError: it is another program's.
+    """
+    try:
+        record = checkpoint["blippose"]
+        frame = frame_of(record["frame"])
+        config = BlipConfig.from_dict(json.loads(record["blip_config"]))
+        blip = use_sdpa(BlipForConditionalGeneration(config))
+        blip.load_state_dict(_blip_weights(checkpoint["state_dict"]))
+        return blip, _tokenizer(record["tokenizer"]), frame
+    # What another program put there can fail in any of these steps, in any way.
+    except Exception as error:
+        raise UserError(
+            f"{path}: not a checkpoint of blippose ({first_line(error)}); name one that "
+            "`blippose train` wrote, such as RUN/best.ckpt"
+        ) from error
+
+
+def _damage(path: Path) -> str:
+    """Why torch refuses a file, in fewer words than its own."""
+    return damage(path) or "it holds what is no weight, number or text, and could be code"
+
+
+def _blip_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The model's own weights, without heads that only training needs."""
+    return {
+        key.removeprefix("blip."): weight
+        for key, weight in state_dict.items()
+        if key.startswith("blip.")
+    }
+
+
+def _tokenizer(serialized: str) -> BertTokenizer:
+    # Only a folder gives BertTokenizer its special tokens right; see blip.load_tokenizer.
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "tokenizer.json").write_text(serialized, encoding="utf-8")
+        return load_tokenizer(folder)
