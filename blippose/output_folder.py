@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from blippose.errors import UserError
-from blippose.whole_file import whole_file
+from blippose.whole_file import remove_partials, whole_file
 
 Wrote = Callable[[Path], None]  # to be told of each file, once it is there
 
@@ -55,7 +56,7 @@ def filled(folder: Path, command: str) -> Iterator[Wrote]:
     Raises:
         UserError: it cannot be written.
     """
-    record = folder / f".{command}.files"
+    record, began = folder / f".{command}.files", time.time()
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         earlier, written = _sizes(record), dict[str, int]()
@@ -70,6 +71,7 @@ def filled(folder: Path, command: str) -> Iterator[Wrote]:
             yield wrote
         for name in earlier.keys() - written.keys():
             _remove(folder / name, earlier[name])
+        remove_partials(folder, before=began)
         with whole_file(record) as partial:
             text = "".join(_line(name, size) for name, size in written.items())
             partial.write_text(text, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,25 @@ _LONGEST_STEM = 50  # characters; names may have 255 bytes, of which a character
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Another name to write to, with the same ending, that becomes `path` once all is written."""
-    partial = path.with_name(f".{path.stem[:_LONGEST_STEM]}.{os.getpid()}{path.suffix}")
+    stem = path.stem[:_LONGEST_STEM]
+    partial = path.with_name(f".{stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_partials(folder: Path, before: float) -> None:
+    """Remove what killed processes left of files that they were writing.
+
+    Args:
+        folder: where.
+        before: when they were last written to, in seconds since 1970.
+    """
+    for path in folder.glob(".*.partial*"):
+        if re.search(r"\.\d+\.partial(\.\w+)?$", path.name) and path.stat().st_mtime < before:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,25 @@ def test_files_of_calls_that_were_cut_off_go_with_the_next_whole_one(tmp_path: P
         cut_off(tmp_path, "3.png")
     fill(tmp_path, "4.png")
     assert names_in(tmp_path) == {"4.png"}
+
+
+def test_halves_of_files_that_a_killed_call_left_go(tmp_path: Path) -> None:
+    program = f"""
+from pathlib import Path
+import os, signal
+from blippose.whole_file import whole_file
+with whole_file(Path({str(tmp_path)!r}) / "photo.png") as partial:
+    partial.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", program], check=False)
+    (tmp_path / ".mine.1.png").write_text("mine")
+    [half] = tmp_path.glob(".photo*")
+    with filled(tmp_path, "draw"):
+        assert not (tmp_path / "photo.png").exists()
+        (tmp_path / ".later.7.partial.png").write_text("another process is at it")
+    assert not half.exists()
+    assert {path.name for path in tmp_path.glob("*png")} == {".mine.1.png", ".later.7.partial.png"}
 
 
 def test_a_record_names_files_of_its_own_folder_alone(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from blippose.evaluation.attention.sentences import sign
 from blippose.geometry import Crop
 from blippose.pose import JOINTS, Pose
 
@@ -89,7 +90,7 @@ def write_self_overview(
     num_layers, num_heads = shares.shape[:2]
     side, text, left, top = 1.55, 0.52, 0.75, 1.15  # inches
     width = max(left + num_heads * (side + 0.12) + 0.3, 7.6)
-    height = top + num_layers * (side + text) + 0.75
+    height = top + num_layers * (side + text) + 0.9
     figure = _figure(width, height, "Decoder self-attention: all layers and heads", subtitle)
     figure.text(
         0.15 / width, 1 - 0.83 / height, f"uniform: {_figures(control, ', ')}", **_text(7.5)
@@ -111,24 +112,30 @@ def write_self_overview(
             axes.set_title(f"head {record['head_number']}", fontsize=8.5, color=_INK)
         axes.text(0, 16.0, _figures(record["self"], "\n", 2), va="top", **_text(6.2))
     bar_axes = figure.add_axes(
-        (left / width, 0.5 / height, min(4.0, width - 1.2) / width, 0.1 / height)
+        (left / width, 0.65 / height, min(4.0, width - 1.2) / width, 0.1 / height)
     )
     bar = figure.colorbar(drawn, cax=bar_axes, orientation="horizontal")
-    label = "share above the uniform decoder's; rows: joint being written, columns: looked back at"
-    bar.set_label(label, fontsize=7.5, color=_INK, loc="left")
+    bar.set_label(_OVERVIEW_LABEL, fontsize=7.5, color=_INK, loc="left")
     bar.outline.set_visible(False)
     bar_axes.tick_params(labelsize=7, length=2)
     figure.savefig(path, dpi=_DPI)
 
 
+_OVERVIEW_LABEL = """\
+share above the uniform decoder's; rows: joint being written, columns: looked back at
+own, previous, neighbouring and mirrored joint; + or -: the interval is above or below uniform"""
 _SHORT = {"own": "own", "previous": "prev", "neighbour": "nbr", "mirrored": "mirr"}
+
+_MARKS = {1: "+", 0: "", -1: "\N{MINUS SIGN}"}
 
 
 def _figures(cells: Mapping[str, Any], separator: str, in_line: int = 5) -> str:
     """Entropy and shares in short: 4.1 bits  own .21  prev .12 and so on."""
     parts = [f"{cells['entropy']['value']:.1f} bits"]
     for name, short in _SHORT.items():
-        parts.append(f"{short} {cells[name]['value']:.2f}".replace(" 0.", " ."))
+        above = cells[name].get("above_uniform")  # the uniform decoder's own have none
+        mark = "" if above is None else _MARKS[sign(above)]
+        parts.append(f"{short} {cells[name]['value']:.2f}{mark}".replace(" 0.", " ."))
     lines = [parts[:1], *(parts[i : i + in_line] for i in range(1, len(parts), in_line))]
     return separator.join("  ".join(line) for line in lines)
 
