@@ -41,6 +41,7 @@ class Known:
     """Says the same pose of every image, at once."""
 
     frame, source, synthetic = InputFrame(96, None, "stretch", "full"), "known pose", True
+    decoding, confidence_is = "none", "of a known pose"
 
     def __call__(self, images: Sequence[np.ndarray], *, batch_size: int) -> list[Prediction]:
         """The same of each."""
@@ -63,6 +64,7 @@ class Watched:
     def __init__(self, predictor: Known | PosePredictor, step: int) -> None:
         self.predictor, self.step, self.done = predictor, step, 0
         self.frame, self.source, self.synthetic = predictor.frame, predictor.source, True
+        self.decoding, self.confidence_is = predictor.decoding, predictor.confidence_is
         self.megabytes: list[float] = []
         self.began = time.perf_counter()
 
