@@ -1,0 +1,173 @@
+"""Images per second, ours against what users write: PIL and BlipImageProcessor for every sample.
+
+    python benchmarks/data.py                    the synthetic release, at 96 and 384 px
+    python benchmarks/data.py --root FOLDER      another release, as data.root
+    python benchmarks/data.py --photos FOLDER    a folder of JPEGs, each ten times, at 384 px
+
+The peer is a DataLoader over a Dataset that opens, converts and asks BlipImageProcessor (with its
+PIL backend), with one worker a core. Ours is the same loader over pixels: cold, cut into a new
+cache first; warm, from the file that is there. Both end in batches of normalised float32 pixels in
+the training process; a sum of each is looked at. Times of workers' starts are in it, imports are
+not. Every figure is the median of several runs, taken in turn; files are in the system's memory.
+Fails if warm is less than 20 times, or cold less than once, the peer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+
+from blippose import mpii, synthetic
+from blippose.data.cutter import Cutter
+from blippose.data.pixel_cache import PixelCache, PixelFile
+from blippose.decoding import ClipNormalization
+from blippose.geometry import Resize
+from blippose.pose import Pose
+
+BATCH = 16
+LEAST_WARM, LEAST_COLD = 20.0, 1.0
+
+
+class Peer(Dataset[Tensor]):
+    """What users write."""
+
+    def __init__(self, paths: Sequence[Path], size: int) -> None:
+        self.paths = paths
+        self.processor = BlipImageProcessorPil(size={"height": size, "width": size})
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = Image.open(self.paths[index]).convert("RGB")
+        pixels: Tensor = self.processor(image, return_tensors="pt").pixel_values[0]
+        return pixels
+
+
+class Ours(Dataset[np.ndarray]):
+    """Rows of the file, as PoseDataset reads them."""
+
+    def __init__(self, pixels: PixelFile, num: int) -> None:
+        self.pixels, self.num = pixels, num
+
+    def __len__(self) -> int:
+        return self.num
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.pixels[index][0]
+
+
+def stacked(samples: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(samples)).permute(0, 3, 1, 2).contiguous()
+
+
+def peer(paths: Sequence[Path], size: int, num_workers: int) -> float:
+    """The sum of all batches."""
+    loader = DataLoader(Peer(paths, size), BATCH, num_workers=num_workers)
+    return sum(float(batch.sum()) for batch in loader)
+
+
+def ours(cutter: Cutter, folder: Path, persons: Sequence[mpii.Person]) -> float:
+    """The sum of all batches, cut into `folder` first where it has none."""
+    cache, normalization = PixelCache(cutter, (folder,)), ClipNormalization()
+    kept = cache.find(persons) or cache.make(persons)
+    assert kept is not None
+    loader = DataLoader(Ours(kept, len(persons)), BATCH, collate_fn=stacked)
+    return sum(float(normalization(batch).sum()) for batch in loader)
+
+
+def timed(work: Callable[[], float]) -> tuple[float, float]:
+    began = time.perf_counter()
+    total = work()
+    return time.perf_counter() - began, total
+
+
+def measure(
+    title: str, images: Path, persons: Sequence[mpii.Person], size: int, times: int
+) -> tuple[float, float]:
+    """Print a row for each way; how many times the peer's speed are warm and cold."""
+    cores, cutter = synthetic.num_cores(), Cutter(images, size, Resize.STRETCH, "full")
+    paths = [images / person.image_name for person in persons]
+    seconds: dict[str, list[float]] = {"peer": [], "cold": [], "warm": []}
+    with tempfile.TemporaryDirectory() as name:
+        ways = {
+            "peer": lambda: peer(paths, size, cores),
+            "cold": lambda: ours(cutter, Path(name) / "pixels", persons),
+            "warm": lambda: ours(cutter, Path(name) / "pixels", persons),
+        }
+        for _ in range(times):
+            shutil.rmtree(Path(name) / "pixels", ignore_errors=True)
+            totals = []
+            for way, work in ways.items():
+                taken, total = timed(work)
+                seconds[way].append(taken)
+                totals.append(total)
+            np.testing.assert_allclose(totals, totals[0], rtol=1e-4, atol=1.0)
+    middle = {way: median(taken) for way, taken in seconds.items()}
+    workers = {"peer": f"{cores} processes", "cold": f"{cores} threads", "warm": "1 thread"}
+    for way, taken in middle.items():
+        rate, ratio = len(persons) / taken, middle["peer"] / taken
+        spread = f"{min(seconds[way]):.2f} to {max(seconds[way]):.2f}"
+        row = f"{title:22} {size:4}  {way:4}  {workers[way]:11}  {rate:10,.0f}  {ratio:6.1f} x"
+        print(f"{row}  {taken:6.2f}  {spread}")
+    return middle["peer"] / middle["warm"], middle["peer"] / middle["cold"]
+
+
+def photos_as_persons(folder: Path) -> list[mpii.Person]:
+    """Each JPEG ten times, as if of a release."""
+    someone = mpii.Person(
+        image_name="",
+        image_index=0,
+        person_index=0,
+        pose=Pose.of(np.full((16, 2), np.nan)),
+        flags=(None,) * 16,
+        head_size=0.0,
+        head_box=None,
+        center=None,
+        scale=None,
+        video=None,
+        activity=None,
+    )
+    names = sorted(path.name for path in folder.glob("*.jpg")) * 10
+    return [replace(someone, image_name=name) for name in names]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--root", type=Path, default=Path("data/synthetic"))
+    parser.add_argument("--photos", type=Path, help="a folder of JPEGs instead")
+    parser.add_argument("--times", type=int, default=5)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"{'':22}   px        {'':11}  images / s  ratio     s     least to most")
+    if given.photos:
+        persons = photos_as_persons(given.photos)
+        rows = [measure(f"{len(persons)} photos", given.photos, persons, 384, given.times)]
+    else:
+        if given.root == Path("data/synthetic"):
+            synthetic.write_release(given.root, 1500, 0)
+        release = mpii.read_release(given.root / mpii.ANNOTATIONS)
+        persons, images = mpii.select(release), given.root / "images"
+        title = f"{len(persons):,} images"
+        rows = [measure(title, images, persons, size, given.times) for size in (96, 384)]
+    print(f"load of the machine {os.getloadavg()[0]:.1f} on {synthetic.num_cores()} cores")
+    return int(any(warm < LEAST_WARM or cold < LEAST_COLD for warm, cold in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
