@@ -2,7 +2,7 @@
 
     python benchmarks/data.py                    the synthetic release, at 96 and 384 px
     python benchmarks/data.py --root FOLDER      another release, as data.root
-    python benchmarks/data.py --photos FOLDER    a folder of JPEGs, each ten times, at 384 px
+    python benchmarks/data.py --photos FOLDER    a folder of JPEGs, each 30 times, at 384 px
 
 The peer is a DataLoader over a Dataset that opens, converts and asks BlipImageProcessor (with its
 PIL backend), with one worker a core. Ours is the same loader over pixels: cold, cut into a new
@@ -129,7 +129,7 @@ def measure(
 
 
 def photos_as_persons(folder: Path) -> list[mpii.Person]:
-    """Each JPEG ten times, as if of a release."""
+    """Each JPEG 30 times, as if of a release."""
     someone = mpii.Person(
         image_name="",
         image_index=0,
@@ -143,7 +143,7 @@ def photos_as_persons(folder: Path) -> list[mpii.Person]:
         video=None,
         activity=None,
     )
-    names = sorted(path.name for path in folder.glob("*.jpg")) * 10
+    names = sorted(path.name for path in folder.glob("*.jpg")) * 30
     return [replace(someone, image_name=name) for name in names]
 
 

@@ -1,6 +1,6 @@
 """Between two runs in one process: what the next can use again, and what is given back.
 
-Kept are the last release with its decoded pixels and the last weights as they were read; one of
+Kept are the last release as it was read and split and the last weights as they were read; one of
 each, by what decides them and by the files' sizes and times.
 """
 
@@ -46,7 +46,6 @@ class Shelf:
         if kept is not None and is_same and _stamp(_files(kept)) == self._data_stamp:
             data.take_over(kept)
             return
-        self._data = None  # before the next is read: both may not fit
         data.setup()
         # A copy, as a data module holds its trainer, and that the whole run.
         self._data, self._data_stamp = copy.copy(data), _stamp(_files(data))
