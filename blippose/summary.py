@@ -41,7 +41,7 @@ def print_summary(run: Run, console: Console) -> None:
         f"{results['num_val']:,} validation persons ({source}, split={results['split']}, "
         f"{results['num_train']:,} to train on), epoch {results['epoch'] + 1}: the least MAE "
         "with the mean pose in place of missing joints.",
-        f"Distances in {results['frame']}; PCKh in image pixels.",
+        f"Distances in {results['frame']}; PCKh in image pixels; decoding: {results['decoding']}.",
         f"picture  {run.folder / results['picture']}",
         f"run      {run.folder}",
     )

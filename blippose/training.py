@@ -210,7 +210,7 @@ def _results(
     best = load_weights(captioner, path)["blippose"]
     write_samples(folder / PICTURE, captioner, data)
     results = run_results(data, blind_pose, best["metrics"], best["epoch"])
-    return {**results, "picture": PICTURE}
+    return {**results, "decoding": captioner.reader.decoding.name, "picture": PICTURE}
 
 
 def _trainer(

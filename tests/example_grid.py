@@ -119,6 +119,6 @@ def _results(rows: list[dict[str, float]]) -> dict[str, Any]:
     plain = {name.removeprefix("val/"): value for name, value in rows[best].items()}
     about = {"frame": "input pixels of 384 x 384", "split": "random", "num_train": NUM_TRAIN,
              "num_val": 60, "manifest": "5e1f", "synthetic": True,
-             "picture": "samples.png"}  # fmt: skip
+             "decoding": "free", "picture": "samples.png"}  # fmt: skip
     return {**about, "epoch": best, "val_loss": plain["loss"], "free_running": plain,
             "teacher_forced": plain, "mean_pose": MEAN_POSE}  # fmt: skip
