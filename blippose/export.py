@@ -9,9 +9,11 @@ blippose.json     the frame of the coordinates: `PosePredictor.from_pretrained` 
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -85,8 +87,8 @@ def _is_export(folder: Path) -> bool:
 @contextmanager
 def _filled(out: Path) -> Iterator[Path]:
     """A folder to fill beside `out`, whose files go there once all are whole."""
-    out = out.absolute()
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    out, began = out.absolute(), time.time()
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
         yield partial
@@ -97,6 +99,9 @@ def _filled(out: Path) -> Iterator[Path]:
         for file in sorted(partial.iterdir()):
             file.chmod(mode)  # safetensors lets nobody else read its file
             file.replace(out / file.name)
+        for left in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):  # of killed exports
+            if left.stat().st_mtime < began:
+                shutil.rmtree(left, ignore_errors=True)
     except OSError as error:
         raise UserError(
             f"out={out}: cannot be written ({error.strerror or error}); name a folder that can, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -210,7 +211,10 @@ def test_an_export_may_be_written_again_but_never_over_other_files(
     (out / "split.json").write_text("of another model")
     (out / "mine.txt").write_text("mine")
     first = (out / "model.safetensors").read_bytes()
+    (tmp_path / ".out.1.partial").mkdir()
+    os.utime(tmp_path / ".out.1.partial", (0, 0))  # of an export that was killed
     export_checkpoint(path, out)
+    assert not (tmp_path / ".out.1.partial").exists()
     assert (out / "model.safetensors").read_bytes() == first
     assert (out / "mine.txt").read_text() == "mine"
     assert not (out / "split.json").exists()

@@ -135,11 +135,12 @@ def test_a_mistake_is_one_line(
     assert len(printed.splitlines()) == 1
 
 
-def test_an_image_that_is_not_looked_at_is_no_example(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+def test_an_image_that_is_not_looked_at_is_no_example_which_is_told_before_any_is_asked(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["analyze", "occlusion", f"run={folder}/run", *QUICK, "example=nobody.jpg"]
-    assert main(words) == 2
+    assert main([*words, f"out={tmp_path}/out"]) == 2
+    assert not (tmp_path / "out").exists()
     assert "example=nobody.jpg: not among the images of this study" in capsys.readouterr().err
 
 

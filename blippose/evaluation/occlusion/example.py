@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from blippose.caption import CaptionFormat
@@ -63,9 +63,25 @@ def chosen_example(
         joint: name, to choose among the images.
 
     Raises:
+        UserError: as `example_pairs`.
+    """
+    pairs = example_pairs(answers.plan, image, joint)
+    if not len(pairs):
+        return None
+    added = np.array([_added(answers, person, hidden) for person, hidden in pairs.tolist()])
+    order = np.argsort(added, kind="stable")
+    person, hidden = pairs[order[len(order) // 2]].tolist()
+    return person, hidden
+
+
+def example_pairs(
+    plan: Plan, image: str | None = None, joint: str | None = None
+) -> Int[np.ndarray, "pairs 2"]:
+    """Positions and joints among which the example is, before anything is asked.
+
+    Raises:
         UserError: the study holds no such image, or no such joint of it that can be hidden.
     """
-    plan = answers.plan
     among = plan.asked[:, 0, :, :2].all(axis=-1)
     if image is not None:
         if image not in plan.targets.image_names:
@@ -77,17 +93,12 @@ def chosen_example(
     if joint is not None:
         among = among & (np.arange(len(JOINTS)) == JOINTS.index(joint))
     pairs = np.argwhere(among)
-    if not len(pairs):
-        if image is None and joint is None:
-            return None
+    if not len(pairs) and (image, joint) != (None, None):
         raise UserError(
             f"example={image}, joint={joint}: no such joint with room for its control elsewhere "
             "on the body; name another, or a smaller radius"
         )
-    added = np.array([_added(answers, person, hidden) for person, hidden in pairs.tolist()])
-    order = np.argsort(added, kind="stable")
-    person, hidden = pairs[order[len(order) // 2]].tolist()
-    return person, hidden
+    return pairs
 
 
 def _added(answers: Occluded, person: int, joint: int) -> float:

@@ -18,12 +18,17 @@ from blippose.evaluation.asking import asking
 from blippose.evaluation.evidence import judged
 from blippose.evaluation.figures import people_of, subtitle_of
 from blippose.evaluation.occlusion.answers import Occluded, inputs, stored_answers
-from blippose.evaluation.occlusion.example import Example, chosen_example, write_example
+from blippose.evaluation.occlusion.example import (
+    Example,
+    chosen_example,
+    example_pairs,
+    write_example,
+)
 from blippose.evaluation.occlusion.figures import write_joints, write_matrix, write_radius
 from blippose.evaluation.occlusion.findings import radius_text
 from blippose.evaluation.occlusion.number_attention import captions_with_attention
 from blippose.evaluation.occlusion.pages import markdown
-from blippose.evaluation.occlusion.plan import Settings, chosen_persons, plan_of
+from blippose.evaluation.occlusion.plan import Plan, Settings, chosen_persons, plan_of
 from blippose.evaluation.occlusion.study import study
 from blippose.evaluation.report_files import json_text, write_texts
 from blippose.evaluation.subject import Subject
@@ -86,8 +91,10 @@ def run_study(
             "discs their size"
         )
     some = dataset.part(chosen)
+    plan = plan_of(some, size, settings)
+    example_pairs(plan, request.example, request.joint)  # refused before it takes minutes
     with writable(out):
-        answers, was_stored = _asked(subject, subset, some, out, settings, request)
+        answers, was_stored = _asked(subject, subset, some, plan, out, request)
     if answers is None:
         return None, was_stored
     report = study(answers, _about(subject, subset), request.samples, settings.seed)
@@ -101,15 +108,15 @@ def _asked(
     subject: Subject,
     subset: str,
     some: PoseDataset,
+    plan: Plan,
     out: Path,
-    settings: Settings,
     request: Request,
 ) -> tuple[Occluded | None, bool]:
     captioner = subject.captioner
     return stored_answers(
         out / ARRAYS,
         subject.origin(subset, some).deciding(),
-        plan_of(some, captioner.frame.input_size, settings),
+        plan,
         subject.data.mean_pose(),
         lambda position: some[position].image,
         lambda images: poses_said(captioner, images),
