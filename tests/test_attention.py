@@ -192,7 +192,7 @@ def test_numbers_look_from_their_own_place_and_from_one_before(segments: Segment
 
 def test_the_class_token_is_no_peak() -> None:
     cross = torch.tensor([0.9, 0.0, 0.01, 0.06, 0.03])
-    grid = PatchGrid.of(5, 32)
+    grid = PatchGrid(2, 32)
     assert grid.peak(cross).tolist() == 2
     assert grid.peak(cross * float("nan")).tolist() == -1
     assert grid.centre(np.array(2)).tolist() == [7.5, 23.5]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import final
 
@@ -18,11 +17,6 @@ class PatchGrid:
 
     side: int
     input_size: int
-
-    @staticmethod
-    def of(num_states: int, input_size: int) -> PatchGrid:
-        """The grid behind so many states of the vision tower, of which the first is [CLS]."""
-        return PatchGrid(math.isqrt(num_states - 1), input_size)
 
     @property
     def patch_size(self) -> float:

@@ -60,12 +60,10 @@ class AttentionEvidence:
     @staticmethod
     def of(grid: PatchGrid, batches: Iterable[Measured]) -> AttentionEvidence:
         """What batches of captions add up to, in their order; at least one."""
-        every = list(batches)
-        numbers = {name: np.concatenate([each[name] for each in every]) for name in _ROWS}
-        sums = {name: sum(each[name] for each in every) for name in every[0].keys() - _ROWS}
+        numbers = _joined(list(batches))
         with np.errstate(invalid="ignore"):  # a joint that no caption has
-            self_mean = sums["self_sum"] / sums["self_count"]
-            uniform_mean = sums["uniform_sum"] / sums["uniform_count"]
+            self_mean = numbers["self_sum"] / numbers["self_count"]
+            uniform_mean = numbers["uniform_sum"] / numbers["uniform_count"]
         return AttentionEvidence(
             grid,
             self_mean,
@@ -81,12 +79,15 @@ class AttentionEvidence:
 
 def measured(reader: AttentionReader, image: UInt8[Tensor, "_ 3 size size"]) -> Measured:
     """Measure the captions of a batch of inputs, in their order."""
-    every = [_measured(attention, grid_of(reader)) for attention in reader(image)]
+    return _joined([_measured(attention, grid_of(reader)) for attention in reader(image)])
+
+
+def _joined(every: Sequence[Measured]) -> Measured:
+    """Rows one after another, sums added up."""
     return {
-        name: np.concatenate([each[name] for each in every])
-        if name in _ROWS
-        else sum(each[name] for each in every)
+        name: np.concatenate(parts) if name in _ROWS else sum(parts)
         for name in every[0]
+        for parts in [[each[name] for each in every]]
     }
 
 
