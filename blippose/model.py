@@ -25,9 +25,11 @@ from blippose.caption import CaptionFormat, ParsedCaption
 from blippose.data import PoseBatch
 from blippose.decoding import CaptionReader, ClipNormalization, Decoding, InputFrame, Reading
 from blippose.errors import UserError
+from blippose.lora import add_lora
 from blippose.loss import IGNORED, HardTokens, SoftNumbers, caption_loss
 from blippose.metrics import PoseMetrics
 from blippose.pose import NUM_JOINTS
+from blippose.seen import SeenImages
 
 _MASK_STREAM = 2  # keeps these draws apart from those of blippose.data
 
@@ -80,6 +82,13 @@ class PoseCaptioner(L.LightningModule):
         fixed_weight: weight in the loss of the tokens that the grammar fixes; with the plain loss
             it must be 1.
         patch_weight: weight of an auxiliary loss: which patch holds each joint.
+        freeze_vision: train the text decoder alone; what the vision tower says of an image is kept
+            where nothing augments it.
+        lora_rank: of additions to the attention's matrices that are trained instead of all
+            weights; 0 trains all.
+        checkpoint_layers: compute each layer again for its gradients instead of keeping what it
+            computed.
+        compiled: let torch compile vision tower and text decoder.
         seed: of the hidden coordinates.
         resize: how images fill the input; kept in checkpoints.
         crop: what part of an image does; kept in checkpoints.
@@ -99,6 +108,10 @@ class PoseCaptioner(L.LightningModule):
         number_sigma: float = 0.0,
         fixed_weight: float = 1.0,
         patch_weight: float = 0.0,
+        freeze_vision: bool = False,
+        lora_rank: int = 0,
+        checkpoint_layers: bool = False,
+        compiled: bool = False,
         seed: int = 0,
         resize: str = "stretch",
         crop: str = "full",
@@ -127,8 +140,32 @@ class PoseCaptioner(L.LightningModule):
         # Sums and counts: Lightning's own mean was wrong with uneven processes.
         self.val_loss = MeanMetric()
         self.normalization = ClipNormalization()
+        self.seen = SeenImages() if freeze_vision else None
+        self._prepare_blip(freeze_vision, lora_rank, checkpoint_layers, compiled)
         self.register_buffer("numbers", self._number_table(), persistent=False)  # (V,)
         self.train()  # `from_pretrained` leaves evaluation mode, and Lightning would train in it
+
+    def _prepare_blip(
+        self, freeze_vision: bool, lora_rank: int, checkpoint_layers: bool, compiled: bool
+    ) -> None:
+        if lora_rank < 0:
+            raise UserError(f"captioner.lora_rank={lora_rank}: expected 0 or more")
+        if lora_rank:
+            add_lora(self.blip, lora_rank)
+        if freeze_vision:
+            self.blip.vision_model.requires_grad_(False)
+        if checkpoint_layers:
+            self.blip.activation_checkpointing_enable()
+        if compiled:
+            self.blip.vision_model.compile()
+            self.blip.text_decoder.bert.compile()
+
+    def train(self, mode: bool = True) -> PoseCaptioner:
+        """Training mode, or evaluation mode, in which a frozen vision tower always is."""
+        super().train(mode)
+        if self.seen is not None:
+            self.blip.vision_model.train(False)
+        return self
 
     def _token_loss(self, sigma: float, fixed_weight: float) -> HardTokens | SoftNumbers:
         text = self.blip.text_decoder.config
@@ -161,7 +198,9 @@ class PoseCaptioner(L.LightningModule):
 
     def training_step(self, batch: PoseBatch, batch_idx: int) -> Float[Tensor, ""]:
         """The caption loss of a batch."""
-        states = self.look(batch["image"])
+        data = getattr(self.trainer, "datamodule", None) if self._trainer else None
+        is_augmented = getattr(data, "augmentation", None) is not None
+        states = self.look(batch["image"]) if is_augmented else self.see(batch)
         decoder = self.blip.text_decoder
         hidden = decoder.bert(
             input_ids=self._hide(batch["input_ids"], batch_idx),
@@ -225,13 +264,19 @@ class PoseCaptioner(L.LightningModule):
         states: Tensor = self.blip.vision_model(pixel_values=self.pixel_values(image))[0]
         return states
 
+    def see(self, batch: PoseBatch) -> Float[Tensor, "batch patch width"]:
+        """The same of a batch whose images are not augmented: a frozen tower is asked once."""
+        if self.seen is None:
+            return self.look(batch["image"])
+        return self.seen(self.look, batch["image"], batch["index"])
+
     def parse(self, captions: list[str]) -> list[ParsedCaption]:
         """The poses that captions say, in the input frame."""
         return [self.caption_format.decode(caption) for caption in captions]
 
     def validation_step(self, batch: PoseBatch, batch_idx: int) -> None:
         """Captions read by the model itself (`val/`), and beside the true ones (`val_tf/`)."""
-        states = self.look(batch["image"])
+        states = self.see(batch)
         output = self.blip.text_decoder(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],

@@ -20,6 +20,7 @@ from blippose.checkpoint_files import damage
 from blippose.decoding import InputFrame
 from blippose.errors import UserError, first_line
 from blippose.frame_file import frame_of
+from blippose.lora import merged
 from blippose.runs import BEST
 from blippose.sdpa import use_sdpa
 
@@ -99,10 +100,10 @@ def _damage(path: Path) -> str:
 
 
 def _blip_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The model's own weights, without heads that only training needs."""
+    """The model's own weights, without heads that only training needs; LoRA's added to them."""
     return {
         key.removeprefix("blip."): weight
-        for key, weight in state_dict.items()
+        for key, weight in merged(state_dict).items()
         if key.startswith("blip.")
     }
 

@@ -35,6 +35,7 @@ from blippose.data import PoseDataModule
 from blippose.errors import UserError, first_line
 from blippose.evaluation.run_results import mean_pose, run_results
 from blippose.loggers import METRICS, CSVLogger
+from blippose.lora import beside_lora, is_addition, merged
 from blippose.model import PoseCaptioner
 from blippose.preemption import StopSignals
 from blippose.runs import Run
@@ -48,6 +49,7 @@ _EXPECTED_WARNINGS = (
     r".*The number of training batches .* is smaller than the logging interval.*",
     r".*It is recommended to use .*sync_dist=True.*",  # PoseMetrics sums over processes itself
     r".*You're resuming from a checkpoint that ended before the epoch ended.*",
+    r".*module\(s\) in eval mode at the start of training.*",  # a frozen vision tower
     r".*isinstance\(treespec, LeafSpec\).*",
     r".*The `srun` command is available on your system but is not used.*",
 )
@@ -286,12 +288,23 @@ def load_weights(captioner: PoseCaptioner, path: Path) -> dict[str, Any]:
     """
     loaded = _load(path)
     try:
-        missing = captioner.load_state_dict(loaded["state_dict"], strict=False).missing_keys
+        weights = _fitting(loaded["state_dict"], captioner)
+        missing = captioner.load_state_dict(weights, strict=False).missing_keys
     except (KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{path}: not a checkpoint of this model ({first_line(error)})") from error
-    if any(key.startswith("blip.") for key in missing):
+    missing = [key for key in missing if key.startswith("blip.") and not is_addition(key)]
+    if missing:
         raise UserError(f"{path}: not a checkpoint of this model ({missing[0]} is missing)")
     return dict(loaded)
+
+
+def _fitting(weights: Mapping[str, Tensor], captioner: PoseCaptioner) -> Mapping[str, Tensor]:
+    """Weights under the names of `captioner`, with LoRA or without."""
+    own = captioner.state_dict()
+    shapes = {key: weight.shape for key, weight in weights.items() if is_addition(key)}
+    if shapes == {key: weight.shape for key, weight in own.items() if is_addition(key)}:
+        return weights
+    return beside_lora(merged(weights), own)
 
 
 def _manifests(checkpoint: Mapping[str, Any]) -> tuple[str | None, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import partial, partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from transformers import BertTokenizer, BlipForConditionalGeneration
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
+from blippose.augmentation import Augmentation
 from blippose.blip import load_blip
 from blippose.caption import CaptionFormat
 from blippose.data import EpochSampler, PoseBatch, PoseDataModule
@@ -138,6 +139,105 @@ def test_a_step_keeps_no_map_of_tokens_by_tokens(
     assert not {shape for shape in shapes if shape[-2:] in {(length, length), (length, 17)}} - {
         (num_rows, 1, length, length)  # the causal mask
     }
+
+
+def step_of(captioner: PoseCaptioner, batch: PoseBatch) -> tuple[float, list[torch.Tensor]]:
+    """The loss, and the gradients of what is trained."""
+    captioner.log = lambda *args, **settings: None
+    captioner.zero_grad()
+    loss = captioner.train().training_step(batch, 0)
+    loss.backward()
+    return loss.item(), [p.grad.clone() for p in captioner.parameters() if p.requires_grad]
+
+
+def assert_same_step(
+    found: tuple[float, list[torch.Tensor]], expected: tuple[float, list[torch.Tensor]]
+) -> None:
+    assert found[0] == pytest.approx(expected[0], rel=1e-6)
+    largest = max(float(gradient.abs().max()) for gradient in expected[1])
+    for one, other in zip(found[1], expected[1], strict=True):
+        assert float((one - other).abs().max()) <= 2e-6 * largest
+
+
+def kept_bytes(captioner: PoseCaptioner, batch: PoseBatch) -> int:
+    """Of what a step keeps for its gradients."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.data_ptr()] = tensor.nbytes
+        return tensor
+
+    captioner.log = lambda *args, **settings: None
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        captioner.training_step(batch, 0)
+    return sum(kept.values())
+
+
+def test_layers_that_are_computed_again_keep_less_for_the_same_gradients(
+    make_captioner: MakeCaptioner, batch: PoseBatch
+) -> None:
+    steps, num_bytes = [], []
+    for checkpoint_layers in (False, True):
+        captioner = make_captioner(checkpoint_layers=checkpoint_layers)
+        num_bytes.append(kept_bytes(captioner, batch))
+        steps.append(step_of(captioner, batch))
+    assert_same_step(steps[1], steps[0])
+    assert num_bytes[1] < 0.6 * num_bytes[0]
+
+
+def test_a_frozen_vision_tower_is_asked_once_an_image_and_does_not_learn(
+    make_captioner: MakeCaptioner, batch: PoseBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = step_of(make_captioner(), batch)[0]
+    captioner = make_captioner(freeze_vision=True)
+    asked: list[int] = []
+    look = captioner.look
+    monkeypatch.setattr(
+        captioner, "look", lambda image: (asked.append(len(image)), look(image))[1]
+    )
+    losses = [step_of(captioner, batch)[0] for _ in range(2)]
+    assert asked == [1] * len(batch["index"])
+    assert losses == [pytest.approx(expected, rel=1e-5)] * 2
+    trained = [name for name, weight in captioner.named_parameters() if weight.requires_grad]
+    assert trained
+    assert not any("vision_model" in name for name in trained)
+    assert not captioner.blip.vision_model.training
+
+
+def test_augmented_images_are_looked_at_anew(
+    make_captioner: MakeCaptioner, make_data: MakeData, tmp_path: Path
+) -> None:
+    captioner = make_captioner(freeze_vision=True)
+    data = make_data(augmentation=Augmentation())
+    training = trainer(tmp_path, max_steps=1, limit_val_batches=0)
+    training.fit(captioner, datamodule=data)
+    assert captioner.seen is not None
+    assert captioner.seen.num_images == 0
+
+
+def test_a_compiled_step_is_the_same(
+    make_captioner: MakeCaptioner, batch: PoseBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced as for a GPU, but run without a C++ compiler, which would take minutes."""
+    expected = step_of(make_captioner(), batch)
+    names = list(make_captioner().state_dict())
+    monkeypatch.setattr(
+        nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager")
+    )
+    captioner = make_captioner(compiled=True)
+    assert_same_step(step_of(captioner, batch), expected)
+    assert list(captioner.state_dict()) == names
+
+
+def test_bfloat16_takes_a_step_near_that_of_float32(
+    make_captioner: MakeCaptioner, batch: PoseBatch
+) -> None:
+    expected = step_of(make_captioner(), batch)[0]
+    captioner = make_captioner()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, gradients = step_of(captioner, batch)
+    assert loss == pytest.approx(expected, rel=1e-2)
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients)
 
 
 def test_share_one_hides_all_numbers_and_nothing_else(

@@ -1,0 +1,64 @@
+"""What a frozen vision tower says of each image, kept: it says the same in every epoch.
+
+Each image is looked at alone, as sums differ in their last bits with what stands beside it: a
+resumed run, which sees other batches first, must come to the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import final
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+
+@final
+class SeenImages:
+    """Patches by the number of their image, in the memory of the processor.
+
+    Args:
+        most_bytes: that are kept; images beyond are looked at again. None: half of the machine's.
+    """
+
+    def __init__(self, most_bytes: int | None = None) -> None:
+        self.most_bytes = _half_of_memory() if most_bytes is None else most_bytes
+        self._states: dict[int, Tensor] = {}
+        self._num_bytes = 0
+
+    @property
+    def num_images(self) -> int:
+        """How many are kept."""
+        return len(self._states)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        look: Callable[[Tensor], Tensor],
+        image: UInt8[Tensor, "batch 3 size size"],
+        index: Int[Tensor, "batch"],
+    ) -> Float[Tensor, "batch patch width"]:
+        """What `look` says of each image, asked for those that are new."""
+        states = [
+            self._state(number, look, image[place : place + 1])
+            for place, number in enumerate(index.tolist())
+        ]
+        return torch.cat(states).to(image.device, non_blocking=True)
+
+    def _state(self, number: int, look: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+        if number in self._states:
+            return self._states[number]
+        state = look(image).cpu()  # (1, P, W)
+        if self._num_bytes + state.nbytes <= self.most_bytes:
+            self._states[number] = state
+            self._num_bytes += state.nbytes
+        return state
+
+
+def _half_of_memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 2**32
