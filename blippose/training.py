@@ -6,6 +6,7 @@ Plain Python arguments; knows nothing of configs.
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import signal
 import sys
@@ -31,6 +32,7 @@ from blippose import checkpoint_files, runs
 from blippose.callbacks import Bars, EpochLine, SamplePictures, write_samples
 from blippose.checkpoint_files import WholeFiles
 from blippose.checkpoints import BestCheckpoint, LastCheckpoint, usable
+from blippose.cores import num_cores
 from blippose.data import PoseDataModule
 from blippose.errors import UserError, first_line
 from blippose.evaluation.run_results import mean_pose, run_results
@@ -74,6 +76,15 @@ def quieten() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # five retries, a line each
     for message in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
+
+
+def limit_threads() -> None:
+    """No more threads than this process has processors, unless OMP_NUM_THREADS says how many.
+
+    torch counts those of the machine, also in a container that has two of them.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), num_cores()))
 
 
 def check(

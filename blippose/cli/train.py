@@ -131,6 +131,7 @@ def _fit(
     from blippose import training  # noqa: PLC0415  seconds: torch, lightning, transformers
 
     check_targets(plain)
+    training.limit_threads()
     training.seed(keys.seed)
     parts = {key: instantiate_key(config, key) for key in ("optimizer", "scheduler")}
     decoding = instantiate_key(config, "decoding")

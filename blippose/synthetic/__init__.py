@@ -1,9 +1,9 @@
 """A synthetic data set in MPII Human Pose's own format: drawn people, images and a .mat file."""
 
+from blippose.cores import num_cores
 from blippose.synthetic.release import (
     GENERATOR_VERSION,
     is_complete,
-    num_cores,
     write_release,
 )
 from blippose.synthetic.scene import Frame, Person, render_frame

@@ -25,6 +25,7 @@ from PIL import Image
 from rich.progress import track
 from scipy.io import savemat
 
+from blippose.cores import num_cores
 from blippose.errors import UserError
 from blippose.synthetic.annotation import activity_row, annolist_row, single_person_row, structs
 from blippose.synthetic.plan import Row, plan_rows
@@ -104,13 +105,6 @@ def is_complete(root: Path, num_persons: int, seed: int) -> bool:
         return False
     planned = {row.name for row in plan_rows(num_persons, seed)}
     return (Path(root) / MAT_NAME).is_file() and planned <= names
-
-
-def num_cores() -> int:
-    """Cores that this process may use; macOS and Windows only tell how many there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _identity(num_persons: int, seed: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, final
 
 from blippose.cli.launchers.base import CellLauncher, Task, said
+from blippose.cores import num_cores
 from blippose.errors import UserError
 from blippose.preemption import CAN_BE_RESUMED
 
@@ -41,7 +42,7 @@ class LocalLauncher(CellLauncher):
         if jobs < 1:
             raise UserError(f"hydra.launcher.jobs={jobs}: expected 1 or more")
         self.jobs, self.devices = jobs, devices
-        self.threads = threads or max(1, _num_cores() // jobs)
+        self.threads = threads or max(1, num_cores() // jobs)
 
     def run(self, tasks: Sequence[Task]) -> None:
         """Run them all, the next as soon as a process is free; Ctrl-C and SIGTERM end them all."""
@@ -82,11 +83,6 @@ def _how(code: int) -> str:
 
 def _leave(number: int, frame: Any) -> None:
     raise SystemExit(CAN_BE_RESUMED)
-
-
-def _num_cores() -> int:
-    has_affinity = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
 
 
 class _Worker(threading.Thread):

@@ -1,0 +1,70 @@
+"""A process uses what it was given, not what the machine has."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from blippose import training
+from blippose.cores import num_cores
+
+
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("said", "cores"),
+    [
+        ("200000 100000", 2),
+        ("150000 100000", 2),
+        ("10000 100000", 1),
+        ("max 100000", 64),
+        ("", 64),
+    ],
+)
+@pytest.mark.usefixtures("many")
+def test_the_quota_of_a_container_counts(tmp_path: Path, said: str, cores: int) -> None:
+    (tmp_path / "cpu.max").write_text(said + "\n")
+    assert num_cores(tmp_path) == cores
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("300000", 3), ("-1", 64)])
+@pytest.mark.usefixtures("many")
+def test_so_does_that_of_the_first_version(tmp_path: Path, quota: str, cores: int) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota)
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000")
+    assert num_cores(tmp_path) == cores
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux alone has affinity")
+def test_affinity_counts() -> None:
+    code = (
+        "import os; os.sched_setaffinity(0, {0}); from blippose.cores import *; print(num_cores())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+def test_torch_gets_no_more_threads_than_cores_unless_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setattr(training, "num_cores", lambda: 2)
+    try:
+        for told, started, expected in ((None, 5, 2), (None, 1, 1), ("5", 5, 5)):
+            monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+            if told is not None:
+                monkeypatch.setenv("OMP_NUM_THREADS", told)
+            torch.set_num_threads(started)
+            training.limit_threads()
+            assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)
