@@ -189,6 +189,7 @@ def compare(given: argparse.Namespace, batch: int) -> bool:
 def accuracy(run: str) -> None:
     """How right each way is on the validation images of a run."""
     import numpy as np  # noqa: PLC0415
+
     from blippose.decoding import Constrained, Free, Parallel  # noqa: PLC0415
     from blippose.evaluation.asking import asking  # noqa: PLC0415
     from blippose.evaluation.subject import Subject  # noqa: PLC0415

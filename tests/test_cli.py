@@ -169,9 +169,9 @@ WRONG = {
     "unknown device": (["predict", f"images={__file__}", "device=toaster"], "device=toaster"),
     "out that is a file": (
         ["predict", f"images={__file__}", f"out={__file__}"],
-        "cannot be written",
+        "is no folder; name a folder that can be made",
     ),
-    "out that cannot be": (["predict", f"images={__file__}", "out=/dev/null/a"], "cannot be w"),
+    "out that cannot be": (["predict", f"images={__file__}", "out=/dev/null/a"], "is no folder"),
     "open value of export": (["export", "run=a"], "add out=VALUE"),
     "export of nothing": (["export", "out=a"], "add run=FOLDER or ckpt=FILE"),
     "export of two": (["export", "out=a", "run=a", "ckpt=b"], "expected one of them"),

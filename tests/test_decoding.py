@@ -194,6 +194,18 @@ def test_free_tokens_go_on_to_the_last(
     assert tokens.tolist() == [[tokenizer.bos_token_id] + [seven] * 128] * 3
 
 
+def test_rows_may_leave_the_draft_all_at_once_where_a_number_should_stand() -> None:
+    blip, tokenizer = load_blip("tiny").eval().double(), load_tokenizer("tiny")
+    grammar = TokenGrammar.of(tokenizer, CaptionFormat(96))
+    numbers = [piece for number in grammar.numbers for piece in number]
+    with torch.no_grad():
+        blip.text_decoder.cls.predictions.decoder.bias[numbers] -= 100
+    pixel_values = torch.zeros(2, 3, 96, 96, dtype=torch.float64)
+    said = rows(free_tokens(blip, grammar, look(blip, pixel_values), 40), grammar.sep)
+    assert said == generate(blip, pixel_values, 40)
+    assert all(tuple(row[: len(grammar.fixed[0])]) == grammar.fixed[0] for row in said)
+
+
 def test_free_tokens_stop_at_sep(
     blip: BlipForConditionalGeneration,
     tokenizer: BertTokenizer,

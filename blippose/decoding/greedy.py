@@ -105,6 +105,8 @@ class _Drafting:
         choice = self._choose(self.last[rows], node, None)
         while len(rows):
             rows, node, choice = self._step(rows, node, choice)
+            if not len(rows):
+                return  # all of them have left the draft
             chunk = torch.cat([self.choices[choice][:, None], self._repeat(behind, rows)], dim=1)
             if is_last and not self.is_free and not self.may_go_on[node].any():
                 self._append(rows, chunk)  # nothing is left to be chosen, so nothing to be read
