@@ -3,6 +3,7 @@
     calibrated = sigmoid(logit(raw) / temperature + shift)
 
 fitted by the likelihood of hits and misses on persons with known joints. Missing ones stay at 0.
+A model has one for each way in which it was decoded.
 
 Source: Platt, "Probabilistic Outputs for Support Vector Machines", 1999, for shift and targets;
 Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, for the temperature.
@@ -80,18 +81,12 @@ class Calibration:
         return np.asarray(np.where(raw > 0, calibrated, 0.0))
 
     def save(self, folder: Path) -> None:
-        """Write it into a run folder, for `load`."""
+        """Write it into a run folder, beside those of the same checkpoint's other decodings."""
+        others = (each for each in load_calibrations(folder) if each.decoding != self.decoding)
+        alike = [each for each in others if each.checkpoint_sha256 == self.checkpoint_sha256]
+        text = json.dumps([asdict(each) for each in (*alike, self)], indent=1)
         with whole_file(folder / CALIBRATION_FILE) as partial:
-            partial.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-
-    @staticmethod
-    def load(folder: Path) -> Calibration | None:
-        """That of a run folder; None where there is none, or one that cannot be read."""
-        try:
-            text = (folder / CALIBRATION_FILE).read_text(encoding="utf-8")
-            return Calibration.of(json.loads(text))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+            partial.write_text(text + "\n", encoding="utf-8")
 
     @staticmethod
     def of(record: Mapping[str, Any]) -> Calibration:
@@ -101,8 +96,10 @@ class Calibration:
             KeyError, TypeError, ValueError: it does not hold one.
         """
         temperature, shift = (tuple(map(float, record[key])) for key in ("temperature", "shift"))
-        if len(temperature) != len(JOINTS) or len(shift) != len(JOINTS) or min(temperature) <= 0:
+        if len(temperature) != len(JOINTS) or len(shift) != len(JOINTS):
             raise ValueError("no calibration of sixteen joints")
+        if not (all(each > 0 for each in temperature) and np.isfinite(temperature + shift).all()):
+            raise ValueError("no temperatures above 0 with finite shifts")
         return Calibration(
             temperature,
             shift,
@@ -111,6 +108,15 @@ class Calibration:
             int(record["num_persons"]),
             str(record["checkpoint_sha256"]),
         )
+
+
+def load_calibrations(folder: Path) -> tuple[Calibration, ...]:
+    """Those of a run folder; none where the file is missing or cannot be read."""
+    try:
+        records = json.loads((folder / CALIBRATION_FILE).read_text(encoding="utf-8"))
+        return tuple(map(Calibration.of, records))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
 
 
 def _fit(

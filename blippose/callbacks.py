@@ -156,10 +156,10 @@ def compare(
     was_training = captioner.training
     captioner.eval()
     with torch.no_grad():
-        captions = captioner.captions(batch["image"].to(captioner.device))
+        said = captioner.say(batch["image"].to(captioner.device))
     captioner.train(was_training)
-    parsed = captioner.parse(captions)
-    return [_compared(data, *one) for one in zip(samples, captions, parsed, strict=True)]
+    every = zip(samples, said.captions, said.parsed, strict=True)
+    return [_compared(data, *one) for one in every]
 
 
 def _compared(

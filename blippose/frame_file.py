@@ -41,20 +41,16 @@ def find_frame_file(name: str) -> Path | None:
         return None
 
 
-def read_frame(path: Path) -> tuple[InputFrame, bool | None, Calibration | None]:
-    """The frame that a file says, whether the model knows drawn people, and its calibration.
+def read_frame(path: Path) -> tuple[InputFrame, bool | None, tuple[Calibration, ...]]:
+    """The frame that a file says, whether the model knows drawn people, and its calibrations.
 
     Raises:
         UserError: it says none, or cannot be read.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        calibration = record.get("calibration")
-        return (
-            frame_of(record["frame"]),
-            record.get("synthetic"),
-            None if calibration is None else Calibration.of(calibration),
-        )
+        calibrations = tuple(map(Calibration.of, record.get("calibrations", ())))
+        return frame_of(record["frame"]), record.get("synthetic"), calibrations
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: cannot be read ({first_line(error)}); expected "

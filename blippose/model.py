@@ -248,11 +248,6 @@ class PoseCaptioner(L.LightningModule):
         return F.cross_entropy(logits.flatten(0, 1).float(), target.flatten())
 
     @torch.no_grad()
-    def captions(self, image: UInt8[Tensor, "batch 3 size size"]) -> list[str]:
-        """Free-running captions of inputs."""
-        return list(self.say(image).captions)
-
-    @torch.no_grad()
     def say(self, image: UInt8[Tensor, "batch 3 size size"]) -> Reading:
         """Free-running captions and poses of inputs."""
         return self.reader.read(self.look(image))

@@ -5,6 +5,7 @@ Only weights, numbers and text are read; no code in the file is run.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from torch import Tensor
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 
 from blippose.blip import load_tokenizer
+from blippose.calibration import Calibration, load_calibrations
 from blippose.checkpoint_files import damage
 from blippose.decoding import InputFrame
 from blippose.errors import UserError, first_line
@@ -92,6 +94,16 @@ def model_in(
             f"{path}: not a checkpoint of blippose ({first_line(error)}); name one that "
             "`blippose train` wrote, such as RUN/best.ckpt"
         ) from error
+
+
+def calibrations_beside(checkpoint: Path) -> tuple[Calibration, ...]:
+    """Those in a checkpoint's folder that are of this very file, not of an earlier one."""
+    found = load_calibrations(checkpoint.parent)
+    if not found:
+        return ()
+    with checkpoint.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return tuple(each for each in found if each.checkpoint_sha256 == sha256)
 
 
 def _damage(path: Path) -> str:

@@ -6,7 +6,6 @@ The model speaks its own frame, the predictor the user's. Knows nothing of files
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -35,7 +34,12 @@ from blippose.decoding import (
 from blippose.errors import UserError, first_line
 from blippose.frame_file import FRAME_FILE, find_frame_file, read_frame
 from blippose.geometry import Crop, Resize
-from blippose.model_checkpoint import best_checkpoint, load_checkpoint, model_in
+from blippose.model_checkpoint import (
+    best_checkpoint,
+    calibrations_beside,
+    load_checkpoint,
+    model_in,
+)
 from blippose.pose import Pose
 
 
@@ -88,7 +92,7 @@ class PosePredictor:
         source: what was loaded, for people to read.
         device: where to run, as torch names it.
         synthetic: whether it was trained on drawn people; None where that is not known.
-        calibration: of its confidence.
+        calibrations: of its confidence, one a decoding.
     """
 
     def __init__(
@@ -99,14 +103,14 @@ class PosePredictor:
         source: str,
         device: str = "cpu",
         synthetic: bool | None = None,
-        calibration: Calibration | None = None,
+        calibrations: Sequence[Calibration] = (),
     ) -> None:
         self.device = _device(device)
         nn.Module.to(blip, self.device)
         blip.train(False)
         self.blip = blip
         self.tokenizer, self.frame, self.source = tokenizer, frame, source
-        self.synthetic, self.calibration = synthetic, calibration
+        self.synthetic, self.calibrations = synthetic, tuple(calibrations)
         self.caption_format = CaptionFormat(frame.input_size, frame.num_bins)
         self._reader = CaptionReader(blip, tokenizer, self.caption_format)
         self._normalization = ClipNormalization().to(self.device)
@@ -132,19 +136,17 @@ class PosePredictor:
         """
         blip, tokenizer, frame = model_in(checkpoint, path)
         synthetic = checkpoint["blippose"].get("synthetic")
-        return PosePredictor(blip, tokenizer, frame, str(path), device, synthetic)
+        calibrations = calibrations_beside(path)
+        return PosePredictor(blip, tokenizer, frame, str(path), device, synthetic, calibrations)
 
     @staticmethod
     def from_run(folder: str | Path, device: str = "cpu") -> PosePredictor:
-        """The best model of a run, its confidence calibrated where `blippose eval` has judged it.
+        """The best model of a run, with calibrations where `blippose eval` has judged it.
 
         Raises:
             UserError: the folder is missing, holds no best checkpoint, or a broken one.
         """
-        path = best_checkpoint(folder)
-        predictor = PosePredictor.from_checkpoint(path, device)
-        predictor.calibration = _own_calibration(path)
-        return predictor
+        return PosePredictor.from_checkpoint(best_checkpoint(folder), device)
 
     @staticmethod
     def from_pretrained(name: str | Path = "tiny", device: str = "cpu") -> PosePredictor:
@@ -161,15 +163,16 @@ class PosePredictor:
         blip, tokenizer = load_blip(source), load_tokenizer(source)
         size: Any = blip.vision_model.config.image_size
         path = find_frame_file(str(TINY) if source == "tiny" else source)
-        frame, synthetic, calibration = InputFrame(size, None, "stretch", "full"), None, None
+        frame, synthetic = InputFrame(size, None, "stretch", "full"), None
+        calibrations: tuple[Calibration, ...] = ()
         if path is not None:
-            frame, synthetic, calibration = read_frame(path)
+            frame, synthetic, calibrations = read_frame(path)
         if frame.input_size != size:
             raise UserError(
                 f"{path}: says an input of {frame.input_size} px, but the model's is {size} px; "
                 "export the model again"
             )
-        return PosePredictor(blip, tokenizer, frame, source, device, synthetic, calibration)
+        return PosePredictor(blip, tokenizer, frame, source, device, synthetic, calibrations)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Write what `from_pretrained` reads: a Hugging Face folder with `blippose.json`.
@@ -197,11 +200,10 @@ class PosePredictor:
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not annotated
         blip.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        calibration = None if self.calibration is None else asdict(self.calibration)
         record = {
             "frame": asdict(self.frame),
             "synthetic": self.synthetic,
-            "calibration": calibration,
+            "calibrations": [asdict(each) for each in self.calibrations],
         }
         (folder / FRAME_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
@@ -253,15 +255,18 @@ class PosePredictor:
     def confidence_is(self) -> str:
         """What `Prediction.confidence` is, for people and files."""
         what = f"probability of being within {CONFIDENCE_PX:g} px of the input"
-        if self._calibration() is None:
-            return f"{what}, as the model itself has it, not calibrated"
-        assert self.calibration is not None
-        return f"{what}, calibrated on {self.calibration.num_persons:,} persons"
+        if (calibration := self._calibration()) is not None:
+            return f"{what}, calibrated on {calibration.num_persons:,} persons"
+        others = ", ".join(each.decoding for each in self.calibrations)
+        known = f"; calibrations are known for decoding: {others}" if others else ""
+        return f"{what}, as the model itself has it, not calibrated{known}"
 
     def _calibration(self) -> Calibration | None:
         """That of the way it is decoded."""
-        own = self.calibration
-        return own if own is not None and own.decoding == self.decoding else None
+        for each in self.calibrations:
+            if (each.decoding, each.radius) == (self.decoding, CONFIDENCE_PX):
+                return each
+        return None
 
     @torch.no_grad()
     def _read(
@@ -306,13 +311,3 @@ def _device(name: str) -> torch.device:
             f"device={name}: not available here ({first_line(error)}); use device=cpu"
         ) from error
     return device
-
-
-def _own_calibration(checkpoint: Path) -> Calibration | None:
-    """That in the run folder, if it is of this checkpoint and not of an earlier one."""
-    found = Calibration.load(checkpoint.parent)
-    if found is None:
-        return None
-    with checkpoint.open("rb") as file:
-        is_own = hashlib.file_digest(file, "sha256").hexdigest() == found.checkpoint_sha256
-    return found if is_own else None

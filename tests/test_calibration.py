@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from blippose.calibration import CALIBRATION_FILE, Calibration
+from blippose.calibration import CALIBRATION_FILE, Calibration, load_calibrations
 
 NUM_JOINTS = 16
 
@@ -55,6 +55,23 @@ def test_joints_keep_their_order_and_missing_ones_stay_at_0() -> None:
     assert said.max() <= 1
 
 
+def test_what_is_fitted_is_the_likeliest() -> None:
+    """Neither a little more nor a little less of either makes Platt's targets likelier."""
+    raw, hit = drawn(300, 1.7, 0.4)
+    calibration = fitted(raw, hit)
+    num_hits, num = hit.sum(axis=0), len(hit)
+    target = np.where(hit, (num_hits + 1) / (num_hits + 2), 1 / (num - num_hits + 2))
+
+    def loss(factor: float, more: float) -> np.ndarray:
+        slope = factor / np.array(calibration.temperature)
+        said = expit(logit(raw) * slope + np.array(calibration.shift) + more)
+        return -(target * np.log(said) + (1 - target) * np.log(1 - said)).mean(axis=0)
+
+    best = loss(1, 0)
+    for other in ((1.02, 0), (0.98, 0), (1, 0.02), (1, -0.02)):
+        assert (loss(*other) > best).all()
+
+
 def test_few_persons_of_a_joint_leave_its_confidence_as_it_is() -> None:
     raw, hit = drawn(100, 3.0, 1.0)
     valid = np.ones_like(hit)
@@ -72,10 +89,18 @@ def test_joints_that_are_always_right_or_always_wrong_have_finite_confidence() -
         assert 0 < said.min() < said.max() < 1
 
 
-def test_it_is_kept_and_read_again(tmp_path: Path) -> None:
-    calibration = fitted(*drawn(200, 1.3, 0.1))
-    calibration.save(tmp_path)
-    assert Calibration.load(tmp_path) == calibration
+def test_there_is_one_for_each_decoding_of_a_checkpoint(tmp_path: Path) -> None:
+    free = fitted(*drawn(200, 1.3, 0.1))
+    other = replace(fitted(*drawn(200, 0.8, 0.1)), decoding="parallel, refine 0")
+    free.save(tmp_path)
+    other.save(tmp_path)
+    assert load_calibrations(tmp_path) == (free, other)
+    again = replace(free, shift=(0.5,) * NUM_JOINTS)
+    again.save(tmp_path)
+    assert load_calibrations(tmp_path) == (other, again)
+    newer = replace(free, checkpoint_sha256="def")  # the others are of weights that are gone
+    newer.save(tmp_path)
+    assert load_calibrations(tmp_path) == (newer,)
 
 
 @pytest.mark.parametrize(
@@ -83,20 +108,19 @@ def test_it_is_kept_and_read_again(tmp_path: Path) -> None:
     [
         {"temperature": [1.0] * 15},
         {"temperature": [0.0] * 16},
+        {"temperature": [float("nan")] * 16},
+        {"shift": [float("inf")] * 16},
         {"shift": "none"},
         {"radius": None},
     ],
 )
 def test_a_broken_file_is_no_calibration(tmp_path: Path, change: dict[str, object]) -> None:
     fitted(*drawn(50, 1.0, 0.0)).save(tmp_path)
+    assert len(load_calibrations(tmp_path)) == 1
     path = tmp_path / CALIBRATION_FILE
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    assert Calibration.load(tmp_path) is None
+    [record] = json.loads(path.read_text())
+    path.write_text(json.dumps([{**record, **change}]))
+    assert load_calibrations(tmp_path) == ()
     path.write_text("{")
-    assert Calibration.load(tmp_path) is None
-    assert Calibration.load(tmp_path / "nowhere") is None
-
-
-def test_calibrations_of_other_checkpoints_differ() -> None:
-    calibration = fitted(*drawn(50, 1.0, 0.0))
-    assert replace(calibration, checkpoint_sha256="def") != calibration
+    assert load_calibrations(tmp_path) == ()
+    assert load_calibrations(tmp_path / "nowhere") == ()

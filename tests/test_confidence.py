@@ -115,6 +115,50 @@ def test_numbers_of_several_pieces_have_the_probability_of_their_pieces(
     torch.testing.assert_close(found[[1, 10, 11]], expected, rtol=1e-3, atol=1e-4)
 
 
+def test_rows_and_axes_of_long_numbers_have_their_own_probabilities(
+    keen: BlipForConditionalGeneration, image: Tensor, tmp_path: Path
+) -> None:
+    """Two images, x and y, numbers of two pieces: each as if it were alone, by Hugging Face."""
+    write_tiny_tokenizer(tmp_path, 4)
+    tokenizer, caption_format = load_tokenizer(str(tmp_path)), CaptionFormat(16)
+    tokens = written(tokenizer, "right ankle (12,3), right knee (1,11)", "right knee (15,2)")
+    found = probability(keen, tokenizer, caption_format, image[:2], tokens)
+    pieces = TokenGrammar.of(tokenizer, caption_format).numbers
+    behind = [tokenizer.convert_tokens_to_ids(piece) for piece in (",", ")")]
+    for row, joint in ((0, 0), (0, 1), (1, 1)):
+        at = number_places(tokenizer, caption_format, tokens[row].tolist())[joint]
+        for axis in (0, 1):
+            prefix = tokens[row, : at[axis][0]].tolist()
+            expected = [
+                _spelled(keen, image[row], prefix, [*number, behind[axis]], pieces)
+                for number in pieces
+            ]
+            np.testing.assert_allclose(found[row, joint, axis], expected, rtol=5e-3, atol=2e-4)
+
+
+def _spelled(
+    keen: BlipForConditionalGeneration,
+    image: Tensor,
+    prefix: list[int],
+    number: list[int],
+    numbers: tuple[tuple[int, ...], ...],
+) -> float:
+    """Probability of a number's pieces and its end, each among what may follow."""
+    total = 1.0
+    for place, piece in enumerate(number):
+        begun = tuple(number[:place])
+        allowed = {n[place] for n in numbers if n[:place] == begun and len(n) > place}
+        allowed |= {number[-1]} if begun in numbers else set()
+        if allowed == {piece}:
+            continue
+        ids = torch.tensor([prefix + list(begun)])
+        with torch.no_grad():
+            logits = keen.text_decoder(input_ids=ids, encoder_hidden_states=image[None]).logits
+        some = sorted(allowed)
+        total *= float(logits[0, -1, some].softmax(-1)[some.index(piece)])
+    return total
+
+
 def test_what_is_missing_has_no_probabilities_and_what_is_odd_has_those_of_its_place(
     keen: BlipForConditionalGeneration,
     tokenizer: BertTokenizer,
@@ -169,6 +213,19 @@ def test_mass_within_a_radius_by_hand() -> None:
     assert float(mass_within(log_p[:, :5], at, halves, 1.9)) == pytest.approx(0.75 * 0.5)
 
 
+def test_mass_at_the_border_is_counted_once_and_the_edge_belongs_to_the_disc() -> None:
+    log_p = torch.full((2, 10), -torch.inf)
+    log_p[:, 0], log_p[:, 5], log_p[:, 6] = np.log(0.5), np.log(0.3), np.log(0.2)
+    corner, ten = torch.tensor([0.0, 0.0]), CaptionFormat(10)
+    # (0, 5), (5, 0) are just within 5 px; (5, 5) and all of 6 are not.
+    inside = 0.5 * 0.5 + 2 * 0.5 * 0.3
+    assert float(mass_within(log_p, corner, ten)) == pytest.approx(inside)
+    between = torch.tensor([0.4, 0.0])  # a joint between bins: (5, 0) is 4.6, (6, 0) 5.6 px off
+    assert float(mass_within(log_p, between, ten)) == pytest.approx(0.5 * 0.5 + 0.3 * 0.5)
+    between = torch.tensor([1.0, 0.0])  # now (6, 0) is on the edge, and (0, 5) beyond
+    assert float(mass_within(log_p, between, ten)) == pytest.approx(0.5 * 0.5 + 0.5 * 0.5)
+
+
 def test_expectation_is_the_mean_round_the_peak_by_hand() -> None:
     log_p = torch.full((2, 10), -torch.inf)
     log_p[0, 3], log_p[0, 4] = np.log(0.75), np.log(0.25)
@@ -177,6 +234,10 @@ def test_expectation_is_the_mean_round_the_peak_by_hand() -> None:
     assert xy.tolist() == pytest.approx([3.25, 1.25])  # 9 is another opinion
     xy = expected_xy(log_p[:, :5], torch.tensor([6.5, 2.5]), CaptionFormat(10, 5))
     assert xy.tolist() == pytest.approx([7.0, 3.0])
+    far = expected_xy(log_p, torch.tensor([5.0, 5.0]), CaptionFormat(10))
+    assert far.tolist() == pytest.approx([3.25, 2.0])  # three bins away still count
+    nowhere = expected_xy(log_p, torch.tensor([9.0, 5.0]), CaptionFormat(10))
+    assert nowhere[0] == 9  # nothing near what was written has a probability
     assert expected_xy(log_p, torch.full((2,), torch.nan), CaptionFormat(10)).isnan().all()
 
 

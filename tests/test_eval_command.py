@@ -15,12 +15,14 @@ from PIL import Image
 from scipy.io import savemat
 
 from blippose.__main__ import main
+from blippose.decoding import Constrained, Parallel
 from blippose.evaluation.subject import Subject
+from blippose.predictor import PosePredictor
 
 FEW = "data.synthetic.num_persons=16"
 SMALL = [FEW, "trainer.max_epochs=1", "logger=csv", "name=grid", "seed=0,1"]
 WRITTEN = {"eval.json", "eval.md", "per_joint.csv", "per_image.csv"}
-PICTURES = {"error_cdf.png", "per_joint.png", "overlays.png"}
+PICTURES = {"error_cdf.png", "per_joint.png", "reliability.png", "overlays.png"}
 QUICK = "samples=50"
 
 
@@ -88,6 +90,26 @@ def test_the_table_has_every_kind_of_row_on_the_same_images(run: Path) -> None:
         report["about"]["num_images"]
         == json.loads((run / "run.json").read_text())["results"]["num_val"]
     )
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_judged_run_predicts_with_calibrated_confidence_by_each_decoding_judged(
+    folder: Path, run: Path, tmp_path: Path
+) -> None:
+    judged = tmp_path / "seed=0"
+    shutil.copytree(run, judged)
+    assert "calibrated on" in PosePredictor.from_run(judged).confidence_is
+    raw = report_in(judged)["confidence"]
+    assert raw["raw"]["ece"]["low"] <= raw["raw"]["ece"]["value"] <= raw["raw"]["ece"]["high"]
+    place = f"data.root={folder}/data"
+    assert main(["eval", f"run={judged}", place, QUICK, "decoding=parallel"]) == 0
+    assert report_in(judged)["about"]["decoding"] == "parallel, refine 0"
+    predictor = PosePredictor.from_run(judged)
+    decodings = [each.decoding for each in predictor.calibrations]
+    assert decodings == ["free", "parallel, refine 0"]
+    assert "not calibrated" not in predictor.confidence_is
+    assert "not calibrated" not in predictor.decode_by(Parallel()).confidence_is
+    assert "not calibrated" in predictor.decode_by(Constrained()).confidence_is
 
 
 def test_cautions_are_on_the_page(run: Path) -> None:

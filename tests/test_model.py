@@ -501,7 +501,7 @@ def test_captions_of_untrained_weights_are_missing_joints(
     make_captioner: MakeCaptioner, batch: PoseBatch
 ) -> None:
     captioner = make_captioner()
-    captions = captioner.captions(batch["image"])
+    captions = list(captioner.say(batch["image"]).captions)
     assert len(captions) == 8
     assert not any(parsed.pose.valid.any() for parsed in captioner.parse(captions))
 

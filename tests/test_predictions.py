@@ -227,7 +227,7 @@ def test_predictions_are_those_of_validation(
     captioner.eval()
     free, forced = [], []
     for batch in data.val_dataloader():
-        free += captioner.captions(batch["image"])
+        free += captioner.say(batch["image"]).captions
         logits = stock_logits(captioner, batch)
         forced += captioner._teacher_forced(logits, batch)
     assert predictions.free().captions == tuple(free)
@@ -540,7 +540,7 @@ def test_shuffled_images_are_what_the_model_says_of_another_persons_image(
     other = other_persons([person.video for person in data.val_set.persons], 3)
     captioner.eval()
     images = data.collator([data.val_set[i] for i in other.tolist()])["image"]
-    assert answers.captions == tuple(captioner.captions(images))
+    assert answers.captions == captioner.say(images).captions
     asked = control_answers(captioner, data.val_set, data.collator, 2, "shuffled", 3)
     assert asked.captions == answers.captions
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from functools import partial
@@ -17,9 +18,11 @@ from torch import nn
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 
 from blippose.blip import load_tokenizer
+from blippose.calibration import Calibration
 from blippose.caption import CaptionFormat, Reason
-from blippose.decoding import InputFrame
+from blippose.decoding import CONFIDENCE_PX, Constrained, InputFrame
 from blippose.errors import UserError
+from blippose.export import export_checkpoint
 from blippose.geometry import Crop
 from blippose.model import PoseCaptioner
 from blippose.pose import JOINTS
@@ -87,12 +90,65 @@ def images(*shapes: tuple[int, int]) -> list[np.ndarray]:
     return [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
 
 
+@pytest.fixture
+def calibrated(checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy of the checkpoint, with a calibration for constrained decoding beside it."""
+    path = tmp_path / "best.ckpt"
+    path.write_bytes(checkpoint.read_bytes())
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    own = Calibration((2.0,) * 16, (0.5,) * 16, "constrained", CONFIDENCE_PX, 300, sha256)
+    own.save(tmp_path)
+    return path
+
+
+def test_confidence_is_calibrated_where_a_calibration_is_known(
+    checkpoint: Path, calibrated: Path
+) -> None:
+    inputs = images(*[(SIZE, SIZE)] * 2)
+    raw = PosePredictor.from_checkpoint(checkpoint).decode_by(Constrained())
+    assert "not calibrated" in raw.confidence_is
+    for source in (calibrated, calibrated.parent):
+        load = PosePredictor.from_run if source.is_dir() else PosePredictor.from_checkpoint
+        predictor = load(source).decode_by(Constrained())
+        assert predictor.confidence_is.endswith("calibrated on 300 persons")
+        [own] = predictor.calibrations
+        for one, other in zip(predictor(inputs), raw(inputs), strict=True):
+            np.testing.assert_allclose(one.confidence, own(other.confidence), rtol=1e-6)
+            assert not np.allclose(one.confidence, other.confidence)
+
+
+def test_a_calibration_goes_with_an_exported_folder(calibrated: Path, tmp_path: Path) -> None:
+    predictor = PosePredictor.from_checkpoint(calibrated)
+    export_checkpoint(calibrated, tmp_path / "exported")
+    exported = PosePredictor.from_pretrained(tmp_path / "exported")
+    assert exported.calibrations == predictor.calibrations
+    assert len(exported.calibrations) == 1
+
+
+def test_a_calibration_is_for_its_decoding_its_weights_and_its_radius_alone(
+    calibrated: Path,
+) -> None:
+    predictor = PosePredictor.from_checkpoint(calibrated)
+    assert "not calibrated; calibrations are known for decoding: constrained" in (
+        predictor.confidence_is
+    )
+    inputs = images((SIZE, SIZE))
+    raw = PosePredictor(predictor.blip, predictor.tokenizer, predictor.frame, "raw")
+    np.testing.assert_array_equal(predictor(inputs)[0].confidence, raw(inputs)[0].confidence)
+    [own] = predictor.calibrations
+    replace(own, radius=3.0).save(calibrated.parent)
+    other = PosePredictor.from_checkpoint(calibrated).decode_by(Constrained())
+    assert "not calibrated" in other.confidence_is
+    replace(own, checkpoint_sha256="ab").save(calibrated.parent)
+    assert PosePredictor.from_checkpoint(calibrated).calibrations == ()
+
+
 def test_a_checkpoint_gives_the_captions_of_the_module_that_it_was_saved_from(
     captioner: PoseCaptioner, checkpoint: Path
 ) -> None:
     inputs = images(*[(SIZE, SIZE)] * 4)
     pixels = torch.from_numpy(np.stack(inputs)).permute(0, 3, 1, 2)
-    expected = captioner.captions(pixels)
+    expected = list(captioner.say(pixels).captions)
     predictor = PosePredictor.from_checkpoint(checkpoint)
     assert [prediction.caption for prediction in predictor(inputs)] == expected
     assert len(set(expected)) > 1, "a model that does not look at the image proves nothing"

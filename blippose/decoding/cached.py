@@ -7,6 +7,7 @@ Knows nothing of captions.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -14,6 +15,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  torch's own convention
 from transformers import BlipForConditionalGeneration
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """Where tokens of a call stand, and what they may look at."""
+
+    places: Int[Tensor, "row length"]
+    num_read: int  # up to the last of them
+    rows: Int[Tensor, "row"] | None  # of the batch; None for all
+    mask: Tensor | None  # None where all is looked at
+    keep: bool  # whether later tokens read these
 
 
 @final
@@ -62,38 +74,36 @@ class CachedDecoder:
         num_read = int(places.max()) + 1
         read = torch.arange(num_read, device=tokens.device) <= places[..., None]  # (R, S, T)
         mask = None if bool(read.all()) else read[:, None]
+        at = _Place(places, num_read, rows, mask, keep)
         for number, layer in enumerate(self._layers):
-            hidden = self._self_attention(number, hidden, places, rows, mask, keep=keep)
+            hidden = self._self_attention(number, hidden, at)
             key, value = (part if rows is None else part[rows] for part in self._image[number])
             hidden = _attend(layer.crossattention, hidden, key, value, None)
             hidden = layer.output(layer.intermediate(hidden), hidden)
         return hidden
 
     def _self_attention(
-        self,
-        number: int,
-        hidden: Float[Tensor, "row length width"],
-        places: Int[Tensor, "row length"],
-        rows: Int[Tensor, "row"] | None,
-        mask: Tensor | None,
-        *,
-        keep: bool,
+        self, number: int, hidden: Float[Tensor, "row length width"], at: _Place
     ) -> Float[Tensor, "row length width"]:
         attention = self._layers[number].attention
         new = _keys_and_values(attention.self, hidden)  # each (R, H, S, D)
-        chosen = torch.arange(self._num_rows, device=places.device) if rows is None else rows
-        num_read = int(places.max()) + 1
+        every = torch.arange(len(hidden), device=hidden.device)
+        chosen = every if at.rows is None else at.rows
         read = []
         for kept, part in zip(self._room(number, new), new, strict=True):
             part = part.transpose(1, 2).to(kept.dtype)  # noqa: PLW2901  (R, S, H, D)
-            if keep:
-                kept[chosen[:, None], :, places] = part
-                read.append(kept[:, :, :num_read] if rows is None else kept[rows, :, :num_read])
+            if at.keep:
+                kept[chosen[:, None], :, at.places] = part
+                read.append(
+                    kept[:, :, : at.num_read]
+                    if at.rows is None
+                    else kept[chosen, :, : at.num_read]
+                )
             else:
-                copy = kept[chosen, :, :num_read]
-                copy[torch.arange(len(copy), device=places.device)[:, None], :, places] = part
+                copy = kept[chosen, :, : at.num_read]
+                copy[every[:, None], :, at.places] = part
                 read.append(copy)
-        return _attend(attention, hidden, read[0], read[1], mask)
+        return _attend(attention, hidden, read[0], read[1], at.mask)
 
     def _room(self, number: int, new: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Where a layer keeps the keys and values of all rows, each (B, H, L, D)."""

@@ -59,7 +59,8 @@ def expected_xy(
     near = middle[..., None] + torch.arange(-_PEAK_BINS, _PEAK_BINS + 1, device=middle.device)
     share = _at(log_probability, near).softmax(dim=-1)
     mean = ((near + 0.5) * bin_px - 0.5).mul(share).sum(dim=-1)
-    return torch.where(xy_input.isnan(), xy_input, mean.to(xy_input.dtype))
+    # What was written stays where nothing near it has a probability, and NaN stays NaN.
+    return torch.where(xy_input.isnan() | mean.isnan(), xy_input, mean.to(xy_input.dtype))
 
 
 def _at(

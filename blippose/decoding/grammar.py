@@ -65,6 +65,11 @@ class TokenGrammar:
         return np.array(sorted(pieces | ends))
 
     @cached_property
+    def tree(self) -> NumberTree:
+        """The numbers' pieces as a tree, over `choices`."""
+        return NumberTree.of(self.numbers, self.choices)
+
+    @cached_property
     def longest(self) -> int:
         """Tokens of the longest caption, with [DEC] and [SEP]."""
         return sum(map(len, self.fixed)) + NUM_NUMBERS * max(map(len, self.numbers))
@@ -99,13 +104,13 @@ class NumberTree:
     """The numbers' pieces as a tree, by tables: node 0 is the root, before the first piece.
 
     Args:
-        next_node: the node that a token leads to from a node, or -1 where it leads nowhere.
+        next_node: the node that a choice leads to from a node, or -1 where it leads nowhere.
         may_end: whether the pieces so far are a number; always so of a node without successors.
         value: the number that the pieces so far are, or -1.
         paths: the pieces that lead to each node.
     """
 
-    next_node: Int[np.ndarray, "node vocabulary"]
+    next_node: Int[np.ndarray, "node choice"]
     may_end: Bool[np.ndarray, "node"]
     value: Int[np.ndarray, "node"]
     paths: tuple[tuple[int, ...], ...]
@@ -116,14 +121,18 @@ class NumberTree:
         return max(map(len, self.paths))
 
     @staticmethod
-    def of(numbers: Sequence[tuple[int, ...]], vocabulary_size: int) -> NumberTree:
+    def of(numbers: Sequence[tuple[int, ...]], choices: Int[np.ndarray, "choice"]) -> NumberTree:
         """The tree of these numbers.
 
-        >>> tree = NumberTree.of([(3,), (4,), (3, 7)], 8)
+        Args:
+            numbers: pieces of each.
+            choices: ids of all pieces, in their order, and maybe of more.
+
+        >>> tree = NumberTree.of([(3,), (4,), (3, 7)], np.array([3, 4, 7]))
         >>> tree.next_node[0]  # 3 leads to node 1, 4 to node 2
-        array([-1, -1, -1,  1,  2, -1, -1, -1])
+        array([ 1,  2, -1])
         >>> tree.next_node[1], tree.may_end  # after 3 a 7 may come, or the end
-        (array([-1, -1, -1, -1, -1, -1, -1,  3]), array([False,  True,  True,  True]))
+        (array([-1, -1,  3]), array([False,  True,  True,  True]))
         >>> tree.value, tree.paths[3]  # 3 is the first number, 4 the second, 3 7 the third
         (array([-1,  0,  1,  2]), (3, 7))
         """
@@ -131,10 +140,11 @@ class NumberTree:
         for pieces in numbers:
             for length in range(1, len(pieces) + 1):
                 nodes.setdefault(pieces[:length], len(nodes))
-        next_node = np.full((len(nodes), vocabulary_size), -1)
+        place = {piece: number for number, piece in enumerate(choices.tolist())}
+        next_node = np.full((len(nodes), len(choices)), -1)
         for path, node in nodes.items():
             if path:
-                next_node[nodes[path[:-1]], path[-1]] = node
+                next_node[nodes[path[:-1]], place[path[-1]]] = node
         values = {pieces: value for value, pieces in enumerate(numbers)}
         value = np.array([values.get(path, -1) for path in nodes])
         return NumberTree(next_node, value >= 0, value, tuple(nodes))

@@ -57,7 +57,7 @@ class CaptionLayout:
 
     def _numbers_before(self, values: Int[Tensor, "row 32"]) -> Int[Tensor, "row 33"]:
         """Pieces of the numbers before each of the 33 runs of fixed tokens."""
-        before = torch.zeros((len(values), NUM_NUMBERS + 1), dtype=torch.long)
-        before = before.to(values.device)
+        shape = (len(values), NUM_NUMBERS + 1)
+        before = torch.zeros(shape, dtype=torch.long, device=values.device)
         before[:, 1:] = self.lengths[values].cumsum(dim=1)
         return before

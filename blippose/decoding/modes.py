@@ -3,10 +3,11 @@
 | way | promise | passes, 16 joints |
 |---|---|---|
 | `Free` | token for token Hugging Face's `generate` | 33, more off the grammar |
-| `Constrained` | the same, where only what the grammar allows may be said | 33 |
+| `Constrained` | the same, where only what the grammar allows may be said | 32 |
 | `Parallel(refine=None)` | the same as `Constrained`, for any model | 2 to 32 of a whole caption |
 | `Parallel(refine=K)` | what K readings of a first guess give | 1 + K of a whole caption |
 
+Exact up to the order of sums: in bfloat16 numbers that are nearly as likely change places often.
 `Parallel(refine=0)` is as good as reading only for a model that was trained with hidden
 coordinates (`model.ReadbackMask`).
 """

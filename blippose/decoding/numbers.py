@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from blippose.decoding.cached import CachedDecoder
-from blippose.decoding.grammar import NumberTree, TokenGrammar
+from blippose.decoding.grammar import TokenGrammar
 
 _NEGLIGIBLE = 1e-4  # of all probability: so little is not worth a look at what it divides into
 _AT_ONCE = 64  # pieces read aside, each with a copy of what stands before it
@@ -30,10 +30,10 @@ class NumberChoice:
         self, grammar: TokenGrammar, decoder: CachedDecoder, device: torch.device
     ) -> None:
         self._decoder = decoder
-        tree = NumberTree.of(grammar.numbers, int(grammar.choices.max()) + 1)
+        tree = grammar.tree
         self._num_values, self._paths = len(grammar.numbers), tree.paths
         self.choices = torch.from_numpy(grammar.choices).to(device)  # (C,)
-        self.next_node = torch.from_numpy(tree.next_node[:, grammar.choices]).to(device)  # (N, C)
+        self.next_node = torch.from_numpy(tree.next_node).to(device)  # (N, C)
         self.value = torch.from_numpy(tree.value).to(device)  # (N,)
         self.may_end = torch.from_numpy(tree.may_end).to(device)  # (N,)
         self.may_go_on = (self.next_node >= 0).any(dim=1)  # (N,)

@@ -5,8 +5,9 @@ there. With [MASK] in every place, a model that was trained with hidden coordina
 (`model.ReadbackMask`) says each number without having read the others: one pass is a caption.
 
 What a pass says of a number is final once all numbers before it were read as they are. So after 32
-passes at most, whatever was guessed first, the caption is that of `constrained_tokens`; on the way
-final numbers stay in the cache, and only what stands behind them is read again.
+passes at most, whatever was guessed first, the caption is that of `constrained_tokens`, up to the
+order of sums; on the way final numbers stay in the cache, and a batch is read on from the first
+number that is open in any row.
 
 Source: Jacobi decoding, Santilli et al. 2023, "Accelerating Transformer Inference for Translation
 via Parallel Decoding", section 3.
@@ -35,7 +36,7 @@ class ParallelCaptions:
     Args:
         tokens: [DEC] ... [SEP] [PAD]...
         numbers: those in the captions, x before y.
-        is_final: whether a row is what `constrained_tokens` says, for certain.
+        is_final: whether a row is what `constrained_tokens` says.
         num_passes: of the decoder.
         log_probability: of each number that could stand in each place, as the last pass that read
             that row has it; None unless asked for.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from jaxtyping import Float
 
 from blippose.callbacks import spread
 from blippose.data import Collator, PoseDataset
+from blippose.decoding import Free
 from blippose.evaluation.leaks import Leaks, leaks_between
 from blippose.evaluation.predictions import control_answers, stored_features, stored_predict
 from blippose.evaluation.reliability import calibration_of
@@ -78,6 +80,11 @@ def gather(subject: Subject, folder: Path, settings: Settings) -> tuple[Evidence
     return evidence, was_stored and train_was_stored
 
 
+def _as_file_name(decoding: str) -> str:
+    """A decoding's name in letters, digits and underscores."""
+    return re.sub(r"\W+", "_", decoding)
+
+
 def _controls(dataset: PoseDataset) -> tuple[str, ...]:
     """One person alone has nobody to exchange images with."""
     return ("blank", "shuffled") if len(dataset) > 1 else ("blank",)
@@ -142,8 +149,10 @@ class _Asked:
         self, dataset: PoseDataset, subset: str
     ) -> tuple[StoredPredictions | None, bool]:
         """Captions, both ways of reading, and whether they were stored."""
+        decoding = self.subject.captioner.reader.decoding.name
+        name = subset if decoding == Free().name else f"{subset}_{_as_file_name(decoding)}"
         return stored_predict(
-            self.folder / f"{subset}.json",
+            self.folder / f"{name}.json",
             self.subject.origin(subset, dataset),
             *self._of(dataset),
             progress=self.settings.progress,

@@ -228,7 +228,8 @@ def people_of(about: Mapping[str, Any]) -> str:
     """Which run, and which of its images."""
     people = "synthetic people" if about["synthetic"] else "real images"
     subset = {"val": "validation"}.get(about["subset"], about["subset"])
+    decoding = "" if about["decoding"] == "free" else f", decoding: {about['decoding']}"
     return (
         f"{about['run'] or about['source']}: {about['num_images']:,} {subset} images ({people}, "
-        f"split={about['split']})"
+        f"split={about['split']}){decoding}"
     )

@@ -155,13 +155,13 @@ def _blank_answers(captioner: PoseCaptioner, num_persons: int) -> Answers:
     color = torch.tensor(CLIP_MEAN).mul(255).round().to(torch.uint8)
     image = color.view(1, 3, 1, 1).expand(1, 3, size, size).to(captioner.device)
     with asking(captioner):
-        captions = captioner.captions(image)
-    xy_input = captioner.parse(captions)[0].pose.xy
+        said = captioner.say(image)
+    xy_input = said.parsed[0].pose.xy
     return Answers(
         "blank image",
         "control",
         np.tile(xy_input, (num_persons, 1, 1)),
-        (*captions,) * num_persons,
+        said.captions * num_persons,
     )
 
 

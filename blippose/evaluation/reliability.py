@@ -1,7 +1,8 @@
 """Whether confidence keeps its promise: of joints with a confidence of .8, are .8 right?
 
 Right is a joint within `CONFIDENCE_PX` px of the truth, in the model's input: the metric acc_5px.
-A missing joint has confidence 0 and is wrong.
+Joints that the model left out promise nothing and are left out here too; the share that parsed
+stands beside.
 
 Calibration is fitted on the judged persons, as a model knows its training persons too well. So
 that none is judged by what was learned from it, the figures are cross-fitted: each fifth of the
@@ -32,6 +33,11 @@ def is_hit(targets: Targets, answers: Answers) -> Bool[np.ndarray, "persons 16"]
     return np.asarray(np.nan_to_num(away, nan=np.inf) <= CONFIDENCE_PX)
 
 
+def _is_said(targets: Targets, answers: Answers) -> Bool[np.ndarray, "persons 16"]:
+    """Annotated joints that the model has placed."""
+    return np.asarray(targets.valid & np.isfinite(answers.xy_input).all(axis=-1))
+
+
 def calibration_of(
     targets: Targets,
     answers: Answers,
@@ -43,7 +49,7 @@ def calibration_of(
     """Fitted on what a model says of these persons, or of the chosen ones."""
     assert answers.confidence is not None
     some = np.ones(len(targets), dtype=bool) if chosen is None else chosen
-    said = targets.valid & np.isfinite(answers.xy_input).all(axis=-1)
+    said = _is_said(targets, answers)
     return Calibration.fit(
         answers.confidence[some],
         is_hit(targets, answers)[some],
@@ -71,7 +77,7 @@ def reliability(
     2015; Guo et al. 2017, equation 3.
     """
     assert answers.confidence is not None
-    hit = is_hit(targets, answers)
+    hit, said = is_hit(targets, answers), _is_said(targets, answers)
     kinds = {"raw": answers.confidence}
     if (others := cross_fitted(targets, answers, seed)) is not None:
         kinds["calibrated"] = others
@@ -82,8 +88,8 @@ def reliability(
         "num_folds": NUM_FOLDS,
         **{
             name: {
-                "ece": _calibration_error(confidence, hit, targets.valid, bootstrap),
-                "bins": _bins(confidence, hit, targets.valid, bootstrap),
+                "ece": _calibration_error(confidence, hit, said, bootstrap),
+                "bins": _bins(confidence, hit, said, bootstrap),
             }
             for name, confidence in kinds.items()
         },
@@ -128,7 +134,11 @@ def _calibration_error(
         error = Estimate(
             np.asarray(total.value / joints.value), np.asarray(total.draws / joints.draws)
         )
-    return error.interval().as_dict()
+    # A sum of absolute values is larger on every draw, as each adds its own noise to that of the
+    # persons: the draws say how far it spreads, not where it lies.
+    known = error.draws[np.isfinite(error.draws)]
+    centred = error.draws - (known.mean() if len(known) else 0.0) + error.value
+    return Estimate(error.value, np.clip(centred, 0, 1)).interval().as_dict()
 
 
 def _bins(

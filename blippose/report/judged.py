@@ -1,4 +1,4 @@
-"""Which runs were judged alike: on the same images, in pixels of the same frame.
+"""Which runs were judged alike: on the same images, in pixels of the same frame, decoded alike.
 
 Only those are held against each other. A run that is done says what it was judged on, by the hash
 of its split manifest and its frame. One that is not is taken to be judged as the done ones of the
@@ -17,8 +17,10 @@ from blippose.runs import identity
 # What decides the images or the frame, of a run's config.
 _KEYS = ("data.root", "data.annotations", "data.reading", "data.split", "data.train_fraction",
          "data.test_fraction", "data.split_seed", "data.resize", "data.crop",
-         "model.caption.input_size")  # fmt: skip
-_FRAME = ("data.resize", "data.crop", "model.caption.input_size")
+         "model.caption.input_size", "decoding._target_", "decoding.refine",
+         "decoding.expectation")  # fmt: skip
+_BESIDE = ("data.resize", "data.crop", "model.caption.input_size", "decoding._target_",
+           "decoding.refine", "decoding.expectation")  # fmt: skip
 _RELEASE = "data.synthetic"
 
 
@@ -43,7 +45,7 @@ def set_name(number: int) -> str:
 def difference(one: Cell, other: Cell) -> str:
     """What makes their validation differ, as `data.split=random`, of the other's settings."""
     before, after = (_judged_by(_config(cell)) for cell in (one, other))
-    keys = sorted(key for key in after.keys() | before.keys() if not key.endswith("._target_"))
+    keys = sorted(key for key in after.keys() | before.keys() if key != f"{_RELEASE}._target_")
     words = [f"{k}={after.get(k, '(absent)')}" for k in keys if before.get(k) != after.get(k)]
     return ", ".join(words) or "the files of the release differ"
 
@@ -57,7 +59,7 @@ def _marks(cells: Sequence[Cell]) -> dict[str, Hashable]:
         manifest = cell.results.get("manifest")
         if cell.name in settings and manifest is not None:
             own = settings[cell.name]
-            frame = (cell.results.get("frame"), *(own.get(key) for key in _FRAME))
+            frame = (cell.results.get("frame"), *(own.get(key) for key in _BESIDE))
             marks[cell.name] = known[_hashable(own)] = (manifest, frame)
     for name, own in settings.items():
         key = _hashable(own)

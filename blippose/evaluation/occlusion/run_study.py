@@ -131,8 +131,8 @@ def poses_said(
     """Free-running poses of inputs, input px."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     with asking(captioner):
-        captions = captioner.captions(pixels.to(captioner.device))
-    return np.stack([parsed.pose.xy for parsed in captioner.parse(captions)])
+        said = captioner.say(pixels.to(captioner.device))
+    return np.stack([parsed.pose.xy for parsed in said.parsed])
 
 
 def _about(subject: Subject, subset: str) -> dict[str, Any]:
