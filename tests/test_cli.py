@@ -68,6 +68,13 @@ def test_composed_config_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "torch.optim.Adam\n" in capsys.readouterr().out
 
 
+def test_null_is_a_choice_where_it_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "experiment=null", "optimizer=adam", "--cfg", "job"]) == 0
+    without = capsys.readouterr().out
+    assert main(["train", "optimizer=adam", "--cfg", "job"]) == 0
+    assert capsys.readouterr().out == without
+
+
 WRONG = {
     "unknown command": (["trian"], "did you mean train"),
     "unknown flag": (["train", "--fast"], "--fast"),
@@ -75,6 +82,26 @@ WRONG = {
     "key without its group": (["train", "lr=3"], "did you mean optimizer.lr"),
     "unknown group": (["train", "optimiser=adam"], "did you mean optimizer"),
     "unknown option": (["train", "optimizer=sgd"], "choose one of adam, adamw"),
+    "null for an option": (
+        ["predict", "images=a.jpg", "decoding=null"],
+        "decoding=null: no such choice; choose one of constrained, free, parallel",
+    ),
+    "null for data of eval": (["eval", "data=null"], "data=null: no such choice; choose one of"),
+    "null for a model": (["train", "model=Null"], "model=Null: no such choice; choose one of"),
+    "null for an optimizer": (["train", "optimizer=null"], "choose one of adam, adamw"),
+    "null for an added group": (["train", "+logger=null"], "logger=null: no such choice"),
+    "null in a grid": (
+        ["train", "-m", CSV, "optimizer=adam,null"],
+        "optimizer=null: no such choice; choose one of adam, adamw",
+    ),
+    "null for a launcher": (["train", "hydra/launcher=null"], "hydra/launcher=null: no such"),
+    "number for an option": (["train", "trainer=1.5"], "trainer=1.5: no such choice"),
+    "truth for an option": (["train", "logger=false"], "logger=false: no such choice"),
+    "several options": (
+        ["predict", "images=a.jpg", "decoding=[free,parallel]"],
+        "decoding=[free,parallel]: no such choice; choose one of constrained, free, parallel",
+    ),
+    "group of another command": (["export", "out=a", "data=null"], "data: no such key"),
     "open value": (["train", "data=mpii"], "add data.root=VALUE"),
     "open value of predict": (["predict"], "add images=VALUE"),
     "broken override": (["train", "data=["], "cannot be read as key=value"),

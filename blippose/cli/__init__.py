@@ -102,7 +102,8 @@ def _run(command: str, arguments: list[str]) -> int:
         command, (arguments, axes) = "train", sweep.expanded(arguments)
     if command in _POSITIONAL:
         arguments = grammar.named(arguments, _POSITIONAL[command])
-    arguments = [grammar.quoted(argument) for argument in arguments]
+    quoted = [grammar.quoted(argument) for argument in arguments]
+    arguments = [item for word in quoted if (item := grammar.choices(command, word)) is not None]
     overrides, is_multirun, runs_jobs = grammar.parse_flags(command, arguments)
     with grammar.explained(command):
         if is_multirun and runs_jobs and command == "train":

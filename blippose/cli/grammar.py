@@ -18,6 +18,8 @@ _FLAGS_WITH_VALUE = (
     *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"),
     *("--config-dir", "-cd", "--info", "-i"),
 )
+# Hydra reads them as numbers, truths and nothing.
+_NO_WORD = re.compile(r"null|true|false|nan|[+-]?(inf|[\d.][\d._e+-]*)", re.IGNORECASE)
 
 
 def conf() -> Path:
@@ -78,6 +80,39 @@ def quoted(argument: str) -> str:
     if is_plain or key.startswith("-") or not is_path:
         return argument
     return f"{key}={_quote(value)}"
+
+
+def choices(command: str, argument: str) -> str | None:
+    """An argument as Hydra bears it: of a group it takes words alone, and else shows a traceback.
+
+    What is no choice becomes a word, which Hydra refuses with those that there are:
+    `decoding=null` is `decoding='null'`. None where null is the command's own choice.
+    """
+    key, is_given, value = argument.partition("=")
+    group = key.lstrip("+").partition("@")[0]
+    if not (is_given and group) or value.startswith("{") or not _is_group(group):
+        return argument
+    is_optional = _groups(command).get(group, "") is None
+    if is_optional and value.lower() == "null":
+        return None
+    if value.startswith("["):
+        stays = not value.endswith("]") or is_optional or group.startswith("hydra/")
+        return argument if stays else f"{key}={_quote(value)}"
+    words = [_quote(word) if _NO_WORD.fullmatch(word) else word for word in value.split(",")]
+    return f"{key}={','.join(words)}"
+
+
+def _is_group(key: str) -> bool:
+    return key.startswith("hydra/") or (conf() / key).is_dir()
+
+
+def _groups(command: str) -> dict[str, str | None]:
+    """The groups of a command, and the choice that it makes in each."""
+    import yaml  # noqa: PLC0415
+
+    config = yaml.safe_load((conf() / f"{command}.yaml").read_text(encoding="utf-8"))
+    items = [item for item in config["defaults"] if isinstance(item, dict)]
+    return {group: option for item in items for group, option in item.items()}
 
 
 @contextlib.contextmanager
