@@ -81,6 +81,18 @@ WRONG = {
     "unknown key": (["train", "trainer.max_epoch=3"], "did you mean trainer.max_epochs"),
     "key without its group": (["train", "lr=3"], "did you mean optimizer.lr"),
     "unknown group": (["train", "optimiser=adam"], "did you mean optimizer"),
+    "key of another option": (
+        ["predict", "images=a.jpg", "decoding.refine=1"],
+        "decoding.refine: belongs to decoding=parallel",
+    ),
+    "keys of another option": (
+        ["train", "data=mpii", "data.synthetic.num_persons=3"],
+        "data.synthetic.num_persons: belongs to data=synthetic",
+    ),
+    "key of another option in a grid": (
+        ["train", "-m", CSV, "decoding.refine=0,1"],
+        "decoding.refine: belongs to decoding=parallel",
+    ),
     "unknown option": (["train", "optimizer=sgd"], "choose one of adam, adamw"),
     "null for an option": (
         ["predict", "images=a.jpg", "decoding=null"],
@@ -175,7 +187,11 @@ WRONG = {
     "text for a batch": (["predict", "images=a", "batch_size=all"], "expected int, got str"),
     "batch of none": (["predict", "images=a", "batch_size=0"], "expected 1 or more"),
     "unknown key of predict": (["predict", "image=a.jpg"], "did you mean images"),
-    "image without its key": (["predict", "a.jpg"], "cannot be read as key=value"),
+    "image without its key": (
+        ["predict", "a.jpg"],
+        "a.jpg: cannot be read as key=value; did you mean images=a.jpg?",
+    ),
+    "run without its key": (["export", "runs/a"], "did you mean run=runs/a?"),
     "absent run to predict": (
         ["predict", f"images={__file__}", "run=nowhere"],
         "run=nowhere: no such folder",
@@ -223,6 +239,16 @@ def test_a_mistake_is_one_line_and_status_2(
     assert len(lines) == 1, lines
     assert lines[0].startswith("blippose: ")
     assert said in lines[0]
+
+
+@pytest.mark.parametrize("key", ["trainr", "optimizr", "decoding.trainer"])
+def test_a_key_of_another_command_is_not_suggested(
+    key: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", "images=a.jpg", f"{key}=1"]) == 2
+    said = capfd.readouterr().err
+    assert f"{key}: no such key" in said
+    assert "did you mean" not in said
 
 
 def test_a_mistake_leaves_no_run_folder(in_an_empty_folder: Path) -> None:

@@ -18,6 +18,11 @@ _FLAGS_WITH_VALUE = (
     *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"),
     *("--config-dir", "-cd", "--info", "-i"),
 )
+# Of commands to which a path alone is a mistake: the key that it is most likely meant for.
+_PATH_KEYS = {
+    "predict": "images",
+    **dict.fromkeys(("export", "analyze_attention", "analyze_occlusion"), "run"),
+}
 # Hydra reads them as numbers, truths and nothing.
 _NO_WORD = re.compile(r"null|true|false|nan|[+-]?(inf|[\d.][\d._e+-]*)", re.IGNORECASE)
 
@@ -112,7 +117,8 @@ def _groups(command: str) -> dict[str, str | None]:
 
     config = yaml.safe_load((conf() / f"{command}.yaml").read_text(encoding="utf-8"))
     items = [item for item in config["defaults"] if isinstance(item, dict)]
-    return {group: option for item in items for group, option in item.items()}
+    groups = {group: option for item in items for group, option in item.items()}
+    return {group: option for group, option in groups.items() if "override " not in group}
 
 
 @contextlib.contextmanager
@@ -156,7 +162,10 @@ def _explain(error: Exception, command: str) -> str:
     text = str(error)
     first = text.strip().splitlines()[0]
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read as key=value ({first})"
+        word = str(error.override)
+        meant = f"{_PATH_KEYS[command]}={word}" if command in _PATH_KEYS else ""
+        why = f"; did you mean {meant}?" if meant and "=" not in word else f" ({first})"
+        return f"{word}: cannot be read as key=value{why}"
     if isinstance(error, MissingConfigException) and error.options:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={option}: no such choice; choose one of {', '.join(error.options)}"
@@ -164,11 +173,34 @@ def _explain(error: Exception, command: str) -> str:
         return f"{first}: several values are a grid, which needs -m; a list is key=[a,b]"
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
-        from blippose.arguments import suggest  # noqa: PLC0415
-
         key = unknown[1].partition("@")[0]
-        return f"{key}: no such key{suggest(key, _known_keys(command))}"
+        return f"{key}: {_unknown(key, command)}"
     return f"{first} (`blippose {command} --help` shows the keys)"
+
+
+def _unknown(key: str, command: str) -> str:
+    """Of a key that the config has not: whose it is, or what is near."""
+    from blippose.arguments import suggest  # noqa: PLC0415
+
+    if owner := _owner(key, command):
+        return f"belongs to {owner}"
+    return f"no such key{suggest(key, _known_keys(command))}"
+
+
+def _owner(key: str, command: str) -> str | None:
+    """The choice of a group that has the key: of `decoding.refine` it is decoding=parallel."""
+    import yaml  # noqa: PLC0415
+
+    from blippose.runs import flatten  # noqa: PLC0415
+
+    group, _, own = key.partition(".")
+    if group not in _groups(command):
+        return None
+    for path in sorted((conf() / group).glob("*.yaml")):
+        keys = [found for found, _ in flatten(yaml.safe_load(path.read_text(encoding="utf-8")))]
+        if any(found == own or found.startswith(f"{own}.") for found in keys):
+            return f"{group}={path.stem}"
+    return None
 
 
 def _known_keys(command: str) -> list[str]:
@@ -180,7 +212,8 @@ def _known_keys(command: str) -> list[str]:
 
     with initialize_config_dir(str(conf()), version_base="1.3"):
         config: Any = OmegaConf.to_container(compose(command), resolve=False)
-    return [key for key, _ in flatten(config)] + [path.name for path in conf().iterdir()]
+    keys = [key for key, _ in flatten(config) if not key.endswith("_target_")]
+    return [*keys, *_groups(command)]
 
 
 def swept_keys(overrides: list[str]) -> list[str]:
