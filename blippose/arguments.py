@@ -43,9 +43,7 @@ def check_arguments(target: Callable[..., Any], values: Mapping[str, Any], prefi
             raise UserError(f"{path}: no such key{suggest(key, parameters)}")
         hint = hints.get(key, Any)
         if not fits(value, hint):
-            raise UserError(
-                f"{path}={value}: expected {describe(hint)}, got {type(value).__name__}"
-            )
+            raise UserError(f"{path}={value}: expected {describe(hint)}, got {_got(value, hint)}")
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -73,18 +71,31 @@ def describe(hint: Any) -> str:
 
     >>> describe(int | None)
     'int or null'
+    >>> describe(typing.Literal["json", "coco", "hrnet"])
+    'json, coco or hrnet'
     """
-    return " or ".join(dict.fromkeys(_describe_one(option) for option in _options(hint)))
+    words = (word for option in _options(hint) for word in _describe_one(option))
+    *others, last = dict.fromkeys(words)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
-def _describe_one(hint: Any) -> str:
+def _got(value: Any, hint: Any) -> str:
+    """The word itself where words are expected, else its type."""
+    is_choice = any(len(_describe_one(option)) > 1 for option in _options(hint))
+    return repr(value) if is_choice and isinstance(value, str) else type(value).__name__
+
+
+def _describe_one(hint: Any) -> list[str]:
+    """One word, or those to choose from."""
     if hint is type(None):
-        return "null"
+        return ["null"]
+    if hint is bool:
+        return ["true", "false"]
     if typing.get_origin(hint) is typing.Literal:
-        return " or ".join(dict.fromkeys(str(choice) for choice in typing.get_args(hint)))
+        return [str(choice) for choice in typing.get_args(hint)]
     if typing.get_origin(hint) is None and isinstance(hint, type):
-        return hint.__name__
-    return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", str(hint))
+        return [hint.__name__]
+    return [re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", str(hint))]
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

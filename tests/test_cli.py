@@ -181,9 +181,16 @@ WRONG = {
     "absent list": (["predict", "images=list.txt"], "list.txt: no such file"),
     "unknown format of predict": (
         ["predict", f"images={__file__}", "format=yaml"],
-        "format=yaml: expected json or coco or hrnet",
+        "format=yaml: expected json, coco or hrnet, got 'yaml'",
     ),
-    "text for a truth": (["predict", "images=a", "joint_names=some"], "expected bool, got str"),
+    "text for a truth": (
+        ["predict", "images=a", "joint_names=yes"],
+        "expected true or false, got 'yes'",
+    ),
+    "fewer than no passes": (
+        ["predict", f"images={__file__}", "decoding=parallel", "decoding.refine=-1"],
+        "blippose: decoding.refine=-1: expected 0 or more passes, or null",
+    ),
     "text for a batch": (["predict", "images=a", "batch_size=all"], "expected int, got str"),
     "batch of none": (["predict", "images=a", "batch_size=0"], "expected 1 or more"),
     "unknown key of predict": (["predict", "image=a.jpg"], "did you mean images"),

@@ -114,7 +114,7 @@ def test_two_processes_give_the_same_to_the_bit(
         (["occlusion", "run=x", "radius=0"], "radius=0: expected head sizes above 0"),
         (["occlusion", "run=x", "radius=[]"], "expected head sizes above 0"),
         (["occlusion", "run=x", "radius=[1,1]"], "the same radius twice"),
-        (["occlusion", "run=x", "radius=wide"], "radius=wide: expected float or int or list"),
+        (["occlusion", "run=x", "radius=wide"], "radius=wide: expected float, int or list"),
         (["occlusion", "run=x", "images=0"], "images=0: expected 1 or more"),
         (["occlusion", "run=x", "images=photo.jpg"], "a photo has no annotated joints"),
         (["occlusion", "run=x", "images=[a.jpg,b.jpg]"], "expected how many of the run's own"),

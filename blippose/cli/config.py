@@ -50,8 +50,9 @@ def instantiate_key(config: Any, key: str) -> Any:
     try:
         return None if node is None else instantiate(node, _convert_="all")
     except InstantiationException as error:
-        cause = error.__cause__ or error
-        raise UserError(f"{key}: {cause}") from error
+        cause = str(error.__cause__ or error)
+        is_named = cause.startswith(f"{key}.")
+        raise UserError(cause if is_named else f"{key}: {cause}") from error
 
 
 def check_targets(node: Mapping[str, Any], prefix: str = "") -> None:
