@@ -38,12 +38,14 @@ def find_images(images: str | Sequence[str]) -> list[Path]:
               name counts once.
 
     Raises:
-        UserError: a name stands for no image, a list for none that is there.
+        UserError: a name is empty or stands for no image, a list for none that is there.
     """
     names = [images] if isinstance(images, str) else [str(name) for name in images]
     found: list[Path] = []
     seen: set[Path] = set()
     for name in names:
+        if not name.strip():  # of a shell's variable that is not set; as a path it is this folder
+            raise UserError("images: empty; give files, folders, globs, .txt lists, or -")
         if name == STDIN or _is_list(name):
             found += _listed(name)
             continue

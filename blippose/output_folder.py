@@ -26,11 +26,22 @@ def check_out(out: str | None) -> None:
     """
     if out is None:
         return
+    check_named(out)
     path = Path(out).expanduser().absolute()
     there = next(each for each in (path, *path.parents) if each.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         what = "cannot be written to" if there.is_dir() else "is no folder"
         raise UserError(f"out={out}: {there} {what}; name a folder that can be made")
+
+
+def check_named(out: str) -> None:
+    """Refuse an empty name, as of a shell's variable that is not set: it would be this folder.
+
+    Raises:
+        UserError: it is empty.
+    """
+    if not out.strip():
+        raise UserError("out: empty; name a folder that can be made")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 from blippose.cli.config import checked, plain_config
 from blippose.errors import UserError
+from blippose.output_folder import check_named
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ def run(config: Any) -> int:
     keys = checked(_ExportKeys, plain_config(config))
     if (keys.run is None) == (keys.ckpt is None):
         raise UserError("run, ckpt: expected one of them; add run=FOLDER or ckpt=FILE")
+    check_named(keys.out)
     print("loading ...", flush=True)
     from blippose.export import export_checkpoint  # noqa: PLC0415  seconds: transformers
     from blippose.model_checkpoint import best_checkpoint  # noqa: PLC0415
