@@ -6,8 +6,8 @@ A file appears when it is whole. Knows nothing of how a pose is predicted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -54,10 +54,21 @@ _MAX_BATCH_PIXELS = 64_000_000  # of images that wait for their batch: under 200
 
 @dataclass(frozen=True)
 class Counts:
-    """How many images were done, and how many could not be read."""
+    """How many images were done, and how many could not be read.
+
+    Args:
+        done: these have their overlay.
+        skipped: these could not be read.
+        files: names of what was written beside the overlays.
+    """
 
     done: int
     skipped: int
+    files: tuple[str, ...] = field(default=(), compare=False)
+
+
+class _NothingDoneError(Exception):
+    """No image could be read, and the folder holds what an earlier call made."""
 
 
 def predict_files(
@@ -72,8 +83,9 @@ def predict_files(
     """Write into `out`, in the order of `paths`, holding one batch of images at a time.
 
     `STEM.png`, or `STEM_2.png` where the name is taken, is the image with its skeleton. Images
-    that cannot be read are listed on stderr and in the JSON, and the rest is done. Files of an
-    earlier call that this one does not write go at its end.
+    that cannot be read are listed on stderr and in the JSON, and the rest is done. Files of the
+    same names are replaced; other files of an earlier call go at the end. Where no image can be
+    read, all that an earlier call made stays as it is.
 
     Args:
         predictor: makes the predictions.
@@ -88,8 +100,9 @@ def predict_files(
         UserError: `out` cannot be written, or an overlay would replace one of the images.
     """
     overlays = _overlay_paths(paths, out)
-    done = 0
-    with filled(out, "predict") as wrote:
+    has_earlier = (out / JSON_FILE).is_file()
+    done, files = 0, tuple[str, ...]()
+    with suppress(_NothingDoneError), filled(out, "predict") as wrote:
         with _progress_bar(progress) as bar, ExitStack() as stack:
             outputs = [
                 stack.enter_context(file(predictor, out, len(paths))) for file in _FILES[format]
@@ -103,9 +116,12 @@ def predict_files(
                     for output in outputs:
                         output.add(photo, prediction)
                 done += len(batch)
-        for name in _NAMES[format]:
+            if not done and has_earlier:
+                raise _NothingDoneError
+        files = _NAMES[format]
+        for name in files:
             wrote(out / name)
-    return Counts(done, len(paths) - done)
+    return Counts(done, len(paths) - done, files)
 
 
 def _overlay_paths(paths: Sequence[Path], out: Path) -> list[Path]:

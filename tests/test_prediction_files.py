@@ -21,7 +21,7 @@ from blippose.errors import UserError
 from blippose.evaluation.protocol import read_preds
 from blippose.geometry import Crop
 from blippose.pose import JOINTS, Pose
-from blippose.prediction_files import Counts, predict_files
+from blippose.prediction_files import Counts, Format, predict_files
 from blippose.predictor import Prediction
 
 CONFIDENCE = np.linspace(0.1, 0.85, 16)
@@ -180,6 +180,22 @@ def test_when_nothing_can_be_read_the_files_are_valid_and_empty(tmp_path: Path) 
     assert counts == Counts(done=0, skipped=1)
     assert read_json(tmp_path / "out")["images"] == []
     assert read_csv(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("format", ["json", "hrnet"])
+def test_when_nothing_can_be_read_what_an_earlier_call_made_stays(
+    tmp_path: Path, format: Format
+) -> None:
+    good, bad, out = photo(tmp_path / "a.png", 30, 20), tmp_path / "b.jpg", tmp_path / "out"
+    bad.write_text("no image")
+    predict_files(KnownPoses(shares()), [good], out, progress=False)
+    before = {path: path.read_bytes() for path in out.glob("[!.]*")}
+    assert len(before) == 3
+    counts = predict_files(KnownPoses(shares()), [bad], out, progress=False, format=format)
+    assert (counts, counts.files) == (Counts(done=0, skipped=1), ())
+    assert {path: path.read_bytes() for path in out.glob("[!.]*")} == before
+    predict_files(KnownPoses(shares()), [photo(tmp_path / "c.png", 30, 20)], out, progress=False)
+    assert {path.name for path in out.glob("*.png")} == {"c.png"}
 
 
 class Failing(KnownPoses):

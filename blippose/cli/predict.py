@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -62,9 +63,16 @@ def run(config: Any) -> int:
     )
     print(f"model {predictor.source}; decoding: {predictor.decoding}")
     print(f"confidence: {predictor.confidence_is}")
-    print(f"overlays, JSON and CSV in {out}")
+    print(_written(counts.done, counts.files, out))
     print(f"{counts.done:,} images done, {counts.skipped:,} skipped")
     return 1 if counts.skipped else 0
+
+
+def _written(num_done: int, files: Sequence[str], out: Path) -> str:
+    if not files:
+        return f"no image could be read: what an earlier call left in {out} stays as it is"
+    overlays = "overlays, " if num_done else ""
+    return f"{overlays}{', '.join(files[:-1])} and {files[-1]} in {out}"
 
 
 def _predictor(keys: _PredictKeys) -> PosePredictor:
