@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from blippose import __version__
 from blippose.cli import main
@@ -261,6 +262,31 @@ def test_a_key_of_another_command_is_not_suggested(
     said = capfd.readouterr().err
     assert f"{key}: no such key" in said
     assert "did you mean" not in said
+
+
+@pytest.mark.parametrize("model", ["run=nowhere", "ckpt=nowhere.ckpt"])
+def test_nothing_is_loaded_where_there_is_no_model(
+    model: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", f"images={__file__}", model]) == 2
+    assert capfd.readouterr().out == ""
+
+
+def test_predict_says_in_short_lines_what_a_model_of_drawn_people_is_worth(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    Image.new("RGB", (60, 40)).save("photo.png")
+    assert main(["predict", "images=photo.png", "format=coco"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[0] == "loading the model for 1 image ..."
+    assert lines[2].startswith("confidence: ")
+    assert lines[-4:] == [
+        "it has learned from drawn people alone: poses of photos mean nothing",
+        "overlays, predictions.json, predictions.csv, coco_images.json and",
+        "  coco_results.json in predictions",
+        "1 image done, 0 skipped",
+    ]
 
 
 def test_a_mistake_leaves_no_run_folder(in_an_empty_folder: Path) -> None:

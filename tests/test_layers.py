@@ -16,7 +16,7 @@ PACKAGE = Path(blippose.__file__).parent
 
 # A module imports from layers below its own, and within its layer only what does not come back.
 LAYERS = (
-    {"errors", "pose", "whole_file", "output_folder", "cores"},
+    {"errors", "pose", "whole_file", "output_folder", "cores", "counted"},
     {
         "caption",
         "geometry",
@@ -78,6 +78,7 @@ WITHOUT_TORCH = (
     "pose",
     "whole_file",
     "output_folder",
+    "counted",
     "caption",
     "geometry",
     "mpii",

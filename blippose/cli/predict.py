@@ -6,9 +6,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
 from blippose.cli.config import check_targets, checked, instantiate_key, plain_config
+from blippose.counted import counted
 from blippose.errors import UserError
 from blippose.output_folder import check_out
 
@@ -48,7 +50,9 @@ def run(config: Any) -> int:
     from blippose.images import find_images  # noqa: PLC0415
 
     paths = find_images(keys.images)
-    print(f"loading the model for {len(paths):,} images ...", flush=True)
+    named_path = keys.run or keys.ckpt
+    if named_path is None or Path(named_path).expanduser().exists():
+        print(f"loading the model for {counted(len(paths), 'image')} ...", flush=True)
     from blippose.prediction_files import predict_files  # noqa: PLC0415  seconds, as training
 
     predictor = _predictor(keys).decode_by(instantiate_key(config, "decoding"))
@@ -62,10 +66,16 @@ def run(config: Any) -> int:
         joint_names=keys.joint_names,
     )
     print(f"model {predictor.source}; decoding: {predictor.decoding}")
-    print(f"confidence: {predictor.confidence_is}")
-    print(_written(counts.done, counts.files, out))
-    print(f"{counts.done:,} images done, {counts.skipped:,} skipped")
+    _say(f"confidence: {predictor.confidence_is}")
+    if predictor.synthetic:
+        print("it has learned from drawn people alone: poses of photos mean nothing")
+    _say(_written(counts.done, counts.files, out))
+    print(f"{counted(counts.done, 'image')} done, {counts.skipped:,} skipped")
     return 1 if counts.skipped else 0
+
+
+def _say(text: str) -> None:
+    print(fill(text, 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
 
 
 def _written(num_done: int, files: Sequence[str], out: Path) -> str:
