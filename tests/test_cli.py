@@ -13,6 +13,7 @@ from blippose.cli import main
 from blippose.cli.grammar import cell_name, named
 
 CSV = "logger=csv"
+COMMANDS = ("data", "train", "sweep", "eval", "predict", "analyze", "report", "export")
 FEW = "data.synthetic.num_persons=3"
 
 
@@ -55,6 +56,31 @@ def test_each_command_explains_its_groups_and_keys(
     printed = capsys.readouterr().out
     assert f"blippose {command}:" in printed
     assert "debug: false" in printed
+
+
+@pytest.mark.parametrize("command", ["predict", "eval", "train"])
+def test_help_shows_the_ways_to_decode(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    header = capsys.readouterr().out.partition("debug: false")[0]
+    assert f"blippose {command} " in header
+    assert "decoding=constrained" in header
+    assert "decoding=parallel decoding.refine=1" in header
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        *([command] for command in COMMANDS),
+        ["analyze", "attention"],
+        ["analyze", "occlusion"],
+    ],
+    ids=" ".join,
+)
+def test_help_fits_80_columns(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if len(line) > 80] == []
 
 
 def test_a_grid_without_values_still_explains_itself(

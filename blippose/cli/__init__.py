@@ -19,30 +19,31 @@ from blippose.cli.job import Job, refuse
 from blippose.errors import UserError
 
 _HELP = """\
-blippose: fine-tune BLIP, an image captioner, until its caption of a photo is the pose.
+blippose: fine-tune BLIP, an image captioner, until its caption of a photo is
+the pose.
 
-  blippose data      what the filter keeps step by step, the split, the leak audit
+  blippose data      what the filter keeps step by step, the split, its leaks
   blippose train     fit one model; with -m, a grid
   blippose sweep     a grid from a file; run again, it finishes what is missing
   blippose eval      the full trust report of a run
   blippose predict   poses of your own images: overlays, JSON, CSV
   blippose analyze   why it works: attention, occlusion
-  blippose report    a grid's curves, tables and pictures: files and one HTML page
+  blippose report    a grid's curves, tables, pictures: files and one HTML page
   blippose export    a run as a plain Hugging Face folder
 
-  blippose train                                        the tiny model on synthetic people
-  blippose train experiment=poster data.root=FOLDER     the study, on the real MPII
-  blippose train -m name=grid optimizer.lr=1e-4,4e-4    two runs, one after the other
-  blippose sweep sweeps/poster.yaml                     the study's 18 runs
-  blippose eval run=runs/demo                           what its numbers are worth
+  blippose train                                      the tiny model, as shipped
+  blippose train experiment=poster data.root=FOLDER   the study, on real MPII
+  blippose train -m name=grid optimizer.lr=1e-4,4e-4  two runs after each other
+  blippose sweep sweeps/poster.yaml                   the study's 18 runs
+  blippose eval run=runs/demo                         what its numbers are worth
   blippose predict run=runs/demo images=photo.jpg
-  blippose analyze attention run=runs/demo              where it looks for each joint
-  blippose analyze occlusion run=runs/demo              what a hidden joint costs
-  blippose export run=runs/demo out=FOLDER              for transformers, without blippose
-  blippose report runs/grid                             what the grid says, also while it runs
+  blippose analyze attention run=runs/demo            where it looks
+  blippose analyze occlusion run=runs/demo            what a hidden joint costs
+  blippose export run=runs/demo out=FOLDER            for transformers alone
+  blippose report runs/grid                           what the grid says so far
 
-Settings are key=value. COMMAND --help explains them, COMMAND --cfg job prints them,
-debug=true shows the traceback of a mistake."""
+Settings are key=value. COMMAND --help explains them, COMMAND --cfg job prints
+them, debug=true shows the traceback of a mistake."""
 
 _COMMANDS = ("data", "train", "sweep", "eval", "predict", "analyze", "report", "export")
 _RESUMES = {

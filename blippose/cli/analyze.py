@@ -7,19 +7,24 @@ from blippose.errors import UserError
 
 STUDIES = ("attention", "occlusion")  # second words, each a module analyze_WORD beside this one
 HELP = """\
-blippose analyze: why it works. Two studies of a run's best model, on the run's own data.
+blippose analyze: why it works. Two studies of a run's best model, on the run's
+own data.
 
-  blippose analyze attention run=runs/demo                   where it looks for each joint
-  blippose analyze attention run=runs/demo layer=2 head=1    the pictures of that head
-  blippose analyze attention run=runs/demo images=photo.jpg  pictures of your own photos
-  blippose analyze occlusion run=runs/demo                   what a hidden joint costs
+  blippose analyze attention run=runs/demo  where it looks for each joint
+  blippose analyze attention run=runs/demo layer=2 head=1
+                                            the pictures of that head
+  blippose analyze attention run=runs/demo images=photo.jpg
+                                            pictures of your own photos
+  blippose analyze occlusion run=runs/demo  what a hidden joint costs
   blippose analyze occlusion run=runs/demo radius=0.5 fill=noise out=noise
 
-Each holds every figure against controls, with intervals, and writes a page, tables, arrays and
-pictures into RUN/attention or RUN/occlusion. Cut off, the same command goes on; several processes
-share the work (torchrun --nproc-per-node=2 -m blippose analyze ...).
+Each holds every figure against controls, with intervals, and writes a page,
+tables, arrays and pictures into RUN/attention or RUN/occlusion. Cut off, the
+same command goes on; several processes share the work (torchrun
+--nproc-per-node=2 -m blippose analyze ...).
 
-`blippose analyze attention --help` and `blippose analyze occlusion --help` list the settings."""
+`blippose analyze attention --help` and `blippose analyze occlusion --help` list
+the settings."""
 
 
 def study(arguments: list[str]) -> tuple[str, list[str]] | None:

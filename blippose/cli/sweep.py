@@ -9,19 +9,22 @@ from blippose.errors import UserError
 from blippose.sweep_file import SweepFile
 
 HELP = """\
-blippose sweep: a grid from a file. The same command again finishes what is missing.
+blippose sweep: a grid from a file. The same command again finishes what is
+missing.
 
-  blippose sweep sweeps/poster.yaml                                  18 cells, on the tiny model
+  blippose sweep sweeps/poster.yaml               18 cells, on the tiny model
   blippose sweep sweeps/poster.yaml experiment=poster data.root=FOLDER
-  blippose sweep sweeps/poster.yaml dry_run=true                     the cells and their states
-  blippose sweep sweeps/poster.yaml data.batch_size=1                the six cells with that value
+  blippose sweep sweeps/poster.yaml dry_run=true  the cells and their states
+  blippose sweep sweeps/poster.yaml data.batch_size=1
+                                                  the six cells with that value
   blippose sweep sweeps/poster.yaml hydra/launcher=local hydra.launcher.jobs=2
-  blippose sweep sweeps/poster.yaml hydra/launcher=slurm hydra.launcher.partition=gpu
+  blippose sweep sweeps/poster.yaml hydra/launcher=slurm
 
-The file has two keys: `axes`, keys with lists of values, of which every combination is a cell, and
-`settings`, keys with one value. Other settings are those of `blippose train`, key=value; one of an
-axis takes the axis' place. A cell's folder is RUNS/NAME/KEY=VALUE,..., name=grid if nothing says
-otherwise; sweep.json there lists the axes and cells."""
+The file has two keys: `axes`, keys with lists of values, of which every
+combination is a cell, and `settings`, keys with one value. Other settings are
+those of `blippose train`, key=value; one of an axis takes the axis' place. A
+cell's folder is RUNS/NAME/KEY=VALUE,..., name=grid if nothing says otherwise;
+sweep.json there lists the axes and cells."""
 
 
 def expanded(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
