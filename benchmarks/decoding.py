@@ -10,7 +10,7 @@
 same weights and images. The limit is the vision tower and one pass of the decoder over a whole
 caption. Each measurement is a process of its own; ways take turns, and the medians are compared.
 Seconds are of the clock, with one thread of the processor. Fails where, with one image on a
-processor, `constrained` is not three times, `parallel` not six (refine 0) and five times (refine 1)
+processor, `constrained` is not three times, `parallel` not six (refine 0) or five times (refine 1)
 as fast as `generate`, or `parallel` not within 1.15 and 1.5 of the limit, or any way holds more
 memory than `generate`.
 """
