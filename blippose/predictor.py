@@ -83,7 +83,7 @@ class PosePredictor:
     >>> prediction.pose.xy[head_top].round()  # pixels of the image; NaN where a joint is missing
     array([228.,  19.])
     >>> prediction.pose.valid.all(), round(float(prediction.confidence[head_top]), 2)
-    (np.True_, 0.33)
+    (np.True_, 0.99)
 
     Args:
         blip: the model.

@@ -20,6 +20,7 @@ from torch import nn
 from blippose import mpii
 from blippose.caption import CaptionFormat
 from blippose.data import Collator, PoseDataset
+from blippose.data.cutter import Cutter
 from blippose.decoding import InputFrame
 from blippose.evaluation.intervals import Bootstrap
 from blippose.evaluation.leaks import Leaks, leaks_between
@@ -341,8 +342,8 @@ def test_a_leaking_teacher_forced_evaluation_looks_good_and_is_seen_through(
     collator = Collator(captioner.tokenizer, caption_format)
     size, indices = caption_format.input_size, range(24)
     persons, twins = copied_release(release_root, tmp_path)
-    train = PoseDataset(persons, indices, tmp_path, size, Resize.STRETCH, "full")
-    judged = PoseDataset(twins, indices, tmp_path, size, Resize.STRETCH, "full")
+    cutter = Cutter(tmp_path, size, Resize.STRETCH, "full")
+    train, judged = PoseDataset(persons, indices, cutter), PoseDataset(twins, indices, cutter)
     learn_by_heart(captioner, train, collator)
 
     predictions = predict(captioner, judged, collator, 24, progress=False)
