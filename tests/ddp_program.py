@@ -33,8 +33,6 @@ def die_at(hook: str, number: int) -> None:
 
 if __name__ == "__main__":
     training.quieten()
-    # Free-running validation is most of the time; where it stops is not what is tested.
-    model.caption_length = lambda *_: 20  # type: ignore[assignment]
     if is_first_process() and (moment := os.environ.get("DIE_AT")):
         hook, _, number = moment.partition(":")
         die_at(hook, int(number))

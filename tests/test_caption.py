@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from transformers import BertTokenizer
 
 from blippose.caption import CaptionFormat, Reason
-from blippose.decoding import caption_length
+from blippose.decoding import TokenGrammar
 from blippose.pose import JOINTS, NUM_JOINTS
 
 formats = st.builds(CaptionFormat, st.integers(1, 1024), st.none() | st.integers(1, 2048))
@@ -193,4 +193,4 @@ def test_bert_caption_has_129_tokens_and_two_more_for_a_number_in_two_pieces(
     xy_input[0] = 342
     assert bert_tokenizer.tokenize("342") == ["34", "##2"]
     assert len(bert_tokenizer(FORMAT.encode(xy_input)).input_ids) == 131
-    assert caption_length(bert_tokenizer, FORMAT) == 129 + 2 * NUM_JOINTS
+    assert TokenGrammar.of(bert_tokenizer, FORMAT).longest == 129 + 2 * NUM_JOINTS

@@ -12,7 +12,7 @@ from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.blip import load_blip, load_tokenizer
 from blippose.caption import CaptionFormat
-from blippose.decoding import TokenGrammar, caption_length, constrained_tokens, free_tokens
+from blippose.decoding import TokenGrammar, constrained_tokens, free_tokens
 from blippose.decoding.cached import CachedDecoder
 from blippose.pose import NUM_JOINTS
 
@@ -243,7 +243,7 @@ def test_rows_of_the_cache_stand_at_their_own_places(
 @pytest.mark.parametrize("num_bins", [None, 4, 100, 1000])
 def test_length_covers_the_longest_caption(tokenizer: BertTokenizer, num_bins: int | None) -> None:
     caption_format = CaptionFormat(32, num_bins)
-    length = caption_length(tokenizer, caption_format)
+    length = TokenGrammar.of(tokenizer, caption_format).longest
     lengths = [
         len(tokenizer(caption_format.encode(xy_input)).input_ids)
         for number in range(caption_format.bins)
@@ -255,7 +255,11 @@ def test_length_covers_the_longest_caption(tokenizer: BertTokenizer, num_bins: i
 def test_length_does_not_depend_on_the_number_of_joints_seen(tokenizer: BertTokenizer) -> None:
     xy_input = np.full((NUM_JOINTS, 2), 5.0)
     some = CaptionFormat(32).encode(xy_input, np.arange(NUM_JOINTS) < 9)
-    assert len(tokenizer(some).input_ids) < caption_length(tokenizer, CaptionFormat(32)) == 127
+    assert (
+        len(tokenizer(some).input_ids)
+        < TokenGrammar.of(tokenizer, CaptionFormat(32)).longest
+        == 127
+    )
 
 
 @pytest.mark.parametrize("size", [96, 384])

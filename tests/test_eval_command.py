@@ -325,7 +325,9 @@ def test_a_disk_that_is_full_is_one_line(
     monkeypatch.setattr("blippose.evaluation.report_files.write_texts", full)
     assert main(["eval", f"run={run}", QUICK]) == 2
     said = capfd.readouterr().err
-    assert f"{run}: cannot be written (No space left on device); make room" in said
+    assert (
+        f"out={run}: cannot be written (No space left on device); name a folder that can" in said
+    )
     assert "Traceback" not in said
     assert (run / "eval.json").read_text() == before
 

@@ -167,7 +167,6 @@ def fit(
             scheduler=warmup_cosine,
             readback_mask=ReadbackMask(first=0.5, then=0.5, spread=True),
         )
-        captioner.caption_length = 20  # tokens: free-running validation is most of the time
         run = Run.open(folder, {"settings": settings})
         data = make_data(augmentation=Augmentation(), batch_size=4, eval_batch_size=2)
         with run.started():

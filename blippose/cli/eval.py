@@ -6,8 +6,7 @@ import glob
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from blippose.cli.config import (
     short,
 )
 from blippose.errors import UserError
-from blippose.output_folder import check_out
+from blippose.output_folder import check_out, writable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -175,18 +174,6 @@ def _judge_run(
     return _judge(keys, subject, out, is_alone=is_alone)
 
 
-@contextmanager
-def _written(out: Path) -> Iterator[None]:
-    """What cannot be written there is the user's to mend."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(
-            f"{out}: cannot be written ({reason}); make room, or choose another with out=FOLDER"
-        ) from error
-
-
 def _judge(
     keys: _EvalKeys, subject: Subject, out: Path, *, is_alone: bool
 ) -> dict[str, Any] | None:
@@ -202,7 +189,7 @@ def _judge(
 
     started = time.monotonic()
     settings = Settings(keys.subset, keys.seed, keys.batch_size, sys.stderr.isatty())
-    with _written(out):
+    with writable(out):
         evidence, was_stored = gather(subject, out, settings)
         if evidence is None:
             return None
@@ -258,7 +245,7 @@ def _judge_runs(config: Any, keys: _EvalKeys, folders: list[Path], places: dict[
     out = out_folder(
         keys.out, Path(os.path.commonpath([folder.parent.absolute() for folder in folders]))
     )
-    with _written(out):
+    with writable(out):
         write_texts(out, {JSON_FILE: json_text(summary), MARKDOWN_FILE: markdown_of_runs(summary)})
     console = Console()
     print_runs(summary, console)
@@ -282,7 +269,7 @@ def _score_file(keys: _EvalKeys, preds: Path, gt: Path) -> int:
 
         out = Path(keys.out).expanduser()
         said = {"preds": str(preds), "gt": str(gt), **scores}
-        with _written(out):
+        with writable(out):
             write_texts(out, {JSON_FILE: json_text(said)})
         print_lines(console, f"in {short(out)}: {JSON_FILE}")
     return 0

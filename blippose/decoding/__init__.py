@@ -4,7 +4,7 @@ And how sure it is of them.
 """
 
 from blippose.decoding.confidence import CONFIDENCE_PX, expected_xy, mass_within
-from blippose.decoding.grammar import TokenGrammar, caption_length
+from blippose.decoding.grammar import TokenGrammar
 from blippose.decoding.greedy import constrained_tokens, free_tokens
 from blippose.decoding.inputs import ClipNormalization, InputFrame
 from blippose.decoding.modes import (
@@ -33,7 +33,6 @@ __all__ = [
     "Reading",
     "TokenGrammar",
     "Writer",
-    "caption_length",
     "constrained_tokens",
     "expected_xy",
     "free_tokens",

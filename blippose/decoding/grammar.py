@@ -75,11 +75,6 @@ class TokenGrammar:
         return sum(map(len, self.fixed)) + NUM_NUMBERS * max(map(len, self.numbers))
 
 
-def caption_length(tokenizer: BertTokenizer, caption_format: CaptionFormat) -> int:
-    """Tokens of the longest caption of sixteen joints, with [DEC] and [SEP]."""
-    return TokenGrammar.of(tokenizer, caption_format).longest
-
-
 def _split(tokens: Sequence[int], number: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     """The runs round every occurrence of `number`.
 
