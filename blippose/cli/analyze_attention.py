@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +57,7 @@ def _check(keys: _Keys) -> None:
 
 def _choice(keys: _Keys) -> Choice:
     from blippose.evaluation.attention.study import Choice  # noqa: PLC0415
+    from blippose.runs import is_first_process  # noqa: PLC0415
 
     return Choice(
         layer=keys.layer if isinstance(keys.layer, int) else None,
@@ -66,7 +66,7 @@ def _choice(keys: _Keys) -> Choice:
         samples=keys.samples,
         seed=keys.seed,
         batch_size=keys.batch_size,
-        progress=sys.stderr.isatty(),
+        progress=is_first_process(),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +57,7 @@ def run(config: Any) -> int:
     from blippose.evaluation.occlusion.plan import Settings  # noqa: PLC0415  seconds, as training
     from blippose.evaluation.occlusion.run_study import Request, run_study  # noqa: PLC0415
     from blippose.evaluation.subject import Subject  # noqa: PLC0415
+    from blippose.runs import is_first_process  # noqa: PLC0415
 
     subject = Subject.of_run(folder, places(data), keys.device)
     settings = Settings(radius, keys.fill, keys.curve_joints, keys.seed)
@@ -68,7 +68,7 @@ def run(config: Any) -> int:
         batch_size=keys.batch_size,
         example=keys.example,
         joint=keys.joint,
-        progress=sys.stderr.isatty(),
+        progress=is_first_process(),
     )
     report, was_stored = run_study(subject, out, settings, request)
     if report is not None:

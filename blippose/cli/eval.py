@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -186,9 +185,10 @@ def _judge(
     from blippose.evaluation.evidence import Settings, gather  # noqa: PLC0415
     from blippose.evaluation.report_files import write_files  # noqa: PLC0415
     from blippose.evaluation.trust_report import trust_report  # noqa: PLC0415
+    from blippose.runs import is_first_process  # noqa: PLC0415
 
     started = time.monotonic()
-    settings = Settings(keys.subset, keys.seed, keys.batch_size, sys.stderr.isatty())
+    settings = Settings(keys.subset, keys.seed, keys.batch_size, is_first_process())
     with writable(out):
         evidence, was_stored = gather(subject, out, settings)
         if evidence is None:

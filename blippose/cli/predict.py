@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +60,6 @@ def run(config: Any) -> int:
         paths,
         out,
         keys.batch_size,
-        progress=sys.stderr.isatty(),
         format=keys.format,
         joint_names=keys.joint_names,
     )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from blippose.data import Collator, PoseBatch, PoseDataset
@@ -92,28 +90,3 @@ def _right(is_right: Tensor, among: Tensor) -> list[tuple[int, int]]:
     """Right and all of each row."""
     right, total = (is_right & among).sum(dim=1), among.sum(dim=1)
     return list(zip(right.tolist(), total.tolist(), strict=True))
-
-
-def tracked(
-    numbers: Sequence[int],
-    num_done: int,
-    num_all: int,
-    *,
-    description: str = "captions, batches",
-    shown: bool,
-) -> Iterator[int]:
-    """`numbers` with a bar on stderr, that starts where earlier work ended."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not shown,
-    )
-    with bar:
-        task = bar.add_task(description, completed=num_done, total=num_all)
-        for number in numbers:
-            yield number
-            bar.advance(task)

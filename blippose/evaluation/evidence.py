@@ -33,7 +33,7 @@ class Settings:
         subset: "val" or "test"; "auto" is test where the split has one, else val.
         seed: of whose images are exchanged.
         batch_size: persons that the model sees at once.
-        progress: whether bars are shown.
+        progress: whether stderr is told how far it is.
     """
 
     subset: str = "auto"

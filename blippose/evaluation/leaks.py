@@ -17,11 +17,10 @@ import imagehash
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt64
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from blippose.errors import UserError
 from blippose.mpii import Person
+from blippose.progress import tracked
 from blippose.split import shares_video
 from blippose.synthetic import num_cores
 
@@ -97,7 +96,7 @@ def leaks_between(
         train_images: the folder of those it has learnt from; None is the same.
         is_same_release: whether ids of videos mean the same of both.
         threshold: largest distance of near-duplicates, bits of 64.
-        progress: whether to show a bar on stderr.
+        progress: whether stderr is told how far it is.
 
     Raises:
         UserError: a threshold outside 0 to 64, or an image that cannot be decoded.
@@ -155,15 +154,8 @@ def image_hashes(paths: Iterable[Path], *, progress: bool = False) -> dict[Path,
     wanted = list(paths)
     with ThreadPoolExecutor(num_cores()) as pool:
         hashes = pool.map(_hash, wanted)
-        bar = track(
-            hashes,
-            "hashing images",
-            len(wanted),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not progress,
-        )
-        return dict(zip(wanted, bar, strict=True))
+        told = tracked(hashes, 0, len(wanted), description="hashing images", shown=progress)
+        return dict(zip(wanted, told, strict=True))
 
 
 def _are_alike(path: Path, other: Path) -> bool:

@@ -22,7 +22,7 @@ from blippose.data import Collator, PoseDataset
 from blippose.decoding.inputs import CLIP_MEAN
 from blippose.errors import UserError
 from blippose.evaluation import parts
-from blippose.evaluation.asking import ask, asking, tracked
+from blippose.evaluation.asking import ask, asking
 from blippose.evaluation.stored_predictions import (
     Origin,
     PredictionRow,
@@ -30,6 +30,7 @@ from blippose.evaluation.stored_predictions import (
 )
 from blippose.evaluation.targets import Answers
 from blippose.model import PoseCaptioner
+from blippose.progress import tracked
 from blippose.whole_file import whole_file
 
 __all__ = [
@@ -107,7 +108,9 @@ def predict(
     every = parts.batches(len(dataset), batch_size)
     rows: list[PredictionRow] = []
     with asking(captioner):
-        for number in tracked(range(len(every)), 0, len(every), shown=progress):
+        for number in tracked(
+            range(len(every)), 0, len(every), description="captions, batches", shown=progress
+        ):
             rows += ask(captioner, dataset, collator, every[number])
     return StoredPredictions(captioner.frame, tuple(rows))
 

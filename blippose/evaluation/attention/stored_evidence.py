@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from blippose.attention import AttentionReader
 from blippose.evaluation import parts
-from blippose.evaluation.asking import asking, tracked
+from blippose.evaluation.asking import asking
 from blippose.evaluation.attention.arrays import attention_arrays, evidence_of
 from blippose.evaluation.attention.evidence import (
     AttentionEvidence,
@@ -28,6 +28,7 @@ from blippose.evaluation.attention.evidence import (
     grid_of,
     measured,
 )
+from blippose.progress import tracked
 from blippose.whole_file import whole_file
 
 
@@ -54,7 +55,7 @@ def stored_evidence(
         names: of all images.
         true_xy_input: their annotated joints, which stand beside them.
         batch_size: images at once.
-        progress: whether a bar is shown.
+        progress: whether stderr is told how far it is.
 
     Raises:
         UserError: another process is at it in that folder.

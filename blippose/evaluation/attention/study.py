@@ -54,7 +54,7 @@ class Choice:
         samples: draws of the bootstrap.
         seed: of everything that is drawn.
         batch_size: images that the vision tower sees at once.
-        progress: whether bars are shown.
+        progress: whether stderr is told how far it is.
     """
 
     layer: int | None = None

@@ -7,7 +7,7 @@ there, they become `occlusion.npz`, whose arrays' axes are named in it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from blippose.evaluation import parts
-from blippose.evaluation.asking import tracked
 from blippose.evaluation.occlusion.plan import PLACES, Plan
 from blippose.evaluation.stored_predictions import joints
 from blippose.occlusion import covered, disc
 from blippose.pose import JOINTS, NUM_JOINTS
+from blippose.progress import tracked
 from blippose.whole_file import whole_file
 
 # Poses in the input frame of a batch of inputs (RGB), NaN where a joint did not parse.
@@ -131,14 +131,9 @@ def stored_answers(
         len(batches),
         lambda: _load(path, key, plan),
         ask,
-        partial(_tracked, shown=progress),
+        partial(tracked, description="captions of hidden joints, batches", shown=progress),
         save,
     )
-
-
-def _tracked(numbers: Sequence[int], num_done: int, num_all: int, *, shown: bool) -> Iterator[int]:
-    description = "captions of hidden joints, batches"
-    return tracked(numbers, num_done, num_all, description=description, shown=shown)
 
 
 def _placed(

@@ -60,7 +60,7 @@ class Request:
         batch_size: inputs at once.
         example: file name of the picture's image; None is the median case.
         joint: name of its hidden joint; None likewise.
-        progress: whether a bar is shown.
+        progress: whether stderr is told how far it is.
     """
 
     subset: str = "auto"
