@@ -139,6 +139,34 @@ def test_photos_have_pictures_and_no_distances(
     assert "nobody has said" in " ".join(capsys.readouterr().out.split())
 
 
+def test_one_photo_has_no_intervals_and_nothing_is_counted_as_more_or_less(
+    run: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = f"out={tmp_path}/out"
+    assert main([*ANALYZE, f"run={run}", f"images={photo}", "samples=10", out]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "for 1 image ..." in printed
+    assert ": 1 photo of yours" in printed
+    assert "no intervals: 1 image cannot be resampled" in printed
+    assert "One image has no intervals" in printed
+    assert "heads, less in" not in printed
+    assert "resamples" not in printed
+
+
+def test_bold_is_explained_only_where_a_row_is_bold(
+    run: Path, photo: Path, tmp_path: Path
+) -> None:
+    told = {}
+    for name, words in {"mean": [], "one": ["layer=1", "head=2"]}.items():
+        few = [f"run={run}", f"images={photo}", "samples=10", f"out={tmp_path}/{name}"]
+        assert main([*ANALYZE, *few, *words]) == 0
+        told[name] = (tmp_path / name / "attention.md").read_text()
+    assert "Bold is the head of `self_head.png`" in told["one"]
+    assert "| **" in told["one"]
+    assert "Bold" not in told["mean"]
+    assert "| **" not in told["mean"]
+
+
 def test_pictures_of_earlier_photos_go_and_what_the_user_put_there_stays(
     run: Path, photo: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blippose.cli.config import checked, out_folder, places, plain_config, say_loading, short
+from blippose.counted import counted
 from blippose.errors import UserError
 from blippose.output_folder import check_out
 
@@ -85,7 +86,7 @@ def _of_photos(keys: _Keys, folder: Path) -> int:
     from blippose.images import find_images  # noqa: PLC0415
 
     paths = find_images(keys.images or [])
-    say_loading(f"{folder} for {len(paths):,} images")
+    say_loading(f"{folder} for {counted(len(paths), 'image')}")
     from blippose.evaluation.attention.photos import study_photos  # noqa: PLC0415  seconds
     from blippose.predictor import PosePredictor  # noqa: PLC0415
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from blippose.counted import counted
 from blippose.evaluation.quantities import BY_NAME, NOTHING, Quantity, is_number
 
 _REASONS = {
@@ -66,7 +67,9 @@ def interval_line(about: Mapping[str, Any]) -> str:
     """What was resampled, how often."""
     interval, num_videos = about["interval"], about["num_videos"]
     of_videos = interval["unit"] == "video" and num_videos is not None
-    units = f"{num_videos:,} videos" if of_videos else f"{about['num_images']:,} images"
+    units = counted(num_videos, "video") if of_videos else counted(about["num_images"], "image")
+    if units.startswith("1 "):
+        return f"no intervals: {units} cannot be resampled"
     return (
         f"{100 * interval['level']:g}% intervals by bootstrap: {interval['samples']:,} resamples "
         f"of the {units}, seed {interval['seed']}; none is shown where all agree"

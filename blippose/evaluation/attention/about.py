@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from blippose.counted import counted
 from blippose.evaluation.facts import interval_line
 
-_SUBSETS = {"val": "validation images", "test": "test images", "photos": "photos of yours"}
+_SUBSETS = {"val": "validation image", "test": "test image"}
 
 
 def people_line(about: Mapping[str, Any]) -> str:
     """Which model, and how many of which images; for pictures that are shown alone."""
-    images = f"{about['run']}: {about['num_images']:,} {_SUBSETS[about['subset']]}"
     if about["subset"] == "photos":
-        return images
+        return f"{about['run']}: {counted(about['num_images'], 'photo')} of yours"
+    images = f"{about['run']}: {counted(about['num_images'], _SUBSETS[about['subset']])}"
     people = "synthetic people" if about["synthetic"] else "real images"
     return f"{images} ({people}, split={about['split']})"
 

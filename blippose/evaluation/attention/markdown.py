@@ -52,10 +52,16 @@ def _self(report: Mapping[str, Any]) -> Iterator[str]:
         "Share of a joint's attention (its name, brackets, numbers and comma, on average) on all "
         "words of another joint, over the joints that have such a joint before them; entropy in "
         "bits over all tokens so far; with 95 % intervals. The uniform control looks at all "
-        f"tokens so far alike. Bold is the head of `self_head.png`: "
-        f"{report['shown']['self']['why']}."
+        f"tokens so far alike.{_bold(report['shown']['self'])}"
     )
     yield _table(self_rows(report), SELF_COLUMNS)
+
+
+def _bold(shown: Mapping[str, Any]) -> str:
+    """Which row is bold; none where the picture is a mean of layers."""
+    if None in (shown["layer_number"], shown["head_number"]):
+        return ""
+    return f" Bold is the head of `self_head.png`: {shown['why']}."
 
 
 def _cross(report: Mapping[str, Any]) -> Iterator[str]:

@@ -98,15 +98,21 @@ _RELATIONS = {
 def _of_self(report: Mapping[str, Any]) -> Iterator[str]:
     heads, uniform = report["heads"], report["uniform"]
     for name in ("own", *EARLIER):
-        above = [sign(head["self"][name]["above_uniform"]) for head in heads]
         most = max(heads, key=lambda head: _or_low(head["self"][name]["value"]))
         if not is_number(most["self"][name]["value"]):
             continue
+        control = number(uniform[name]["value"], 3)
+        where = (
+            f"most in layer {most['layer_number']}, head {most['head_number']} "
+            f"({number(most['self'][name]['value'], 3)})"
+        )
+        if report["about"]["num_images"] == 1:
+            yield f"Self-attention to {_RELATIONS[name]}: {where}; uniform decoder {control}."
+            continue
+        above = [sign(head["self"][name]["above_uniform"]) for head in heads]
         yield (
-            f"Self-attention to {_RELATIONS[name]}: more than the uniform decoder's "
-            f"{number(uniform[name]['value'], 3)} in {above.count(1)} of {len(heads)} heads, less "
-            f"in {above.count(-1)}; most in layer {most['layer_number']}, head "
-            f"{most['head_number']} ({number(most['self'][name]['value'], 3)})."
+            f"Self-attention to {_RELATIONS[name]}: more than the uniform decoder's {control} in "
+            f"{above.count(1)} of {len(heads)} heads, less in {above.count(-1)}; {where}."
         )
 
 
@@ -128,9 +134,15 @@ def limits(report: Mapping[str, Any]) -> list[str]:
             "Nothing is said of how near the attention is to the joints: nobody has said where "
             "the joints of these photos are."
         )
+    if about["num_images"] == 1:
+        found.append("One image has no intervals: nothing is shown to be more than a control.")
     if about["synthetic"]:
         found.append("The model was trained on drawn people: this says nothing of BLIP on photos.")
-    if report.get("best") and about["num_heads"] * about["num_layers"] > 1:
+    if (
+        report.get("best")
+        and about["num_images"] > 1
+        and about["num_heads"] * about["num_layers"] > 1
+    ):
         found.append(
             "The intervals hold for each head alone; of many heads, some exceed a control by "
             "chance."
