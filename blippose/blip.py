@@ -5,6 +5,7 @@ The traps it closes are listed in the README under "BLIP's traps". Knows nothing
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,7 @@ def load_blip(
             raise UserError("random weights need model.architecture: its vision and text settings")
         return _random_blip(architecture)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not annotated
+    _quieten_hub()
     try:
         loaded: Any = BlipForConditionalGeneration.from_pretrained(
             _folder(weights), dtype=torch.float32, output_loading_info=True
@@ -70,6 +72,7 @@ def load_tokenizer(name: str) -> BertTokenizer:
         UserError: no tokenizer there. (`BertTokenizer(vocab_file=...)` would silently read
             everything as [UNK]; only a folder with tokenizer.json is right.)
     """
+    _quieten_hub()
     try:
         tokenizer = BertTokenizer.from_pretrained(_folder(name))
     except (OSError, ValueError) as error:
@@ -115,6 +118,11 @@ def _folder(name: str) -> str:
     if name.startswith((".", "/", "~")) and not path.is_dir():  # the hub has no such names
         raise UserError(f"cannot load a model from {name!r}: no such folder")
     return str(TINY) if name == "tiny" else path.as_posix()
+
+
+def _quieten_hub() -> None:
+    """Of a hub out of reach our own line is enough: its client tells each of five retries."""
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def _random_blip(

@@ -73,7 +73,6 @@ def quieten() -> None:
     """Leave out Lightning's tips and the warnings that say nothing here."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # five retries, a line each
     for message in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
 

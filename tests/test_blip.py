@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +132,19 @@ def test_a_tokenizer_that_reads_everything_as_unknown_is_refused(tmp_path: Path)
     assert trap.tokenize("ankle") == ["[UNK]"]
     with pytest.raises(UserError, match="knows no words"):
         load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize("load", [load_blip, load_tokenizer])
+def test_retries_of_the_hub_are_not_told(
+    load: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = logging.getLogger("huggingface_hub")
+    monkeypatch.setattr(hub, "level", hub.level)  # put back at the end
+    hub.setLevel(logging.WARNING)
+    client = logging.getLogger("huggingface_hub.utils._http")
+    assert client.isEnabledFor(logging.WARNING)
+    load("tiny")
+    assert not client.isEnabledFor(logging.WARNING)
 
 
 def test_loading_a_tokenizer_twice_adds_nothing(tokenizer: BertTokenizer, tmp_path: Path) -> None:
