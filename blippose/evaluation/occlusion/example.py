@@ -28,6 +28,7 @@ from blippose.pose import JOINTS, Pose
 
 _SIDE = 480  # px of the longer side of a tile
 ROWS = ("nothing hidden", "disc over the joint", "same area elsewhere\non the body")
+_CAPTION = "caption\n(bold: changed)"
 _COLUMNS = ("what the model sees", "predicted, and true in white", "attention")
 
 
@@ -127,7 +128,7 @@ def write_example(path: Path, example: Example, subtitle: str) -> None:
         axes[0].set_ylabel(ROWS[row], fontsize=9.5, color=INK)
         _write_caption(axes[3], example, row, poses[0])
     name = JOINTS[example.joint]
-    for place, title in zip(grid[0], (*_COLUMNS, "caption"), strict=True):
+    for place, title in zip(grid[0], (*_COLUMNS, _CAPTION), strict=True):
         is_map = title == "attention"
         text = f"cross-attention of its numbers\n(ring: true {name})" if is_map else title
         place.set_title(text, fontsize=9.5, color=INK)
