@@ -167,3 +167,17 @@ def test_no_torch_where_it_is_not_needed() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert printed.stdout.strip() == "[]"
+
+
+def test_training_imports_no_model_but_blip_and_nothing_that_only_some_runs_use() -> None:
+    """What comes with BLIP's classes and its tokenizer is named; a new name costs start-up."""
+    code = (
+        "import sys, blippose.training, blippose.predictor, blippose.data; "
+        "models = {m.split('.')[2] for m in sys.modules if m.startswith('transformers.models.')}; "
+        "some = {'wandb', 'torchvision', 'peft', 'hydra', 'pandas'} & sys.modules.keys(); "
+        "print(sorted(models), sorted(some))"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert printed.stdout.strip() == "['auto', 'bert', 'blip', 'encoder_decoder'] []"
