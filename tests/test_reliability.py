@@ -57,13 +57,19 @@ def test_joints_that_are_not_annotated_do_not_count() -> None:
     assert sum(each["num_joints"] for each in found["raw"]["bins"]) == 8
 
 
-def test_a_missing_joint_is_wrong_and_has_no_confidence() -> None:
+def test_joints_that_the_model_left_out_do_not_dilute_its_error() -> None:
     targets = make_targets(8)
-    answers = said(targets, np.zeros((8, 16)), np.ones((8, 16), dtype=bool))
-    missing = replace(answers, xy_input=np.full_like(answers.xy_input, np.nan))
-    assert not is_hit(targets, missing).any()
-    found = reliability(targets, missing, None, bootstrap(targets))
-    assert found["raw"]["ece"]["value"] == 0
+    hit = np.zeros((8, 16), dtype=bool)
+    hit[:, ::2] = True
+    answers = said(targets, np.full((8, 16), 0.9), hit)
+    xy, confidence = answers.xy_input.copy(), np.full((8, 16), 0.9)
+    xy[4:], confidence[4:] = np.nan, 0.0
+    fewer = replace(answers, xy_input=xy, confidence=confidence)
+    assert not is_hit(targets, fewer)[4:].any()
+    for each, num in ((answers, 128), (fewer, 64)):
+        found = reliability(targets, each, None, bootstrap(targets))["raw"]
+        assert found["ece"]["value"] == pytest.approx(0.4)
+        assert sum(one["num_joints"] for one in found["bins"]) == num
 
 
 def test_calibration_mends_a_model_that_is_too_sure() -> None:
