@@ -28,7 +28,8 @@ from blippose.errors import UserError
 from blippose.evaluation.learned import split_data
 from blippose.frame_file import FRAME_FILE
 from blippose.model_card import model_card
-from blippose.model_checkpoint import load_checkpoint
+from blippose.model_checkpoint import calibrations_beside, load_checkpoint
+from blippose.output_folder import writable
 from blippose.predictor import PosePredictor
 from blippose.split import write_manifest
 
@@ -49,7 +50,9 @@ def export_checkpoint(path: Path, out: Path) -> PosePredictor:
     """
     check_out(out)
     checkpoint = load_checkpoint(path)
-    predictor = PosePredictor.of_checkpoint(checkpoint, path)
+    predictor = PosePredictor.of_checkpoint(
+        checkpoint, path, calibrations=calibrations_beside(path)
+    )
     run = _run_of(path)
     record = {"manifest": run.get("results", {}).get("manifest"), **checkpoint["blippose"]}
     with _filled(out) as folder:
@@ -90,23 +93,20 @@ def _filled(out: Path) -> Iterator[Path]:
     out, began = out.absolute(), time.time()
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        out.mkdir(exist_ok=True)
-        if not (partial / _SPLIT).exists():
-            (out / _SPLIT).unlink(missing_ok=True)  # of an earlier export
-        mode = (partial / _CARD).stat().st_mode
-        for file in sorted(partial.iterdir()):
-            file.chmod(mode)  # safetensors lets nobody else read its file
-            file.replace(out / file.name)
-        for left in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):  # of killed exports
-            if left.stat().st_mtime < began:
-                shutil.rmtree(left, ignore_errors=True)
-    except OSError as error:
-        raise UserError(
-            f"out={out}: cannot be written ({error.strerror or error}); name a folder that can, "
-            "with room left"
-        ) from error
+        with writable(out):
+            partial.mkdir(parents=True)
+            yield partial
+            out.mkdir(exist_ok=True)
+            if not (partial / _SPLIT).exists():
+                (out / _SPLIT).unlink(missing_ok=True)  # of an earlier export
+            mode = (partial / _CARD).stat().st_mode
+            for file in sorted(partial.iterdir()):
+                file.chmod(mode)  # safetensors lets nobody else read its file
+                file.replace(out / file.name)
+            # Halves of killed exports.
+            for left in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):
+                if left.stat().st_mtime < began:
+                    shutil.rmtree(left, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

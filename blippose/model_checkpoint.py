@@ -101,9 +101,14 @@ def calibrations_beside(checkpoint: Path) -> tuple[Calibration, ...]:
     found = load_calibrations(checkpoint.parent)
     if not found:
         return ()
-    with checkpoint.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = checkpoint_sha256(checkpoint)
     return tuple(each for each in found if each.checkpoint_sha256 == sha256)
+
+
+def checkpoint_sha256(path: Path) -> str:
+    """The hash of a checkpoint's file, which tells it from all others."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _damage(path: Path) -> str:

@@ -123,11 +123,15 @@ class PosePredictor:
             UserError: there is no such file, it is damaged, or another program's.
         """
         path = Path(path).expanduser()
-        return PosePredictor.of_checkpoint(load_checkpoint(path), path, device)
+        checkpoint = load_checkpoint(path)
+        return PosePredictor.of_checkpoint(checkpoint, path, device, calibrations_beside(path))
 
     @staticmethod
     def of_checkpoint(
-        checkpoint: Mapping[str, Any], path: Path, device: str = "cpu"
+        checkpoint: Mapping[str, Any],
+        path: Path,
+        device: str = "cpu",
+        calibrations: Sequence[Calibration] = (),
     ) -> PosePredictor:
         """The model in what `load_checkpoint` read from `path`.
 
@@ -136,7 +140,6 @@ class PosePredictor:
         """
         blip, tokenizer, frame = model_in(checkpoint, path)
         synthetic = checkpoint["blippose"].get("synthetic")
-        calibrations = calibrations_beside(path)
         return PosePredictor(blip, tokenizer, frame, str(path), device, synthetic, calibrations)
 
     @staticmethod

@@ -30,10 +30,10 @@ from PIL import features
 from rich import get_console
 from rich.progress import track
 
+from blippose.cores import num_cores
 from blippose.data.cutter import Cutter
 from blippose.geometry import Crop
 from blippose.mpii import Person
-from blippose.synthetic import num_cores
 from blippose.whole_file import whole_file
 
 AUTO = "auto"

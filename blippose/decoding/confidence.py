@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from blippose.caption import CaptionFormat
@@ -33,12 +33,10 @@ def mass_within(
         caption_format: of the numbers.
         radius: of the disc, input pixels; its edge belongs to it.
     """
-    bin_px = caption_format.input_size / caption_format.bins
-    reach = math.ceil(radius / bin_px) + 1
-    middle = ((xy_input.nan_to_num() + 0.5) / bin_px - 0.5).round().long()  # (*, 2), a bin
-    near = middle[..., None] + torch.arange(-reach, reach + 1, device=middle.device)  # (*, 2, W)
+    reach = math.ceil(radius * caption_format.bins / caption_format.input_size) + 1
+    near, at_input = _near(xy_input, caption_format, reach)
     probability = _at(log_probability, near).exp()
-    away = (near + 0.5) * bin_px - 0.5 - xy_input[..., None]  # (*, 2, W), px
+    away = at_input - xy_input[..., None]  # (*, 2, W), px
     squares = away[..., 0, :, None] ** 2 + away[..., 1, None, :] ** 2  # (*, W, W)
     inside = squares <= radius**2 * (1 + 1e-6)  # False of NaN
     mass = probability[..., 0, :, None] * probability[..., 1, None, :]
@@ -54,13 +52,20 @@ def expected_xy(
 
     Within `_PEAK_BINS` bins to either side: farther peaks are other opinions. NaN stays NaN.
     """
-    bin_px = caption_format.input_size / caption_format.bins
-    middle = ((xy_input.nan_to_num() + 0.5) / bin_px - 0.5).round().long()
-    near = middle[..., None] + torch.arange(-_PEAK_BINS, _PEAK_BINS + 1, device=middle.device)
-    share = _at(log_probability, near).softmax(dim=-1)
-    mean = ((near + 0.5) * bin_px - 0.5).mul(share).sum(dim=-1)
+    near, at_input = _near(xy_input, caption_format, _PEAK_BINS)
+    mean = at_input.mul(_at(log_probability, near).softmax(dim=-1)).sum(dim=-1)
     # What was written stays where nothing near it has a probability, and NaN stays NaN.
     return torch.where(xy_input.isnan() | mean.isnan(), xy_input, mean.to(xy_input.dtype))
+
+
+def _near(
+    xy_input: Float[Tensor, "*joint 2"], caption_format: CaptionFormat, reach: int
+) -> tuple[Int[Tensor, "*joint 2 near"], Float[Tensor, "*joint 2 near"]]:
+    """The bins up to `reach` from a place, also such as are none, and their input pixels."""
+    bin_px = caption_format.input_size / caption_format.bins
+    middle = ((xy_input.nan_to_num() + 0.5) / bin_px - 0.5).round().long()  # (*, 2), a bin
+    near = middle[..., None] + torch.arange(-reach, reach + 1, device=middle.device)  # (*, 2, W)
+    return near, (near + 0.5) * bin_px - 0.5
 
 
 def _at(

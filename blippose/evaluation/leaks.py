@@ -18,11 +18,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt64
 from PIL import Image
 
+from blippose.cores import num_cores
 from blippose.errors import UserError
 from blippose.mpii import Person
 from blippose.progress import tracked
 from blippose.split import shares_video
-from blippose.synthetic import num_cores
 
 HASH_BITS = 64
 # Of 64 bits. Measured on MPII's photos: another quality or size 0 bits, brightness x 1.3 up to 6,

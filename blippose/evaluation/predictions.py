@@ -12,7 +12,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from blippose.decoding.inputs import CLIP_MEAN
 from blippose.errors import UserError
 from blippose.evaluation import parts
 from blippose.evaluation.asking import ask, asking
+from blippose.evaluation.keyed_arrays import load_keyed
 from blippose.evaluation.stored_predictions import (
     Origin,
     PredictionRow,
@@ -220,23 +220,11 @@ def stored_features(
             path,
             _task(origin, dataset, batch_size),
             len(every),
-            lambda: _features_in(path, key),
+            lambda: load_keyed(path, key, lambda kept: np.asarray(kept["features"])),
             lambda number: _features(captioner, dataset, collator, every[number]).tolist(),
             partial(tracked, description="image features, batches", shown=progress),
             save,
         )[0]
-
-
-def _features_in(path: Path, key: str) -> Float[np.ndarray, "persons features"] | None:
-    """What the file holds under the key; None where it is missing, torn or not ours."""
-    try:
-        with np.load(path) as kept:
-            if str(kept["key"]) != key:
-                return None
-            found: Float[np.ndarray, "persons features"] = kept["features"]
-            return found
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return None
 
 
 def image_features(

@@ -110,8 +110,7 @@ class StoredPredictions:
     def free(self) -> Answers:
         """What the model says when it reads its own tokens."""
         captions = tuple(row.caption for row in self.rows)
-        xy = [[(np.nan, np.nan) if at is None else at for at in row.xy_input] for row in self.rows]
-        xy_input = np.array(xy, dtype=np.float64).reshape(-1, 16, 2)
+        xy_input = np.array([xy_of(row.xy_input) for row in self.rows]).reshape(-1, 16, 2)
         confidence = np.array([row.confidence for row in self.rows]).reshape(-1, 16)
         return Answers("model, free-running", "model", xy_input, captions, confidence)
 
@@ -169,6 +168,11 @@ class StoredPredictions:
 def joints(xy: Float[np.ndarray, "16 2"]) -> _Joints:
     """Coordinates as JSON has them."""
     return tuple(None if np.isnan(x + y) else (float(x), float(y)) for x, y in xy)
+
+
+def xy_of(joints: Sequence[Sequence[float] | None]) -> Float[np.ndarray, "16 2"]:
+    """The inverse of `joints`: NaN where one is missing."""
+    return np.array([(np.nan, np.nan) if at is None else at for at in joints], dtype=np.float64)
 
 
 def _joints(values: Any) -> _Joints:

@@ -1,6 +1,5 @@
 """A synthetic data set in MPII Human Pose's own format: drawn people, images and a .mat file."""
 
-from blippose.cores import num_cores
 from blippose.synthetic.release import (
     GENERATOR_VERSION,
     is_complete,
@@ -13,7 +12,6 @@ __all__ = [
     "Frame",
     "Person",
     "is_complete",
-    "num_cores",
     "render_frame",
     "write_release",
 ]

@@ -32,6 +32,7 @@ from blippose.evaluation.attention.stored_evidence import stored_evidence
 from blippose.evaluation.attention.study import Choice, Outcome, about_of, cross_maps
 from blippose.geometry import Crop
 from blippose.images import read_image
+from blippose.model_checkpoint import checkpoint_sha256
 from blippose.output_folder import writable
 from blippose.predictor import PosePredictor
 
@@ -96,11 +97,9 @@ def _origin(
     predictor: PosePredictor, paths: Sequence[Path], hashes: dict[Path, str]
 ) -> dict[str, Any]:
     """All that decides the arrays."""
-    with Path(predictor.source).open("rb") as file:
-        checkpoint = hashlib.file_digest(file, "sha256").hexdigest()
     named = "\n".join(f"{hashes[path]} {path!r}" for path in paths)
     return {
-        "checkpoint_sha256": checkpoint,
+        "checkpoint_sha256": checkpoint_sha256(Path(predictor.source)),
         "photos_sha256": hashlib.sha256(named.encode()).hexdigest(),
         "version": __version__,
     }

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -28,6 +27,7 @@ from blippose.evaluation.attention.evidence import (
     grid_of,
     measured,
 )
+from blippose.evaluation.keyed_arrays import load_keyed
 from blippose.progress import tracked
 from blippose.whole_file import whole_file
 
@@ -75,20 +75,11 @@ def stored_evidence(
             path,
             json.loads(key),
             len(every),
-            lambda: _load(path, key),
+            lambda: load_keyed(path, key, evidence_of),
             lambda number: _as_text(measured(reader, images(every[number]))),
             partial(tracked, description="attention, batches", shown=progress),
             save,
         )
-
-
-def _load(path: Path, key: str) -> AttentionEvidence | None:
-    """What the file holds under the key; None where it is missing, torn or not ours."""
-    try:
-        with np.load(path) as kept:
-            return evidence_of(kept) if str(kept["key"]) == key else None
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return None
 
 
 def _as_text(arrays: Measured) -> str:

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from blippose.evaluation import parts
+from blippose.evaluation.keyed_arrays import load_keyed
 from blippose.evaluation.occlusion.plan import PLACES, Plan
-from blippose.evaluation.stored_predictions import joints
+from blippose.evaluation.stored_predictions import joints, xy_of
 from blippose.occlusion import covered, disc
 from blippose.pose import JOINTS, NUM_JOINTS
 from blippose.progress import tracked
@@ -129,7 +129,7 @@ def stored_answers(
         path,
         json.loads(key),
         len(batches),
-        lambda: _load(path, key, plan),
+        lambda: load_keyed(path, key, partial(_occluded, plan)),
         ask,
         partial(tracked, description="captions of hidden joints, batches", shown=progress),
         save,
@@ -144,7 +144,7 @@ def _placed(
     clean = np.full((num, NUM_JOINTS, 2), np.nan)
     hidden = np.full((*plan.asked.shape, NUM_JOINTS, 2), np.nan)
     for (person, where), row in zip(every, rows, strict=True):
-        xy = np.array([(np.nan, np.nan) if each is None else each for each in row])
+        xy = xy_of(row)
         if where is None:
             clean[person] = xy
         else:
@@ -175,14 +175,5 @@ def _save(path: Path, key: str, answers: Occluded) -> None:
         )
 
 
-def _load(path: Path, key: str, plan: Plan) -> Occluded | None:
-    """What the file holds under the key; None where it is missing, torn or not ours."""
-    try:
-        with np.load(path) as kept:
-            if str(kept["key"]) != key:
-                return None
-            return Occluded(
-                plan, kept["mean_pose_input"], kept["clean_xy_input"], kept["xy_input"]
-            )
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return None
+def _occluded(plan: Plan, kept: Mapping[str, Any]) -> Occluded:
+    return Occluded(plan, kept["mean_pose_input"], kept["clean_xy_input"], kept["xy_input"])
