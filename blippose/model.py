@@ -15,6 +15,8 @@ import lightning as L  # noqa: N812  the field's own convention
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
+from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  torch's own convention
 from torchmetrics import MeanMetric
@@ -335,6 +337,23 @@ class PoseCaptioner(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip also where a fused optimizer meets bfloat16.
+
+        Lightning refuses that in all mixed precision, for the sake of float16's scaler.
+        """
+        plugin = self.trainer.precision_plugin
+        if getattr(plugin, "scaler", None) is not None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+        Precision.clip_gradients(plugin, optimizer, gradient_clip_val or 0.0, algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to load and to read the model without its run, plain data only.

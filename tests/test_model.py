@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, partialmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L  # noqa: N812  the field's own convention
 import numpy as np
@@ -434,6 +434,33 @@ def test_one_step_lowers_the_loss_of_its_batch(
     captioner = make_captioner(**settings)
     before = forward_loss(captioner, batch)
     fit_once(captioner, batch, tmp_path)
+    assert forward_loss(captioner, batch) < before
+
+
+class NormsAtSteps(torch.optim.AdamW):
+    """Keeps the norm of the gradients that each step is taken by."""
+
+    norms: ClassVar[list[float]] = []
+
+    def step(self, closure: Any = None) -> Any:
+        loss = closure()
+        gradients = [p.grad for group in self.param_groups for p in group["params"]]
+        self.norms.append(float(torch.nn.utils.get_total_norm(gradients)))
+        super().step()
+        return loss
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_fused_step_is_clipped_in_bfloat16_too(
+    make_captioner: MakeCaptioner, batch: PoseBatch, tmp_path: Path, precision: Any
+) -> None:
+    captioner = make_captioner(optimizer=partial(NormsAtSteps, lr=1e-3, fused=True))
+    before = forward_loss(captioner, batch)
+    training = trainer(
+        tmp_path, max_steps=1, limit_val_batches=0, precision=precision, gradient_clip_val=1e-3
+    )
+    training.fit(captioner, DataLoader([batch], batch_size=None))
+    assert NormsAtSteps.norms.pop() == pytest.approx(1e-3, rel=1e-3)
     assert forward_loss(captioner, batch) < before
 
 
