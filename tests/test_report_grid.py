@@ -204,6 +204,48 @@ def test_another_input_size_is_another_validation() -> None:
     assert Grid.of(found, MAE).set_names == ["A", "B"]
 
 
+def test_a_measure_that_does_not_see_the_input_compares_all_frames() -> None:
+    found = [
+        judged(crop, 5.0, "one", data={"crop": crop, "split": "video"})
+        for crop in ("full", "person")
+    ]
+    assert set(Grid.of(found, MEASURES["acc_5px"]).sets.values()) == {0, 1}
+    for name in ("pckh_0.5", "mae_img", "parse_rate"):
+        assert set(Grid.of(found, MEASURES[name]).sets.values()) == {0}
+    other = judged("other", 5.0, "two", data={"crop": "full", "split": "random"})
+    assert Grid.of([*found, other], MEASURES["pckh_0.5"]).sets["other"] == 1
+
+
+def test_ways_of_decoding_are_held_against_each_other() -> None:
+    found = [
+        judged(name, mae, "one", decoding={"_target_": f"blippose.decoding.{name}"})
+        for name, mae in (("Free", 5.0), ("Parallel", 4.0))
+    ]
+    assert [choice.key for choice in Grid.of(found, MAE).choices] == [("Parallel",), ("Free",)]
+    assert set(Grid.of(found, MAE).sets.values()) == {0}
+
+
+def test_a_choice_that_sets_many_keys_is_one_axis_by_the_sweeps_record() -> None:
+    changes = {"none": {}, "blur": {"a": 1}, "noise": {"b": {"c": 2}}, "both": {"a": 1, "d": 0}}
+    found = [
+        replace(
+            judged(f"{name}{seed}", 5.0 + seed, "one", seed=seed, **changes[name]),
+            swept={"change": name, "seed": seed},
+        )
+        for name in changes
+        for seed in (0, 1)
+    ]
+    grid = Grid.of(found, MAE)
+    assert [axis.key for axis in grid.axes] == ["change", "seed"]
+    assert {choice.key: len(choice.cells) for choice in grid.choices} == {
+        (name,): 2 for name in changes
+    }
+    assert grid.is_replicated
+    assert all(cell.state is CellState.DONE for cell in grid.cells)  # none is thought missing
+    foreign = judged("foreign", 1.0, "one", seed=7, e=3, f=4)
+    assert [axis.key for axis in Grid.of([*found, foreign], MAE).axes] == ["run"]
+
+
 def test_the_study_is_drawn_as_it_asks(poster_grid: Path) -> None:
     roles = Roles.of(Grid.of(find_cells([poster_grid]), MAE).factors)
     assert roles.color is not None

@@ -90,6 +90,20 @@ def find_axes(cells: Sequence[Cell]) -> tuple[list[Axis], dict[str, dict[str, Va
     return axes, values
 
 
+def swept_axes(cells: Sequence[Cell]) -> tuple[list[Axis], dict[str, dict[str, Value]]]:
+    """The same as the sweep's own record has them: a choice that sets many keys is one axis.
+
+    None where a cell is not of the sweep.
+    """
+    keys = sorted({key for cell in cells for key in cell.swept})
+    if not all(cell.swept.keys() == set(keys) for cell in cells):
+        return [], {}
+    values = {cell.name: {key: _simple(cell.swept[key]) for key in keys} for cell in cells}
+    axes = [_axis(key, _short(key, keys), [own[key] for own in values.values()]) for key in keys]
+    axes = [axis for axis in axes if len(axis.values) > 1]
+    return sorted(axes, key=lambda axis: (axis.key == SEED, axis.name)), values
+
+
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the outcome; a group under its own name, where it is null or has a target."""
     named = {}

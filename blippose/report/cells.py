@@ -59,6 +59,7 @@ class Cell:
         record: run.json; empty where there is none to read.
         evaluation: eval.json, where `blippose eval` wrote one.
         planned: dotted settings, of a cell that its sweep asked for and that has no record.
+        swept: its values on the axes of its sweep, as they were written on the command line.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Cell:
     history: History = field(default_factory=History)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     planned: Mapping[str, Any] = field(default_factory=dict)
+    swept: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -151,17 +153,20 @@ def _with_planned(cells: list[Cell], folder: Path, num_folders: int) -> list[Cel
     configs = {cell.folder.name: cell.config for cell in cells if cell.folder}
     missing = settings_of_missing(plan, configs)
     told = [
-        replace(cell, planned=missing.get(cell.folder.name, {})) if cell.folder else cell
+        replace(
+            cell, planned=missing.get(cell.folder.name, {}), swept=plan.get(cell.folder.name, {})
+        )
+        if cell.folder
+        else cell
         for cell in cells
     ]
     reason = "not started yet, or refused before it began"
     added = [
-        Cell(
-            _name(folder / name, folder, num_folders), None, CellState.MISSING, reason, planned=own
-        )
+        Cell(_name(folder / name, folder, num_folders), None, CellState.MISSING, reason,
+             planned=own, swept=plan[name])
         for name, own in missing.items()
         if name not in configs
-    ]
+    ]  # fmt: skip
     return [*told, *added]
 
 

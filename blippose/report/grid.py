@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from blippose.report.axes import SEED, Axis, Value, find_axes
+from blippose.report.axes import SEED, Axis, Value, find_axes, swept_axes
 from blippose.report.cells import Cell, CellState, Estimate
 from blippose.report.judged import set_name, validation_sets
 from blippose.report.measures import Measure
@@ -57,9 +57,13 @@ class Grid:
     def of(cells: Sequence[Cell], measure: Measure) -> Grid:
         """The grid of `cells`, with a cell for each that the axes lack.
 
-        Runs that differ in many settings and are no grid are told apart by their names.
+        Where a choice of the sweep sets several keys, its axes are the sweep's own. Runs that
+        differ in many settings and are no grid are told apart by their names.
         """
         axes, values = find_axes(cells)
+        swept, swept_values = swept_axes(cells)
+        if 0 < len(swept) < len(axes):
+            axes, values = swept, swept_values
         grid = Grid(tuple(cells), tuple(axes), values, measure)
         if grid._is_full_enough:
             return grid._completed()
@@ -116,7 +120,7 @@ class Grid:
     @cached_property
     def sets(self) -> dict[str, int]:
         """The number of each cell's validation set, by the cell's name; 0 is that of most."""
-        return validation_sets(self.cells)
+        return validation_sets(self.cells, self.measure)
 
     @cached_property
     def set_names(self) -> list[str]:

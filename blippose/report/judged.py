@@ -1,8 +1,8 @@
-"""Which runs were judged alike: on the same images, in pixels of the same frame, decoded alike.
+"""Which runs were judged alike: on the same images, by a measure in pixels of the same frame.
 
 Only those are held against each other. A run that is done says what it was judged on, by the hash
 of its split manifest and its frame. One that is not is taken to be judged as the done ones of the
-same settings.
+same settings. How captions are decoded is part of what is judged, as every other setting.
 """
 
 from __future__ import annotations
@@ -12,21 +12,22 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from blippose.report.cells import Cell, CellState
+from blippose.report.measures import Measure
 from blippose.runs import identity
 
-# What decides the images or the frame, of a run's config.
-_KEYS = ("data.root", "data.annotations", "data.reading", "data.split", "data.train_fraction",
-         "data.test_fraction", "data.split_seed", "data.resize", "data.crop",
-         "model.caption.input_size", "decoding._target_", "decoding.refine",
-         "decoding.expectation")  # fmt: skip
-_BESIDE = ("data.resize", "data.crop", "model.caption.input_size", "decoding._target_",
-           "decoding.refine", "decoding.expectation")  # fmt: skip
+# What decides the images, and what the frame of the input, of a run's config.
+_IMAGES = ("data.root", "data.annotations", "data.reading", "data.split", "data.train_fraction",
+           "data.test_fraction", "data.split_seed")  # fmt: skip
+_FRAME = ("data.resize", "data.crop", "model.caption.input_size")
 _RELEASE = "data.synthetic"
 
 
-def validation_sets(cells: Sequence[Cell]) -> dict[str, int]:
-    """The number of each cell's validation set by the cell's name; 0 is the one of most runs."""
-    marks = _marks(cells)
+def validation_sets(cells: Sequence[Cell], measure: Measure) -> dict[str, int]:
+    """The number of each cell's validation set by the cell's name; 0 is the one of most runs.
+
+    Where `measure` does not depend on the input's pixels, runs of any frame share a set.
+    """
+    marks = _marks(cells, _FRAME if measure.is_of_input else ())
     of_done = Counter(
         marks[c.name] for c in cells if c.state is CellState.DONE and c.name in marks
     )
@@ -50,17 +51,21 @@ def difference(one: Cell, other: Cell) -> str:
     return ", ".join(words) or "the files of the release differ"
 
 
-def _marks(cells: Sequence[Cell]) -> dict[str, Hashable]:
+def _marks(cells: Sequence[Cell], frame: Sequence[str]) -> dict[str, Hashable]:
     """What tells the validation sets apart, by the cell's name; no cell without settings."""
-    settings = {cell.name: _judged_by(_config(cell)) for cell in cells if _config(cell)}
+    judged_by = {cell.name: _judged_by(_config(cell)) for cell in cells if _config(cell)}
+    settings = {
+        name: {key: value for key, value in own.items() if key in frame or key not in _FRAME}
+        for name, own in judged_by.items()
+    }
     known: dict[Hashable, Hashable] = {}
     marks: dict[str, Hashable] = {}
     for cell in cells:
         manifest = cell.results.get("manifest")
         if cell.name in settings and manifest is not None:
             own = settings[cell.name]
-            frame = (cell.results.get("frame"), *(own.get(key) for key in _BESIDE))
-            marks[cell.name] = known[_hashable(own)] = (manifest, frame)
+            seen = (cell.results.get("frame"), *(own.get(key) for key in frame)) if frame else ()
+            marks[cell.name] = known[_hashable(own)] = (manifest, seen)
     for name, own in settings.items():
         key = _hashable(own)
         marks.setdefault(name, known.get(key, key))
@@ -75,7 +80,7 @@ def _judged_by(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in config.items()
-        if key in _KEYS or key.split(".")[:2] == _RELEASE.split(".")
+        if key in (*_IMAGES, *_FRAME) or key.split(".")[:2] == _RELEASE.split(".")
     }
 
 

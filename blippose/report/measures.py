@@ -31,6 +31,12 @@ class Measure:
         """Title and unit, for an axis."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
+    @property
+    def is_of_input(self) -> bool:
+        """Whether it counts pixels of the model's input, or bins of them."""
+        is_of_image = self.name.endswith("_img") or self.name.startswith(("pckh", "parse_rate"))
+        return not is_of_image
+
     def text(self, value: float | None) -> str:
         """The number with as many digits as mean something; a dash for none.
 
