@@ -114,6 +114,7 @@ def test_poster_is_the_study() -> None:
     wanted = {
         "model.weights": "Salesforce/blip-image-captioning-base",
         "model.caption.input_size": 384,
+        "model.caption.num_bins": None,
         "model.architecture.text.num_attention_heads": 12,
         "model.architecture.text.num_hidden_layers": 12,
         "model.architecture.vision.num_attention_heads": 12,

@@ -91,12 +91,14 @@ def find_axes(cells: Sequence[Cell]) -> tuple[list[Axis], dict[str, dict[str, Va
 
 
 def swept_axes(cells: Sequence[Cell]) -> tuple[list[Axis], dict[str, dict[str, Value]]]:
-    """The same as the sweep's own record has them: a choice that sets many keys is one axis.
+    """The same by the sweep's own record, where a choice there sets keys of other names.
 
-    None where a cell is not of the sweep.
+    None where a cell is not of the sweep, or where the configs know each key or group of it.
     """
     keys = sorted({key for cell in cells for key in cell.swept})
-    if not all(cell.swept.keys() == set(keys) for cell in cells):
+    known = {key for cell in cells for key in _settings(cell.config or cell.planned)}
+    is_known = all(any(f"{one}.".startswith(f"{key}.") for one in known) for key in keys)
+    if is_known or not all(cell.swept.keys() == set(keys) for cell in cells):
         return [], {}
     values = {cell.name: {key: _simple(cell.swept[key]) for key in keys} for cell in cells}
     axes = [_axis(key, _short(key, keys), [own[key] for own in values.values()]) for key in keys]

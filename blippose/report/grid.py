@@ -57,13 +57,12 @@ class Grid:
     def of(cells: Sequence[Cell], measure: Measure) -> Grid:
         """The grid of `cells`, with a cell for each that the axes lack.
 
-        Where a choice of the sweep sets several keys, its axes are the sweep's own. Runs that
-        differ in many settings and are no grid are told apart by their names.
+        Where a choice of the sweep sets keys of other names, its axes are the sweep's own. Runs
+        that differ in many settings and are no grid are told apart by their names.
         """
-        axes, values = find_axes(cells)
-        swept, swept_values = swept_axes(cells)
-        if 0 < len(swept) < len(axes):
-            axes, values = swept, swept_values
+        axes, values = swept_axes(cells)
+        if not axes:
+            axes, values = find_axes(cells)
         grid = Grid(tuple(cells), tuple(axes), values, measure)
         if grid._is_full_enough:
             return grid._completed()

@@ -1,0 +1,76 @@
+"""The recipe that is the default, its ingredients, and the sweep that says what each is worth."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import SHARED
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from blippose.cli import main
+from blippose.runs import flatten
+from blippose.sweep_file import SweepFile
+
+ROOT = Path(__file__).parents[1]
+BERT = SHARED / "reference" / "bert_tokenizer"
+INGREDIENTS = sorted(path.stem for path in (ROOT / "conf" / "ingredient").glob("*.yaml"))
+
+
+def settings(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config: Any = compose("train", list(overrides))
+    return dict(flatten(OmegaConf.to_container(config, resolve=True)))
+
+
+def test_the_recipe_is_the_default() -> None:
+    assert settings("experiment=best", "name=demo") == settings()
+
+
+def test_every_ingredient_is_in_the_sweep_and_only_those() -> None:
+    axes = SweepFile.read(ROOT / "sweeps" / "recipe.yaml").axes
+    assert sorted(axes["ingredient"]) == INGREDIENTS
+    assert len(axes["seed"]) >= 3
+
+
+@pytest.mark.parametrize("name", INGREDIENTS)
+def test_an_ingredient_changes_the_recipe_alone(name: str) -> None:
+    changed = settings("experiment=best", f"ingredient={name}")
+    base = settings("experiment=best")
+    different = {key for key in changed.keys() | base.keys() if changed.get(key) != base.get(key)}
+    assert bool(different) == (name != "none")
+    # Nothing of what makes results comparable: the people and the split.
+    untouched = ("data.root", "data.synthetic", "data.split", "data.reading", "seed", "name")
+    assert not [key for key in different if key.startswith(untouched)]
+
+
+def test_no_two_ingredients_are_the_same() -> None:
+    made = {name: settings("experiment=best", f"ingredient={name}") for name in INGREDIENTS}
+    assert len({json.dumps(each, sort_keys=True) for each in made.values()}) == len(INGREDIENTS)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BERT.is_dir(), reason="BERT's tokenizer is not beside the project")
+def test_the_recipe_takes_a_step_of_blip_base_and_a_validation_batch(
+    release_root: Path, tmp_path: Path
+) -> None:
+    """224 M random weights at 384 px, batches of 1: 4.5 GB, one to two minutes of one core."""
+    words = ["experiment=best", "data=mpii", "model=blip_base", "model.weights=random"]
+    words += [f"model.tokenizer={BERT}", f"data.root={release_root}", f"runs={tmp_path}"]
+    words += ["data.batch_size=1", "data.eval_batch_size=1", "trainer.max_epochs=1"]
+    words += ["+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1"]
+    assert main(["train", *words, "logger=csv", "trainer.log_every_n_steps=1"]) == 0
+    results = json.loads((tmp_path / "best" / "run.json").read_text())["results"]
+    assert results["frame"] == "input pixels of 384 x 384"
+    assert results["free_running"]["parse_rate"] == 0  # noise says no poses
+    with (tmp_path / "best" / "metrics.csv").open(newline="") as file:
+        [loss] = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    assert 5 < loss < 15  # of 30,524 tokens alike it would be 10.3
+    checkpoint = torch.load(tmp_path / "best" / "best.ckpt", weights_only=True)
+    weights = checkpoint["state_dict"].values()
+    assert sum(weight.numel() for weight in weights) > 224e6
