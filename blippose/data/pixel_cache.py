@@ -27,13 +27,12 @@ from filelock import FileLock, Timeout
 from jaxtyping import UInt8
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import features
-from rich import get_console
-from rich.progress import track
 
 from blippose.cores import num_cores
 from blippose.data.cutter import Cutter
 from blippose.geometry import Crop
 from blippose.mpii import Person
+from blippose.progress import tracked
 from blippose.whole_file import whole_file
 
 AUTO = "auto"
@@ -154,14 +153,13 @@ class PixelCache:
 
     def _cut(self, persons: Sequence[Person]) -> Iterator[Row]:
         """In order, on threads: Pillow decodes and resizes without Python's lock."""
-        hidden = not get_console().is_terminal
         with ThreadPoolExecutor(num_cores()) as pool:
             rows = (
                 row
                 for first in range(0, len(persons), _AT_ONCE)
                 for row in pool.map(self.cutter.cut, persons[first : first + _AT_ONCE])
             )
-            yield from track(rows, "cutting images", len(persons), transient=True, disable=hidden)
+            yield from tracked(rows, 0, len(persons), description="cutting images", shown=True)
 
     def _open(self, path: Path, num_rows: int) -> PixelFile | None:
         try:

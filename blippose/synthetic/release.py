@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 from PIL import Image
-from rich.progress import track
 from scipy.io import savemat
 
 from blippose.cores import num_cores
 from blippose.errors import UserError
+from blippose.progress import tracked
 from blippose.synthetic.annotation import activity_row, annolist_row, single_person_row, structs
 from blippose.synthetic.plan import Row, plan_rows
 from blippose.synthetic.scene import Person, render_frame
@@ -59,7 +59,7 @@ def write_release(
         num_persons: persons that the default filter keeps; about a fifth more rows are rejected.
         seed: of everything that is drawn.
         num_workers: processes; None takes one for every available core.
-        progress: whether a bar is shown on the terminal.
+        progress: whether stderr is told how far it is.
 
     Raises:
         UserError: `root` holds something that blippose did not write, or cannot be written, or
@@ -149,17 +149,17 @@ def _draw_all(
 ) -> Iterator[_Drawn]:
     draw = partial(_draw_row, images=images, seed=seed)
     workers = num_workers or num_cores()
-    bar = partial(
-        track, description="Drawing synthetic MPII", total=len(rows), disable=not progress
+    told = partial(
+        tracked, num_done=0, num_all=len(rows), description="drawing images", shown=progress
     )
     if workers == 1 or len(rows) < 2 * workers:
-        yield from bar(map(draw, rows))
+        yield from told(map(draw, rows))
         return
     # A fork of a process with torch's threads can hang, hence spawn.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_ignore_interrupt) as pool:
         try:
-            yield from bar(pool.map(draw, rows, chunksize=16))
+            yield from told(pool.map(draw, rows, chunksize=16))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
