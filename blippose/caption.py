@@ -2,8 +2,9 @@
 
     right ankle (120,310), right knee (118,250), ..., left wrist (201,160)
 
-Joints come in MPII id order, each with the integer bins of x and y in the model's input frame.
-With as many bins as the input has pixels (the default) a bin is a pixel. Knows nothing of
+Joints come in one of `ORDERS`, by default MPII's ids, each with the integer bins of x and y in the
+model's input frame. With as many bins as the input has pixels (the default) a bin is a pixel. Any
+order is read, and poses are in MPII id order whatever was written. Knows nothing of
 tokenizers or models; any text whatever can be read, and what is wrong with it is data.
 """
 
@@ -16,7 +17,10 @@ from enum import StrEnum
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from blippose.pose import JOINTS, NUM_JOINTS, Pose
+from blippose.pose import JOINTS, NUM_JOINTS, TORSO_OUTWARDS, Pose
+
+# Joint ids as captions may write them, by name.
+ORDERS = {"mpii": tuple(range(NUM_JOINTS)), "torso": TORSO_OUTWARDS}
 
 # Every place where a joint is named, with its "(x,y)" where one follows. BLIP's decoded text has
 # spaces inside the brackets: "right ankle ( 120, 310 )". ASCII, as else the Turkish dotless i
@@ -53,19 +57,28 @@ class CaptionFormat:
     Args:
         input_size: side of the model's square input, px.
         num_bins: how many integers cover that side; None means one bin a pixel.
+        order: of the joints, one of `ORDERS`.
     """
 
     input_size: int
     num_bins: int | None = None
+    order: str = "mpii"
 
     def __post_init__(self) -> None:
         if self.input_size < 1 or self.bins < 1:
             raise ValueError(f"a caption needs at least one pixel and one bin, got {self}")
+        if self.order not in ORDERS:
+            raise ValueError(f"order={self.order!r}: expected one of {', '.join(ORDERS)}")
 
     @property
     def bins(self) -> int:
         """Number of bins a side."""
         return self.input_size if self.num_bins is None else self.num_bins
+
+    @property
+    def joint_order(self) -> tuple[int, ...]:
+        """Joint ids in the order in which captions name them."""
+        return ORDERS[self.order]
 
     def quantize(self, xy_input: Float[np.ndarray, "*any 2"]) -> Int[np.ndarray, "*any 2"]:
         """The bin of each coordinate; what lies outside the input goes to the nearest border bin.
@@ -86,15 +99,18 @@ class CaptionFormat:
     ) -> str:
         """The caption of a pose in the input frame; joints that are not valid are left out.
 
+        >>> CaptionFormat(384, order="torso").encode(np.arange(32.0).reshape(16, 2))[:34]
+        'pelvis (12,13), thorax (14,15), up'
+
         Without `valid`, the valid joints are those with finite coordinates.
         """
         if valid is None:
             valid = np.isfinite(xy_input).all(axis=-1)
         xy_bin = self.quantize(np.where(valid[:, None], xy_input, 0.0))
         return ", ".join(
-            f"{name} ({x},{y})"
-            for name, (x, y), written in zip(JOINTS, xy_bin, valid, strict=True)
-            if written
+            f"{JOINTS[joint]} ({xy_bin[joint, 0]},{xy_bin[joint, 1]})"
+            for joint in self.joint_order
+            if valid[joint]
         )
 
     def decode(self, caption: str) -> ParsedCaption:

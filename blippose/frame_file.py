@@ -17,7 +17,6 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from blippose.calibration import Calibration
-from blippose.caption import CaptionFormat
 from blippose.decoding import InputFrame
 from blippose.errors import UserError, first_line
 from blippose.geometry import Resize
@@ -68,7 +67,7 @@ def frame_of(record: Mapping[str, Any]) -> InputFrame:
     Resize(frame.resize)
     if frame.crop not in ("full", "person"):
         raise ValueError(f"crop {frame.crop!r} is neither full nor person")
-    CaptionFormat(frame.input_size, frame.num_bins)
+    _ = frame.caption_format  # or ValueError
     return frame
 
 

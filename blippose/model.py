@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, final
 
 import lightning as L  # noqa: N812  the field's own convention
@@ -76,7 +76,7 @@ class PoseCaptioner(L.LightningModule):
     Args:
         blip: the model, for inputs of `caption_format.input_size`.
         tokenizer: its tokenizer.
-        caption_format: the grammar's bins.
+        caption_format: the grammar's bins and order.
         optimizer: from parameters to an optimizer.
         scheduler: from (optimizer, total steps) to a learning-rate schedule, stepped per batch.
         readback_mask: coordinates to hide in training; None hides none, as the study.
@@ -124,9 +124,7 @@ class PoseCaptioner(L.LightningModule):
         self.optimizer, self.scheduler = optimizer, scheduler
         self.readback_mask, self.patch_weight, self.seed = readback_mask, patch_weight, seed
         # str: a StrEnum in a checkpoint could not be loaded weights_only.
-        self.frame = InputFrame(
-            caption_format.input_size, caption_format.num_bins, str(resize), str(crop)
-        )
+        self.frame = InputFrame.of(caption_format, str(resize), str(crop))
         # Of what it learns from, kept in checkpoints: whether people are drawn, hash of the split,
         # and those of the splits that its first weights had learned from.
         self.synthetic: bool | None = None
@@ -366,7 +364,7 @@ class PoseCaptioner(L.LightningModule):
         checkpoint["blippose"] = {
             "epoch": self.current_epoch,
             "metrics": {key: float(value) for key, value in logged.items()},
-            "frame": asdict(self.frame),
+            "frame": self.frame.record(),
             "synthetic": self.synthetic,
             "manifest": self.manifest,
             "earlier_manifests": list(self.earlier_manifests),

@@ -96,12 +96,13 @@ def model_card(
         run: the record of its run; empty where it is not known.
         has_split: whether `split.json` lies beside the card.
     """
+    first, second, *_, last = (JOINTS[j] for j in predictor.caption_format.joint_order)
     blocks = [
         f"{_HEAD}\n# {title}",
         "BLIP, fine-tuned by blippose until its caption of an image is the pose of the person in "
-        f"it: {len(JOINTS)} joints in MPII's order, each with the bins of x and y.",
+        f"it: {len(JOINTS)} joints, each with the bins of x and y.",
         *_warning(predictor),
-        f"    {JOINTS[0]} ( 41, 88 ), {JOINTS[1]} ( 43, 70 ), ... {JOINTS[-1]} ( 60, 45 )",
+        f"    {first} ( 41, 88 ), {second} ( 43, 70 ), ... {last} ( 60, 45 )",
         "## Use",
         _use(predictor),
         "## Coordinates",

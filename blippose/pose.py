@@ -31,6 +31,9 @@ JOINTS: tuple[str, ...] = (
 )
 NUM_JOINTS = len(JOINTS)
 
+# Joint ids from the torso outwards: each after the one that it hangs on, right before left.
+TORSO_OUTWARDS = (6, 7, 8, 9, 2, 3, 12, 13, 1, 4, 11, 14, 0, 5, 10, 15)
+
 # Bones as (joint, joint) ids, from the torso outwards.
 SKELETON: tuple[tuple[int, int], ...] = (
     (6, 7),

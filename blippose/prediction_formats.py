@@ -29,6 +29,7 @@ CSV_FILE = "predictions.csv"
 COCO_IMAGES, COCO_RESULTS = "coco_images.json", "coco_results.json"
 HRNET_FILE = "pred.mat"
 COORDINATES = "original image pixels, 0-based"
+_ORDER = {"mpii": "MPII order", "torso": "from the torso outwards"}
 COLUMNS = ("file", "width", "height", "joint_id", "joint", "x", "y", "confidence", "reason")
 
 
@@ -261,6 +262,7 @@ class _Hrnet:
 
 def _json_head(predictor: Predictor) -> str:
     frame = predictor.frame
+    first = frame.caption_format.joint_order[0]
     head = {
         "coordinates": f"{COORDINATES}; x right, y down, EXIF orientation applied",
         "joints": list(JOINTS),
@@ -269,7 +271,7 @@ def _json_head(predictor: Predictor) -> str:
         "model": {"source": predictor.source, "synthetic": predictor.synthetic},
         "input": {"size": frame.input_size, "resize": frame.resize, "crop": frame.crop},
         "caption_format": {
-            "text": "right ankle (x,y), ...: bins of the input, MPII order",
+            "text": f"{JOINTS[first]} (x,y), ...: bins of the input, {_ORDER[frame.order]}",
             "bins": frame.input_size if frame.num_bins is None else frame.num_bins,
         },
     }

@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from blippose.blip import TINY, load_blip, load_tokenizer
 from blippose.calibration import Calibration
-from blippose.caption import CaptionFormat, Reason
+from blippose.caption import Reason
 from blippose.decoding import (
     CONFIDENCE_PX,
     CaptionReader,
@@ -111,7 +111,7 @@ class PosePredictor:
         self.blip = blip
         self.tokenizer, self.frame, self.source = tokenizer, frame, source
         self.synthetic, self.calibrations = synthetic, tuple(calibrations)
-        self.caption_format = CaptionFormat(frame.input_size, frame.num_bins)
+        self.caption_format = frame.caption_format
         self._reader = CaptionReader(blip, tokenizer, self.caption_format)
         self._normalization = ClipNormalization().to(self.device)
 
@@ -156,8 +156,8 @@ class PosePredictor:
         """A model in Hugging Face format: the shipped "tiny" one, a folder, or a hub name.
 
         Its `blippose.json` says the frame of its coordinates, {"frame": {"input_size",
-        "num_bins", "resize", "crop"}}; without one, captions are taken to be in pixels of the
-        input, into which the whole image is stretched.
+        "num_bins", "resize", "crop"}} and more where it is not the default; without one, captions
+        are taken to be in pixels of the input, into which the whole image is stretched.
 
         Raises:
             UserError: it cannot be loaded, or its frame does not fit the model.
@@ -204,7 +204,7 @@ class PosePredictor:
         blip.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         record = {
-            "frame": asdict(self.frame),
+            "frame": self.frame.record(),
             "synthetic": self.synthetic,
             "calibrations": [asdict(each) for each in self.calibrations],
         }

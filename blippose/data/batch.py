@@ -71,7 +71,7 @@ class Collator:
         return ViewsBatch(**self._persons(samples), views=Views.of(_images(samples), views))
 
     def _persons(self, samples: Sequence[Sample]) -> _Persons:
-        rows = [self.tokens.encode(s.pose_input.xy, s.pose_input.valid) for s in samples]
+        rows = [self.tokens.encode(s.pose_input.xy, s.pose_input.valid, s.order) for s in samples]
         input_ids, attention_mask = _padded(rows, self.tokenizer.pad_token_id)
         crops = [(s.crop.left, s.crop.top, s.crop.width, s.crop.height) for s in samples]
         return _Persons(

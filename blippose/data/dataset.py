@@ -17,9 +17,10 @@ from blippose.data.cutter import Cutter
 from blippose.data.pixel_cache import PixelFile
 from blippose.geometry import Crop
 from blippose.mpii import Person
-from blippose.pose import Pose
+from blippose.pose import NUM_JOINTS, Pose
 
-_AUGMENTATION_STREAM = 1  # keeps a sample's draws apart from the order's, (seed, epoch) alike
+# Keep a sample's draws apart from each other and from the persons' order, (seed, epoch) alike.
+_AUGMENTATION_STREAM, _ORDER_STREAM = 1, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +37,14 @@ class Sample:
     head_size: float
     index: int
     view: View | None = None
+    order: tuple[int, ...] | None = None  # joint ids as its caption names them; None: the format's
 
 
 class PoseDataset(Dataset[Sample]):
     """Persons of a release, cropped and resized to the model's input.
 
-    An item is asked for by its position, or by (epoch, position) to have it augmented by that
-    epoch's draw.
+    An item is asked for by its position, or by (epoch, position) to have it augmented, and its
+    joints ordered, by that epoch's draw.
 
     Args:
         persons: the filtered release.
@@ -50,7 +52,8 @@ class PoseDataset(Dataset[Sample]):
         cutter: cuts an input where it is not kept.
         pixels: the inputs of all `persons`, where they are kept.
         augmentation: random views.
-        seed: of the views.
+        seed: of the views and orders.
+        random_order: whether each caption names its joints in an order of its own.
     """
 
     def __init__(
@@ -61,11 +64,13 @@ class PoseDataset(Dataset[Sample]):
         pixels: PixelFile | None = None,
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        random_order: bool = False,
     ) -> None:
         self.indices = indices
         self.persons = [persons[index] for index in indices]
         self.cutter, self.pixels = cutter, pixels
         self.augmentation, self.seed = augmentation, seed
+        self.random_order = random_order
 
     @property
     def images(self) -> Path:
@@ -90,7 +95,7 @@ class PoseDataset(Dataset[Sample]):
         chosen = copy.copy(self)
         chosen.indices = [self.indices[position] for position in positions]
         chosen.persons = [self.persons[position] for position in positions]
-        chosen.augmentation = None
+        chosen.augmentation, chosen.random_order = None, False
         return chosen
 
     def __len__(self) -> int:
@@ -105,7 +110,11 @@ class PoseDataset(Dataset[Sample]):
             key = (self.seed, epoch, index, _AUGMENTATION_STREAM)
             view = self.augmentation.draw(pose, crop.size, np.random.default_rng(key))
             pose = view.pose(pose)
-        return Sample(image, pose, person.pose, crop, person.head_size, index, view)
+        order = None
+        if self.random_order and epoch is not None:
+            draw = np.random.default_rng((self.seed, epoch, index, _ORDER_STREAM))
+            order = tuple(draw.permutation(NUM_JOINTS).tolist())
+        return Sample(image, pose, person.pose, crop, person.head_size, index, view, order)
 
     def _rectangle(self, position: int) -> Crop:
         if self.pixels is None:

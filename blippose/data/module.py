@@ -49,7 +49,8 @@ class PoseDataModule(L.LightningDataModule):
         cache: folder for images that are cut once; "auto" is `root`/pixels, or the user's cache
             where `root` cannot be written; None cuts them anew whenever they are seen.
         augmentation: random views of training samples.
-        seed: of order and augmentation.
+        random_order: in training each caption names its joints in an order of its own.
+        seed: of the persons' order, augmentation and joints' orders.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class PoseDataModule(L.LightningDataModule):
         num_workers: int = 0,
         cache: str | None = AUTO,
         augmentation: Augmentation | None = None,
+        random_order: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -89,7 +91,7 @@ class PoseDataModule(L.LightningDataModule):
         self.resize, self.crop = _resize(resize), crop
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.cache = num_workers, cache
-        self.augmentation, self.seed = augmentation, seed
+        self.augmentation, self.random_order, self.seed = augmentation, random_order, seed
         self._position = (0, 0)
         self.persons: tuple[mpii.Person, ...] = ()
         self.manifest: dict[str, Any] = {}
@@ -133,7 +135,9 @@ class PoseDataModule(L.LightningDataModule):
         )
         self.manifest = split.manifest(persons, sides, release, self.reading)
         subset = partial(PoseDataset, persons, cutter=self._cutter, pixels=pixels, seed=self.seed)
-        self.train_set = subset(sides.train, augmentation=self.augmentation)
+        self.train_set = subset(
+            sides.train, augmentation=self.augmentation, random_order=self.random_order
+        )
         self.val_set, self.test_set = subset(sides.val), subset(sides.test)
         self.persons = persons
 
@@ -159,7 +163,9 @@ class PoseDataModule(L.LightningDataModule):
         self.manifest, self.persons = other.manifest, other.persons
         for name in ("train_set", "val_set", "test_set"):
             subset = copy.copy(getattr(other, name))
-            subset.augmentation = self.augmentation if name == "train_set" else None
+            is_train = name == "train_set"
+            subset.augmentation = self.augmentation if is_train else None
+            subset.random_order = self.random_order and is_train
             subset.seed = self.seed
             setattr(self, name, subset)
 

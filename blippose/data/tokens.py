@@ -6,6 +6,7 @@ bracket: what it says of the parts is what it says of the whole.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,13 +60,23 @@ class CaptionTokens:
         )
 
     def encode(
-        self, xy_input: Float[np.ndarray, "16 2"], valid: Bool[np.ndarray, "16"]
+        self,
+        xy_input: Float[np.ndarray, "16 2"],
+        valid: Bool[np.ndarray, "16"],
+        order: Sequence[int] | None = None,
     ) -> _Pieces:
-        """What the tokenizer says of `caption_format.encode`, from [DEC] to [SEP]."""
+        """What the tokenizer says of `caption_format.encode`, from [DEC] to [SEP].
+
+        Args:
+            xy_input: the pose, input pixels.
+            valid: which joints are written.
+            order: joint ids as they are written; None as the format has them.
+        """
         xy_bin = self.caption_format.quantize(np.where(valid[:, None], xy_input, 0.0)).tolist()
         tokens = [self.begin]
-        for opened, (x, y), written in zip(self.opened, xy_bin, valid.tolist(), strict=True):
-            if written:
+        for joint in self.caption_format.joint_order if order is None else order:
+            if valid[joint]:
+                x, y = (self.numbers[number] for number in xy_bin[joint])
                 tokens += self.comma if len(tokens) > 1 else ()
-                tokens += (*opened, *self.numbers[x], *self.comma, *self.numbers[y], *self.close)
+                tokens += (*self.opened[joint], *x, *self.comma, *y, *self.close)
         return (*tokens, self.end)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import final
+from dataclasses import asdict, dataclass, fields
+from typing import Any, final
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+
+from blippose.caption import CaptionFormat
 
 # Source: OPENAI_CLIP_MEAN and OPENAI_CLIP_STD, which BlipImageProcessor uses.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -16,12 +18,42 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class InputFrame:
-    """What a checkpoint must say of its coordinates, so that nobody scales them wrong."""
+    """What a checkpoint must say of its coordinates, so that nobody scales them wrong.
+
+    Args:
+        input_size, num_bins: of `CaptionFormat`.
+        resize: how images fill the input.
+        crop: what part of an image does.
+        order: of `CaptionFormat`; records that do not say it are in MPII's.
+    """
 
     input_size: int
     num_bins: int | None
     resize: str
     crop: str
+    order: str = "mpii"
+
+    @staticmethod
+    def of(caption_format: CaptionFormat, resize: str, crop: str) -> InputFrame:
+        """The frame of captions of this format."""
+        return InputFrame(resize=resize, crop=crop, **asdict(caption_format))
+
+    @property
+    def caption_format(self) -> CaptionFormat:
+        """Of the captions."""
+        return CaptionFormat(*(getattr(self, field.name) for field in fields(CaptionFormat)))
+
+    def record(self) -> dict[str, Any]:
+        """As files keep it: what is as it always was is left out, so that old records are equal.
+
+        >>> InputFrame(384, None, "stretch", "full").record()
+        {'input_size': 384, 'num_bins': None, 'resize': 'stretch', 'crop': 'full'}
+        """
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        }
 
 
 @final

@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -185,8 +186,11 @@ class Parallel:
             writer.blip, writer.grammar, image, self.refine, with_probability=with_probability
         )
         log_p = found.log_probability
-        shape = (len(image), NUM_JOINTS, 2, -1)
-        return Decoded(found.tokens, None if log_p is None else log_p.view(shape))
+        if log_p is None:
+            return Decoded(found.tokens, None)
+        place = np.argsort(writer.caption_format.joint_order)  # of each joint in the caption
+        by_place = log_p.view(len(image), NUM_JOINTS, 2, -1)
+        return Decoded(found.tokens, by_place[:, place])
 
 
 def _named(way: str, expectation: bool) -> str:
@@ -231,6 +235,6 @@ def number_log_probability(
     choice = NumberChoice(writer.grammar, decoder, tokens.device)
     start = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
     hidden = decoder.read(tokens, start)
-    end = choice.ends[2 * joint + axis]
+    end = choice.ends[axis]  # the same behind every x, and behind every y
     log_p[row, joint, axis] = choice.log_probability(hidden[row, place - 1], row, place, end)
     return log_p

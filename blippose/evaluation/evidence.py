@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +115,7 @@ def _about(subject: Subject, subset: str, predictions: StoredPredictions) -> Abo
         earlier_manifests=list(learned.earlier),
         began_from=subject.began_from,
         synthetic=subject.data.manifest["synthetic"],
-        frame=asdict(frame),
+        frame=frame.record(),
         decoding=subject.captioner.reader.decoding.name,
         versions=subject.versions,
         predictions_made_with=dict(predictions.made_with),

@@ -141,9 +141,10 @@ def _ceilings(diagnostics: Mapping[str, Any], frame: Mapping[str, Any]) -> Itera
     if "input_pixel" in diagnostics:
         pixel, size = diagnostics["input_pixel"], frame["input_size"]
         bins = frame["num_bins"] or size
+        order = f", its joints in {frame['order']} order" if "order" in frame else ""
         yield (
             f"a pixel of the {size} x {size} input is {pixel['width']:.1f} x "
-            f"{pixel['height']:.1f} image pixels (median); a caption has {bins} bins a side"
+            f"{pixel['height']:.1f} image pixels (median); a caption has {bins} bins a side{order}"
         )
     if "outside_input" in diagnostics:
         yield f"{_share(diagnostics['outside_input'])} of the joints lie outside the input"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from blippose.caption import CaptionFormat, ParsedCaption, Reason
+from blippose.caption import ParsedCaption, Reason
 from blippose.decoding import InputFrame
 from blippose.evaluation.targets import Answers
 from blippose.pose import JOINTS
@@ -45,8 +45,12 @@ class Origin:
 
     def deciding(self) -> dict[str, Any]:
         """All that decides the captions."""
-        own = asdict(self)
+        own = self.record()
         return {key: own[key] for key in own if key not in ("source", "made_with")}
+
+    def record(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {**asdict(self), "frame": self.frame.record()}
 
     def is_of(self, other: Mapping[str, Any]) -> bool:
         """Whether `other`, as JSON has it, says the same of all that decides the captions."""
@@ -127,7 +131,7 @@ class StoredPredictions:
         ]
 
     def _parsed(self, captions: Sequence[str]) -> list[ParsedCaption]:
-        decode = CaptionFormat(self.frame.input_size, self.frame.num_bins).decode
+        decode = self.frame.caption_format.decode
         return [decode(caption) for caption in captions]
 
     def token_counts(self) -> tuple[Int[np.ndarray, "persons 2"], Int[np.ndarray, "persons 2"]]:
@@ -145,7 +149,7 @@ class StoredPredictions:
 
     def save(self, path: Path, origin: Origin) -> None:
         """Write them as JSON, whole or not at all."""
-        head = [f" {json.dumps(k)}: {json.dumps(v)},\n" for k, v in asdict(origin).items()]
+        head = [f" {json.dumps(k)}: {json.dumps(v)},\n" for k, v in origin.record().items()]
         rows = [f"  {json.dumps(asdict(row))}" for row in self.rows]
         text = "".join(["{\n", *head, ' "rows": [\n', ",\n".join(rows), "\n ]\n}\n"])
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +209,6 @@ def about_of(run: str, source: str, frame: InputFrame, subset: str) -> dict[str,
         "run": run,
         "source": source,
         "subset": subset,
-        "frame": asdict(frame),
+        "frame": frame.record(),
         "versions": runs.known_versions(),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,7 @@ def _about(subject: Subject, subset: str) -> dict[str, Any]:
         "split": subject.data.split_kind,
         "manifest": subject.data.manifest["hash"],
         "synthetic": subject.data.manifest["synthetic"],
-        "frame": asdict(subject.captioner.frame),
+        "frame": subject.captioner.frame.record(),
         "decoding": "free",
         "versions": subject.versions,
     }
