@@ -210,16 +210,15 @@ def accuracy(run: str) -> None:
     targets = Targets.of(persons, captioner.frame.input_size)
     ways = [Free(), Constrained(), *(Parallel(refine) for refine in (0, 1, 2, None))]
     ways += [Constrained(expectation=True), Parallel(0, expectation=True)]
+    ways += [way(flip_test=True) for way in (Free, Constrained, Parallel)]
     print(f"\n{run}: {len(persons)} validation images")
     print(f"{'':<36}{'MAE px':>8}{'EPE px':>8}{'@1 px':>8}{'@5 px':>8}{'@25 px':>8}{'parsed':>8}")
     with asking(captioner):
         batches = [range(at, min(at + 64, len(persons))) for at in range(0, len(persons), 64)]
-        states = [
-            captioner.look(data.collator([persons[i] for i in part])["image"]) for part in batches
-        ]
+        images = [data.collator([persons[i] for i in part])["image"] for part in batches]
         for way in ways:
             captioner.reader.decoding = way
-            said = [each for part in states for each in captioner.reader.read(part).parsed]
+            said = [each for image in images for each in captioner.say(image).parsed]
             off = np.stack([each.pose.xy for each in said]) - targets.xy_input
             off, known = off[targets.valid], ~np.isnan(off[targets.valid]).any(axis=-1)
             away = np.linalg.norm(off, axis=-1)

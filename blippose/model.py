@@ -248,9 +248,19 @@ class PoseCaptioner(L.LightningModule):
         return F.cross_entropy(logits.flatten(0, 1).float(), target.flatten())
 
     @torch.no_grad()
-    def say(self, image: UInt8[Tensor, "batch 3 size size"]) -> Reading:
-        """Free-running captions and poses of inputs."""
-        return self.reader.read(self.look(image))
+    def say(
+        self,
+        image: UInt8[Tensor, "batch 3 size size"],
+        states: Float[Tensor, "batch patch width"] | None = None,
+        *,
+        with_confidence: bool = False,
+    ) -> Reading:
+        """Free-running captions and poses of inputs; `states` is what `look` says, where known."""
+        if states is None:
+            states = self.look(image)
+        return self.reader.read(
+            states, lambda: self.look(image.flip(-1)), with_confidence=with_confidence
+        )
 
     def look(
         self, image: UInt8[Tensor, "batch 3 size size"]
@@ -280,7 +290,7 @@ class PoseCaptioner(L.LightningModule):
         )
         loss = caption_loss(HardTokens(), nn.Identity(), output.logits, batch["labels"])
         self.val_loss.update(loss, len(batch["image"]))
-        self._measure(self.val_metrics, self.reader.read(states).parsed, batch)
+        self._measure(self.val_metrics, self.say(batch["image"], states).parsed, batch)
         forced = self.parse(self._teacher_forced(output.logits, batch))
         self._measure(self.val_tf_metrics, forced, batch)
 

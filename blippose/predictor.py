@@ -9,6 +9,7 @@ import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -278,9 +279,13 @@ class PosePredictor:
         """What the model says of each."""
         cut = [crop.cut(Image.fromarray(image)) for image, crop in zip(images, crops, strict=True)]
         pixels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).to(self.device)  # (B,3,S,S)
-        pixel_values: Float[Tensor, "batch 3 size size"] = self._normalization(pixels)
-        states = self.blip.vision_model(pixel_values=pixel_values)[0]  # (B, patches, width)
-        return self._reader.read(states, with_confidence=True)
+        mirror = partial(self._look, pixels.flip(-1))
+        return self._reader.read(self._look(pixels), mirror, with_confidence=True)
+
+    def _look(self, pixels: Tensor) -> Float[Tensor, "batch patch width"]:
+        """What the vision tower says of inputs."""
+        states: Tensor = self.blip.vision_model(pixel_values=self._normalization(pixels))[0]
+        return states
 
     def _predictions(self, reading: Reading, crops: Sequence[Crop]) -> Iterator[Prediction]:
         """What was said of each crop, in the pixels of its image."""

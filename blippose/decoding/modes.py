@@ -81,6 +81,10 @@ class Decoding(Protocol):
         """Whether a joint is the mean of what is likely round the number written."""
 
     @property
+    def flip_test(self) -> bool:
+        """Whether the mirror image is asked too; the reader does that (`decoding.flip`)."""
+
+    @property
     def name(self) -> str:
         """All that decides what comes out, for records and people."""
 
@@ -100,14 +104,16 @@ class Free:
 
     Args:
         expectation: whether a joint is the mean of what is likely round the number written.
+        flip_test: whether the mirror image is asked too, and both answers are averaged.
     """
 
     expectation: bool = False
+    flip_test: bool = False
 
     @property
     def name(self) -> str:
         """All that decides what comes out."""
-        return _named("free", self.expectation)
+        return _named("free", self.expectation, self.flip_test)
 
     def __call__(
         self,
@@ -128,14 +134,16 @@ class Constrained:
 
     Args:
         expectation: whether a joint is the mean of what is likely round the number written.
+        flip_test: whether the mirror image is asked too, and both answers are averaged.
     """
 
     expectation: bool = False
+    flip_test: bool = False
 
     @property
     def name(self) -> str:
         """All that decides what comes out."""
-        return _named("constrained", self.expectation)
+        return _named("constrained", self.expectation, self.flip_test)
 
     def __call__(
         self,
@@ -156,6 +164,7 @@ class Parallel:
     Args:
         refine: passes that read the last guess; None: until nothing is left to change.
         expectation: whether a joint is the mean of what is likely round the number written.
+        flip_test: whether the mirror image is asked too, and both answers are averaged.
 
     Raises:
         UserError: fewer than no passes.
@@ -163,6 +172,7 @@ class Parallel:
 
     refine: int | None = 0
     expectation: bool = False
+    flip_test: bool = False
 
     def __post_init__(self) -> None:
         if self.refine is not None and self.refine < 0:
@@ -172,7 +182,7 @@ class Parallel:
     def name(self) -> str:
         """All that decides what comes out."""
         refine = "to the end" if self.refine is None else self.refine
-        return _named(f"parallel, refine {refine}", self.expectation)
+        return _named(f"parallel, refine {refine}", self.expectation, self.flip_test)
 
     def __call__(
         self,
@@ -193,8 +203,8 @@ class Parallel:
         return Decoded(found.tokens, by_place[:, place])
 
 
-def _named(way: str, expectation: bool) -> str:
-    return f"{way}, expectation" if expectation else way
+def _named(way: str, expectation: bool, flip_test: bool) -> str:
+    return ", ".join([way, *["expectation"] * expectation, *["flip test"] * flip_test])
 
 
 def _decoded(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -13,8 +14,10 @@ from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.caption import CaptionFormat, ParsedCaption
 from blippose.decoding.confidence import expected_xy, mass_within
+from blippose.decoding.flip import averaged, mirrored, most_likely
 from blippose.decoding.grammar import TokenGrammar
-from blippose.decoding.modes import Decoding, Free, Writer
+from blippose.decoding.modes import Decoded, Decoding, Free, Writer
+from blippose.decoding.written import written
 from blippose.pose import Pose
 
 
@@ -28,7 +31,8 @@ class Reading:
         parsed: the pose of each in input pixels, and why joints are missing. With a decoding by
             expectation its joints lie between the bins that are written.
         confidence: of each joint, raw, 0 to 1 (`decoding.confidence`); None unless asked for.
-        truncated: whose caption reached the longest length before its end.
+        truncated: whose caption reached the longest length before its end; with a flip test,
+            the image's own.
     """
 
     tokens: Int[Tensor, "batch length"]
@@ -62,11 +66,29 @@ class CaptionReader:
 
     @torch.no_grad()
     def read(
-        self, states: Float[Tensor, "batch patch width"], *, with_confidence: bool = False
+        self,
+        states: Float[Tensor, "batch patch width"],
+        mirror: Callable[[], Float[Tensor, "batch patch width"]] | None = None,
+        *,
+        with_confidence: bool = False,
     ) -> Reading:
-        """What the model says of images, given what its vision tower says of them."""
+        """What the model says of images, given what its vision tower says of them.
+
+        Args:
+            states: what it says of the images.
+            mirror: asks it about their mirror images; called by a flip test only.
+            with_confidence: also say how sure it is.
+
+        Raises:
+            ValueError: a flip test without `mirror`.
+        """
         writer, by_mean = self.writer, self.decoding.expectation
-        decoded = self.decoding(writer, states, with_probability=with_confidence or by_mean)
+        if self.decoding.flip_test:
+            if mirror is None:
+                raise ValueError("a flip test needs `mirror`, to ask about the mirror images")
+            decoded = self._flip_tested(states, mirror())
+        else:
+            decoded = self.decoding(writer, states, with_probability=with_confidence or by_mean)
         captions = writer.tokenizer.batch_decode(decoded.tokens, skip_special_tokens=True)
         parsed = tuple(map(writer.caption_format.decode, captions))
         log_p, confidence = decoded.log_probability, None
@@ -85,6 +107,21 @@ class CaptionReader:
             confidence if with_confidence else None,
             (~ends).cpu().numpy(),
         )
+
+    def _flip_tested(
+        self, image: Float[Tensor, "batch patch width"], mirror: Float[Tensor, "batch patch width"]
+    ) -> Decoded:
+        """What image and mirror image say together. A caption that was cut keeps no end."""
+        writer = self.writer
+        both = self.decoding(writer, torch.cat([image, mirror]), with_probability=True)
+        assert both.log_probability is not None
+        of_image, of_mirror = both.log_probability.chunk(2)
+        log_p = averaged(of_image, mirrored(of_mirror))
+        tokens = written(writer.tokenizer, writer.caption_format, *most_likely(log_p))
+        sep = writer.grammar.sep
+        is_cut = (both.tokens[: len(image)] != sep).all(dim=1)
+        tokens[(tokens == sep) & is_cut[:, None]] = writer.grammar.pad
+        return Decoded(tokens, log_p)
 
 
 def _moved(parsed: ParsedCaption, xy_input: Float[np.ndarray, "16 2"]) -> ParsedCaption:

@@ -39,8 +39,9 @@ def ask(
     """What the model says of one batch, which the vision tower sees once."""
     samples = [dataset[position] for position in positions]
     batch = collator(samples)
-    states = captioner.look(batch["image"].to(captioner.device))
-    said = captioner.reader.read(states, with_confidence=True)
+    image = batch["image"].to(captioner.device)
+    states = captioner.look(image)
+    said = captioner.say(image, states, with_confidence=True)
     assert said.confidence is not None
     forced, coordinates, tokens = _teacher_forced(captioner, states, batch)
     return [
