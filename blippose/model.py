@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, final
 
 import lightning as L  # noqa: N812  the field's own convention
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
@@ -22,7 +21,6 @@ from torch.nn import functional as F  # noqa: N812  torch's own convention
 from torchmetrics import MeanMetric
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
-from blippose.blip import number_ids, number_values
 from blippose.caption import CaptionFormat, ParsedCaption
 from blippose.data import PoseBatch
 from blippose.decoding import CaptionReader, ClipNormalization, Decoding, InputFrame, Reading
@@ -31,42 +29,8 @@ from blippose.lora import add_lora
 from blippose.loss import IGNORED, HardTokens, SoftNumbers, caption_loss
 from blippose.metrics import PoseMetrics
 from blippose.pose import NUM_JOINTS
+from blippose.readback import Readback, ReadbackMask, ReadbackNoise, one_token_numbers
 from blippose.seen import SeenImages
-
-_MASK_STREAM = 2  # keeps these draws apart from those of blippose.data
-
-
-@dataclass(frozen=True)
-class ReadbackMask:
-    """How many of the coordinates that the decoder reads back are hidden from it in training.
-
-    A model that cannot read the coordinates before must look at the image for each. Masking all
-    first and a part later learns to look earlier, and can be decoded in parallel.
-
-    Args:
-        first: share hidden at the start.
-        until: share of the training steps after which `then` holds.
-        then: share hidden afterwards. Half of the samples draw it uniformly between 0 and 1
-            instead when `spread` is set.
-        spread: see `then`.
-
-    Raises:
-        UserError: a share outside 0 to 1.
-    """
-
-    first: float = 1.0
-    until: float = 0.5
-    then: float = 0.3
-    spread: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("first", "until", "then"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"readback_mask.{name}={getattr(self, name)}: expected 0 to 1")
-
-    def share(self, progress: float) -> float:
-        """The share to hide at `progress`, the share of training done."""
-        return self.first if progress < self.until else self.then
 
 
 @final
@@ -80,6 +44,7 @@ class PoseCaptioner(L.LightningModule):
         optimizer: from parameters to an optimizer.
         scheduler: from (optimizer, total steps) to a learning-rate schedule, stepped per batch.
         readback_mask: coordinates to hide in training; None hides none, as the study.
+        readback_noise: coordinates to move in training; None moves none.
         number_sigma: width in bins of the Gaussian target on numbers; 0 trains on the plain loss.
         fixed_weight: weight in the loss of the tokens that the grammar fixes; with the plain loss
             it must be 1.
@@ -97,8 +62,6 @@ class PoseCaptioner(L.LightningModule):
         decoding: how free-running captions are decoded; None as `generate` does.
     """
 
-    numbers: Tensor
-
     def __init__(
         self,
         blip: BlipForConditionalGeneration,
@@ -107,6 +70,7 @@ class PoseCaptioner(L.LightningModule):
         optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer],
         scheduler: Callable[[torch.optim.Optimizer, int], Any] | None = None,
         readback_mask: ReadbackMask | None = None,
+        readback_noise: ReadbackNoise | None = None,
         number_sigma: float = 0.0,
         fixed_weight: float = 1.0,
         patch_weight: float = 0.0,
@@ -122,7 +86,7 @@ class PoseCaptioner(L.LightningModule):
         super().__init__()
         self.blip, self.tokenizer, self.caption_format = blip, tokenizer, caption_format
         self.optimizer, self.scheduler = optimizer, scheduler
-        self.readback_mask, self.patch_weight, self.seed = readback_mask, patch_weight, seed
+        self.patch_weight, self.seed = patch_weight, seed
         # str: a StrEnum in a checkpoint could not be loaded weights_only.
         self.frame = InputFrame.of(caption_format, str(resize), str(crop))
         # Of what it learns from, kept in checkpoints: whether people are drawn, hash of the split,
@@ -133,6 +97,10 @@ class PoseCaptioner(L.LightningModule):
         self.reader = CaptionReader(blip, tokenizer, caption_format, decoding)
         self.grammar = self.reader.writer.grammar
         _check_fit(blip, tokenizer, self.frame.input_size, self.grammar.longest)
+        vocabulary_size = blip.text_decoder.config.vocab_size
+        self.readback = Readback(
+            tokenizer, vocabulary_size, caption_format.bins, readback_mask, readback_noise
+        )
         self.token_loss = self._token_loss(number_sigma, fixed_weight)
         width = blip.vision_model.config.hidden_size
         self.patch_head = nn.Linear(width, NUM_JOINTS) if patch_weight else None
@@ -142,7 +110,6 @@ class PoseCaptioner(L.LightningModule):
         self.normalization = ClipNormalization()
         self.seen = SeenImages() if freeze_vision else None
         self._prepare_blip(freeze_vision, lora_rank, checkpoint_layers, compiled)
-        self.register_buffer("numbers", self._number_table(), persistent=False)  # (V,)
         self.train()  # `from_pretrained` leaves evaluation mode, and Lightning would train in it
 
     def _prepare_blip(
@@ -173,21 +140,10 @@ class PoseCaptioner(L.LightningModule):
             if fixed_weight != 1:
                 raise UserError(f"fixed_weight={fixed_weight} needs number_sigma > 0")
             return HardTokens(text.label_smoothing)
-        bins = self.caption_format.bins
-        values = {
-            token: value for token, value in number_values(self.tokenizer).items() if value < bins
-        }
-        if len(values) < bins:
-            raise UserError(
-                f"number_sigma={sigma} needs one token a number, but the tokenizer has only "
-                f"{len(values)} of 0 to {bins - 1}: set number_sigma=0 or fewer num_bins"
-            )
+        values = one_token_numbers(
+            self.tokenizer, self.caption_format.bins, f"number_sigma={sigma}", "0"
+        )
         return SoftNumbers(values, sigma, text.vocab_size, fixed_weight)
-
-    def _number_table(self) -> Bool[Tensor, "vocabulary"]:
-        table = torch.zeros(self.blip.text_decoder.config.vocab_size, dtype=torch.bool)
-        table[number_ids(self.tokenizer)] = True
-        return table
 
     def pixel_values(
         self, image: UInt8[Tensor, "batch 3 size size"]
@@ -220,20 +176,13 @@ class PoseCaptioner(L.LightningModule):
     def _hide(
         self, input_ids: Int[Tensor, "batch length"], batch_idx: int
     ) -> Int[Tensor, "batch length"]:
-        """Coordinates that the decoder would read back, replaced by [MASK]."""
-        if self.readback_mask is None:
+        """What the decoder reads back: coordinates hidden or moved."""
+        if not self.readback.changes:
             return input_ids
-        # The draw belongs to the batch, not to what was drawn before: a resumed run repeats it.
-        key = (self.seed, self.current_epoch, batch_idx, self.global_rank, _MASK_STREAM)
-        draw = np.random.default_rng(key)
+        key = (self.seed, self.current_epoch, batch_idx, self.global_rank)
         progress = self.global_step / max(1, int(self.trainer.estimated_stepping_batches))
-        share = np.full(len(input_ids), self.readback_mask.share(progress))
-        if self.readback_mask.spread and progress >= self.readback_mask.until:
-            uniform = draw.random(len(input_ids)) < 0.5
-            share = np.where(uniform, draw.random(len(input_ids)), share)
-        hidden = torch.from_numpy(draw.random(input_ids.shape) < share[:, None])
-        hidden = hidden.to(input_ids.device) & self.numbers[input_ids]
-        return input_ids.masked_fill(hidden, self.tokenizer.mask_token_id)
+        shown: Tensor = self.readback(input_ids, key, progress)
+        return shown
 
     def _patch_loss(
         self, hidden: Float[Tensor, "batch token width"], batch: PoseBatch

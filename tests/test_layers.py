@@ -37,6 +37,7 @@ LAYERS = (
         "vocabulary",
         "loss",
         "lora",
+        "readback",
         "sdpa",
         "seen",
         "schedules",

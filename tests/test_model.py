@@ -33,8 +33,9 @@ from blippose.errors import UserError
 from blippose.geometry import Crop, Resize
 from blippose.loss import HardTokens, caption_loss
 from blippose.metrics import PoseMetrics
-from blippose.model import PoseCaptioner, ReadbackMask, to_img
+from blippose.model import PoseCaptioner, to_img
 from blippose.pose import NUM_JOINTS
+from blippose.readback import ReadbackMask
 from blippose.schedules import warmup_cosine
 
 MakeCaptioner = Callable[..., PoseCaptioner]

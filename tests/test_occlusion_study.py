@@ -334,7 +334,7 @@ def test_attention_is_of_the_passes_that_write_the_joints_numbers(
     tokenizer, caption_format = captioner.tokenizer, captioner.caption_format
     text = caption_format.encode(np.full((16, 2), 9.0))
     tokens = torch.tensor([tokenizer(text).input_ids] * 2)
-    written = captioner.numbers[tokens[0]].nonzero().squeeze(1).tolist()
+    written = captioner.readback.numbers[tokens[0]].nonzero().squeeze(1).tolist()
     tokens[1, written[4]] = tokenizer.sep_token_id  # an answer cut before that
     looks = torch.nn.functional.one_hot(torch.arange(tokens.shape[1]) % 16, 16).float()
     looks = torch.nn.functional.pad(looks, (1, 0)).expand(2, 2, -1, -1)  # (B, H, T, 1 + P)

@@ -31,9 +31,10 @@ from blippose.blip import load_blip
 from blippose.checkpoints import usable
 from blippose.data import EpochSampler
 from blippose.errors import UserError
-from blippose.model import PoseCaptioner, ReadbackMask
+from blippose.model import PoseCaptioner
 from blippose.preemption import CAN_BE_RESUMED, Preempted, StopSignals
 from blippose.random_state import random_state, restore_random_state
+from blippose.readback import ReadbackMask, ReadbackNoise
 from blippose.runs import BEST, LAST, PREVIOUS, Run
 from blippose.schedules import warmup_cosine
 
@@ -166,6 +167,7 @@ def fit(
             optimizer=partial(torch.optim.AdamW, lr=1e-2),
             scheduler=warmup_cosine,
             readback_mask=ReadbackMask(first=0.5, then=0.5, spread=True),
+            readback_noise=ReadbackNoise(),
         )
         run = Run.open(folder, {"settings": settings})
         data = make_data(augmentation=Augmentation(), batch_size=4, eval_batch_size=2)

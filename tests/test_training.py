@@ -26,7 +26,8 @@ from blippose.data import PoseDataModule
 from blippose.errors import UserError
 from blippose.loggers import CSVLogger
 from blippose.metrics import PoseMetrics
-from blippose.model import PoseCaptioner, ReadbackMask
+from blippose.model import PoseCaptioner
+from blippose.readback import ReadbackMask
 from blippose.runs import Run, RunFailedError
 from blippose.schedules import warmup_cosine
 

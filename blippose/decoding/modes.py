@@ -9,7 +9,7 @@
 
 Exact up to the order of sums: in bfloat16 numbers that are nearly as likely change places often.
 `Parallel(refine=0)` is as good as reading only for a model that was trained with hidden
-coordinates (`model.ReadbackMask`).
+coordinates (`readback.ReadbackMask`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A pass feeds whole captions with a guess in the place of each number, and takes what the model says
 there. With [MASK] in every place, a model that was trained with hidden coordinates
-(`model.ReadbackMask`) says each number without having read the others: one pass is a caption.
+(`readback.ReadbackMask`) says each number without having read the others: one pass is a caption.
 
 What a pass says of a number is final once all numbers before it were read as they are. So after 32
 passes at most, whatever was guessed first, the caption is that of `constrained_tokens`, up to the

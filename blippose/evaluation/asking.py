@@ -81,7 +81,7 @@ def _teacher_forced(
     said = output.logits[:, :-1].argmax(-1).cpu()  # (B, T)
     shown = batch["labels"][:, 1:]
     every = shown != IGNORED
-    coordinates = every & captioner.numbers.cpu()[shown.clamp(min=0)]
+    coordinates = every & captioner.readback.numbers.cpu()[shown.clamp(min=0)]
     kept = said.masked_fill(~every, captioner.tokenizer.pad_token_id)
     captions = captioner.tokenizer.batch_decode(kept, skip_special_tokens=True)
     return captions, _right(said == shown, coordinates), _right(said == shown, every)

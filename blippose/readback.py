@@ -1,0 +1,193 @@
+"""What the decoder reads back of its caption in training: coordinates hidden, or moved a little.
+
+The labels stay as they are. Draws belong to the batch, not to what was drawn before: a resumed run
+repeats them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import BertTokenizer
+
+from blippose.blip import number_ids, number_values
+from blippose.errors import UserError
+
+_MASK_STREAM, _NOISE_STREAM = 2, 4  # keep these draws apart from those of blippose.data
+
+
+@dataclass(frozen=True)
+class ReadbackMask:
+    """How many of the coordinates that the decoder reads back are hidden from it in training.
+
+    A model that cannot read the coordinates before must look at the image for each. Masking all
+    first and a part later learns to look earlier, and can be decoded in parallel.
+
+    Args:
+        first: share hidden at the start.
+        until: share of the training steps after which `then` holds.
+        then: share hidden afterwards. Half of the samples draw it uniformly between 0 and 1
+            instead when `spread` is set.
+        spread: see `then`.
+
+    Raises:
+        UserError: a share outside 0 to 1.
+    """
+
+    first: float = 1.0
+    until: float = 0.5
+    then: float = 0.3
+    spread: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("first", "until", "then"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"readback_mask.{name}={getattr(self, name)}: expected 0 to 1")
+
+    def share(self, progress: float) -> float:
+        """The share to hide at `progress`, the share of training done."""
+        return self.first if progress < self.until else self.then
+
+
+@dataclass(frozen=True)
+class ReadbackNoise:
+    """Coordinates that the decoder reads back are moved by Gaussian noise in training.
+
+    A model that reads its own mistakes back when it is asked has then seen such before.
+
+    Args:
+        sigma: standard deviation of the noise, bins; it is rounded, and a number stays one of the
+            caption's bins.
+        share: of the coordinates that are moved.
+
+    Raises:
+        UserError: a sigma of 0 or less, or a share outside 0 to 1.
+    """
+
+    sigma: float = 3.0
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma < float("inf"):
+            raise UserError(f"readback_noise.sigma={self.sigma}: expected more than 0 bins")
+        if not 0 <= self.share <= 1:
+            raise UserError(f"readback_noise.share={self.share}: expected 0 to 1")
+
+
+@final
+class Readback(nn.Module):
+    """From the tokens of captions to those that the decoder is shown in training.
+
+    Args:
+        tokenizer: of the captions.
+        vocabulary_size: number of tokens of the model.
+        num_bins: numbers of a caption, from 0.
+        mask: coordinates to hide; None hides none.
+        noise: coordinates to move; None moves none.
+
+    Raises:
+        UserError: numbers are to be moved that are not one token each.
+    """
+
+    numbers: Tensor
+    value: Tensor
+    token: Tensor
+
+    def __init__(
+        self,
+        tokenizer: BertTokenizer,
+        vocabulary_size: int,
+        num_bins: int,
+        mask: ReadbackMask | None = None,
+        noise: ReadbackNoise | None = None,
+    ) -> None:
+        super().__init__()
+        self.mask, self.noise, self.mask_token = mask, noise, tokenizer.mask_token_id
+        numbers = torch.zeros(vocabulary_size, dtype=torch.bool)
+        numbers[number_ids(tokenizer)] = True
+        self.register_buffer("numbers", numbers, persistent=False)  # (V,), is it of a number?
+        if noise is None:
+            return
+        values = one_token_numbers(tokenizer, num_bins, "readback_noise", "null")
+        value, token = torch.full((vocabulary_size,), -1), torch.zeros(num_bins, dtype=torch.long)
+        value[list(values)] = torch.tensor(list(values.values()))
+        token[list(values.values())] = torch.tensor(list(values))
+        self.register_buffer("value", value, persistent=False)  # (V,), of each token, or -1
+        self.register_buffer("token", token, persistent=False)  # (N,), of each value
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is hidden or moved."""
+        return self.mask is not None or self.noise is not None
+
+    def forward(
+        self, input_ids: Int[Tensor, "batch length"], key: tuple[int, ...], progress: float
+    ) -> Int[Tensor, "batch length"]:
+        """The tokens with coordinates moved, and then hidden, by the draws of `key`.
+
+        Args:
+            input_ids: tokens of captions.
+            key: seed, epoch, batch and process.
+            progress: share of the training done.
+        """
+        if self.noise is not None:
+            draw = np.random.default_rng((*key, _NOISE_STREAM))
+            input_ids = self._moved(input_ids, self.noise, draw)
+        if self.mask is None:
+            return input_ids
+        draw = np.random.default_rng((*key, _MASK_STREAM))
+        hidden = _hidden(input_ids.shape, self.mask, progress, draw)
+        hidden = hidden.to(input_ids.device) & self.numbers[input_ids]
+        return input_ids.masked_fill(hidden, self.mask_token)
+
+    def _moved(
+        self,
+        input_ids: Int[Tensor, "batch length"],
+        noise: ReadbackNoise,
+        draw: np.random.Generator,
+    ) -> Int[Tensor, "batch length"]:
+        is_moved = torch.from_numpy(draw.random(input_ids.shape) < noise.share)
+        steps = torch.from_numpy(draw.normal(0, noise.sigma, input_ids.shape).round())
+        value = self.value[input_ids]
+        is_moved = is_moved.to(input_ids.device) & (value >= 0)
+        moved = (value + steps.to(value)).clamp(0, len(self.token) - 1)
+        return torch.where(is_moved, self.token[moved], input_ids)
+
+
+def _hidden(
+    shape: torch.Size, mask: ReadbackMask, progress: float, draw: np.random.Generator
+) -> Bool[Tensor, "batch length"]:
+    share: Float[np.ndarray, "batch"] = np.full(shape[0], mask.share(progress))
+    if mask.spread and progress >= mask.until:
+        uniform = draw.random(shape[0]) < 0.5
+        share = np.where(uniform, draw.random(shape[0]), share)
+    return torch.from_numpy(draw.random(shape) < share[:, None])
+
+
+def one_token_numbers(
+    tokenizer: BertTokenizer, num_bins: int, setting: str, off: str
+) -> dict[int, int]:
+    """The number of each token that is one of a caption, by token id.
+
+    Args:
+        tokenizer: of the captions.
+        num_bins: numbers of a caption, from 0.
+        setting: `key` or `key=value` that needs them, for the message.
+        off: the value that does without.
+
+    Raises:
+        UserError: a number is not one token.
+    """
+    every = number_values(tokenizer).items()
+    values = {token: value for token, value in every if value < num_bins}
+    if len(values) < num_bins:
+        raise UserError(
+            f"{setting} needs one token a number, but the tokenizer has only {len(values)} of 0 "
+            f"to {num_bins - 1}: set {setting.partition('=')[0]}={off} or fewer num_bins"
+        )
+    return values

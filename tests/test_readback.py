@@ -1,0 +1,98 @@
+"""Coordinates moved in what the decoder reads back; those hidden are tested with the captioner."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import SIZE
+from transformers import BertTokenizer
+
+from blippose.errors import UserError
+from blippose.readback import Readback, ReadbackMask, ReadbackNoise
+
+KEY = (0, 1, 2, 0)
+NUM_ROWS = 400
+
+
+@pytest.fixture
+def ids(tokenizer: BertTokenizer) -> torch.Tensor:
+    """Captions whose four numbers are 12, 31 (the greatest), 0 (the least) and 16."""
+    captions = ["right ankle (12,31), pelvis (0,16)"] * NUM_ROWS
+    return tokenizer(captions, return_tensors="pt").input_ids
+
+
+def readback(
+    tokenizer: BertTokenizer, noise: ReadbackNoise | None, mask: ReadbackMask | None = None
+) -> Readback:
+    return Readback(tokenizer, len(tokenizer), SIZE, mask, noise)
+
+
+def numbers(ids: torch.Tensor, tokenizer: BertTokenizer) -> torch.Tensor:
+    rows = [tokenizer.convert_ids_to_tokens(row) for row in ids.tolist()]
+    return torch.tensor([[int(piece) for piece in row if piece.isdigit()] for row in rows])
+
+
+def test_numbers_are_moved_by_rounded_noise_and_nothing_else_is(
+    tokenizer: BertTokenizer, ids: torch.Tensor
+) -> None:
+    moved = readback(tokenizer, ReadbackNoise(sigma=2.0, share=1.0))(ids, KEY, 0.0)
+    steps = (numbers(moved, tokenizer) - numbers(ids, tokenizer))[:, 3].double()  # of 16
+    assert steps.mean() == pytest.approx(0, abs=0.3)
+    assert steps.std() == pytest.approx((4 + 1 / 12) ** 0.5, rel=0.15)  # rounding adds 1/12
+    is_number = torch.tensor(
+        [p.isdigit() for p in tokenizer.convert_ids_to_tokens(ids[0].tolist())]
+    )
+    assert torch.equal(moved[:, ~is_number], ids[:, ~is_number])
+
+
+def test_moved_numbers_stay_among_the_captions_bins(
+    tokenizer: BertTokenizer, ids: torch.Tensor
+) -> None:
+    moved = readback(tokenizer, ReadbackNoise(sigma=500.0, share=1.0))(ids, KEY, 0.0)
+    assert (numbers(moved, tokenizer).aminmax()) == (0, SIZE - 1)
+
+
+def test_the_share_that_is_asked_for_is_moved(tokenizer: BertTokenizer, ids: torch.Tensor) -> None:
+    moved = readback(tokenizer, ReadbackNoise(sigma=500.0, share=0.25))(ids, KEY, 0.0)
+    is_other = (numbers(moved, tokenizer) != numbers(ids, tokenizer)).double()
+    assert is_other[:, [0, 3]].mean() == pytest.approx(0.25, abs=0.04)
+
+
+def test_what_is_moved_belongs_to_epoch_and_batch(
+    tokenizer: BertTokenizer, ids: torch.Tensor
+) -> None:
+    shown = readback(tokenizer, ReadbackNoise())
+    first = shown(ids, KEY, 0.0)
+    assert torch.equal(shown(ids, KEY, 0.0), first)
+    assert not torch.equal(shown(ids, (0, 1, 3, 0), 0.0), first)
+    assert not torch.equal(shown(ids, (0, 2, 2, 0), 0.0), first)
+
+
+def test_noise_leaves_what_is_hidden_as_it_was(
+    tokenizer: BertTokenizer, ids: torch.Tensor
+) -> None:
+    mask = ReadbackMask(first=0.5)
+    alone = readback(tokenizer, None, mask)(ids, KEY, 0.0) == tokenizer.mask_token_id
+    both = readback(tokenizer, ReadbackNoise(share=1.0), mask)(ids, KEY, 0.0)
+    assert torch.equal(both == tokenizer.mask_token_id, alone)
+    assert (both != ids)[~alone].any()
+
+
+def test_noise_needs_one_token_a_number(tokenizer: BertTokenizer) -> None:
+    with pytest.raises(
+        UserError, match=r"readback_noise needs one token a number.*only 32 of 0 to 63.*=null"
+    ):
+        Readback(tokenizer, len(tokenizer), 64, noise=ReadbackNoise())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sigma": 0.0}, r"readback_noise\.sigma=0\.0: expected more than 0 bins"),
+        ({"sigma": float("nan")}, r"readback_noise\.sigma=nan"),
+        ({"share": 1.5}, r"readback_noise\.share=1\.5: expected 0 to 1"),
+    ],
+)
+def test_noise_of_no_sense_is_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ReadbackNoise(**settings)
