@@ -87,32 +87,6 @@ def load_tokenizer(name: str) -> BertTokenizer:
     return cast(BertTokenizer, tokenizer)
 
 
-def number_values(tokenizer: BertTokenizer) -> dict[int, int]:
-    """The integer of each token that is one as captions write it (5, not 05 or ⁵), by token id.
-
-    In the order of the ids: the vocabulary's own differs from process to process, and with it what
-    a sum over the numbers comes to.
-    """
-    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    return {
-        token_id: int(piece)
-        for piece, token_id in vocabulary
-        if _is_digits(piece) and piece == str(int(piece))
-    }
-
-
-def number_ids(tokenizer: BertTokenizer) -> list[int]:
-    """Ids of all tokens that are a number or the continuation of one ("##2")."""
-    vocabulary = tokenizer.get_vocab().items()
-    return sorted(
-        token_id for piece, token_id in vocabulary if _is_digits(piece.removeprefix("##"))
-    )
-
-
-def _is_digits(piece: str) -> bool:
-    return piece.isascii() and piece.isdigit()
-
-
 def _folder(name: str) -> str:
     path = Path(os.path.expanduser(name))  # noqa: PTH111  Path's raises where there is no such user
     if name.startswith((".", "/", "~")) and not path.is_dir():  # the hub has no such names

@@ -1,6 +1,7 @@
 """The caption grammar: a pose as text, and back.
 
     right ankle (120,310), right knee (118,250), ..., left wrist (201,160)
+    right ankle (<loc_120>,<loc_310>), ...
 
 Joints come in one of `ORDERS`, by default MPII's ids, each with the integer bins of x and y in the
 model's input frame. With as many bins as the input has pixels (the default) a bin is a pixel. Any
@@ -24,9 +25,10 @@ ORDERS = {"mpii": tuple(range(NUM_JOINTS)), "torso": TORSO_OUTWARDS}
 
 # Every place where a joint is named, with its "(x,y)" where one follows. BLIP's decoded text has
 # spaces inside the brackets: "right ankle ( 120, 310 )". ASCII, as else the Turkish dotless i
-# would pass for an i.
+# would pass for an i. Either form of numbers is read, whatever the format writes.
+_X, _Y = (rf"(?P<{axis}_loc><loc_)?(?P<{axis}>-?[0-9]+)(?({axis}_loc)>)" for axis in "xy")
 _NAMED = re.compile(
-    rf"\b({'|'.join(JOINTS)})\b(?:\s*\(\s*(-?[0-9]+)\s*,\s*(-?[0-9]+)\s*\))?",
+    rf"\b(?P<name>{'|'.join(JOINTS)})\b(?:\s*\(\s*{_X}\s*,\s*{_Y}\s*\))?",
     re.IGNORECASE | re.ASCII,
 )
 Span = tuple[int, int]  # of characters: the first, and the one behind the last
@@ -58,11 +60,14 @@ class CaptionFormat:
         input_size: side of the model's square input, px.
         num_bins: how many integers cover that side; None means one bin a pixel.
         order: of the joints, one of `ORDERS`.
+        location_tokens: whether a number is a token of its own, "<loc_120>", that is added to the
+            vocabulary, so that any number of bins takes one a number; False writes digits.
     """
 
     input_size: int
     num_bins: int | None = None
     order: str = "mpii"
+    location_tokens: bool = False
 
     def __post_init__(self) -> None:
         if self.input_size < 1 or self.bins < 1:
@@ -79,6 +84,14 @@ class CaptionFormat:
     def joint_order(self) -> tuple[int, ...]:
         """Joint ids in the order in which captions name them."""
         return ORDERS[self.order]
+
+    def number(self, value: int | str) -> str:
+        """A number as captions write it.
+
+        >>> CaptionFormat(96).number(7), CaptionFormat(96, location_tokens=True).number(7)
+        ('7', '<loc_7>')
+        """
+        return f"<loc_{value}>" if self.location_tokens else str(value)
 
     def quantize(self, xy_input: Float[np.ndarray, "*any 2"]) -> Int[np.ndarray, "*any 2"]:
         """The bin of each coordinate; what lies outside the input goes to the nearest border bin.
@@ -108,7 +121,7 @@ class CaptionFormat:
             valid = np.isfinite(xy_input).all(axis=-1)
         xy_bin = self.quantize(np.where(valid[:, None], xy_input, 0.0))
         return ", ".join(
-            f"{JOINTS[joint]} ({xy_bin[joint, 0]},{xy_bin[joint, 1]})"
+            f"{JOINTS[joint]} ({','.join(map(self.number, xy_bin[joint].tolist()))})"
             for joint in self.joint_order
             if valid[joint]
         )
@@ -137,7 +150,7 @@ class CaptionFormat:
         {0: ((14, 17), (19, 22))}
         """
         return {
-            joint: (places[0].span(2), places[0].span(3))
+            joint: (places[0].span("x"), places[0].span("y"))
             for joint, places in enumerate(_places(caption))
             if not isinstance(self._read(places), Reason)
         }
@@ -148,9 +161,9 @@ class CaptionFormat:
             return Reason.ABSENT
         if len(places) > 1:
             return Reason.TWICE
-        if places[0][2] is None:
+        if places[0]["x"] is None:
             return Reason.NO_NUMBER
-        x, y = self._bin(places[0][2]), self._bin(places[0][3])
+        x, y = self._bin(places[0]["x"]), self._bin(places[0]["y"])
         return Reason.OUT_OF_RANGE if x is None or y is None else (x, y)
 
     def _bin(self, number: str) -> int | None:
@@ -165,5 +178,5 @@ def _places(caption: str) -> list[list[re.Match[str]]]:
     """Every place where each joint is named."""
     places: list[list[re.Match[str]]] = [[] for _ in JOINTS]
     for match in _NAMED.finditer(caption):
-        places[_JOINT_IDS[match[1].lower()]].append(match)
+        places[_JOINT_IDS[match["name"].lower()]].append(match)
     return places

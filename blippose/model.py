@@ -98,9 +98,7 @@ class PoseCaptioner(L.LightningModule):
         self.grammar = self.reader.writer.grammar
         _check_fit(blip, tokenizer, self.frame.input_size, self.grammar.longest)
         vocabulary_size = blip.text_decoder.config.vocab_size
-        self.readback = Readback(
-            tokenizer, vocabulary_size, caption_format.bins, readback_mask, readback_noise
-        )
+        self.readback = Readback(self.grammar, vocabulary_size, readback_mask, readback_noise)
         self.token_loss = self._token_loss(number_sigma, fixed_weight)
         width = blip.vision_model.config.hidden_size
         self.patch_head = nn.Linear(width, NUM_JOINTS) if patch_weight else None
@@ -119,6 +117,8 @@ class PoseCaptioner(L.LightningModule):
             raise UserError(f"captioner.lora_rank={lora_rank}: expected 0 or more")
         if lora_rank:
             add_lora(self.blip, lora_rank)
+            if self.caption_format.location_tokens:  # new, so that they must be learnt
+                self.blip.text_decoder.bert.embeddings.word_embeddings.requires_grad_(True)
         if freeze_vision:
             self.blip.vision_model.requires_grad_(False)
         if checkpoint_layers:
@@ -140,9 +140,7 @@ class PoseCaptioner(L.LightningModule):
             if fixed_weight != 1:
                 raise UserError(f"fixed_weight={fixed_weight} needs number_sigma > 0")
             return HardTokens(text.label_smoothing)
-        values = one_token_numbers(
-            self.tokenizer, self.caption_format.bins, f"number_sigma={sigma}", "0"
-        )
+        values = one_token_numbers(self.grammar, f"number_sigma={sigma}", "0")
         return SoftNumbers(values, sigma, text.vocab_size, fixed_weight)
 
     def pixel_values(

@@ -50,7 +50,7 @@ joints = {  # pixels of the image, 0-based, x right, y down
         (int(number) + 0.5) / BINS * side - 0.5
         for number, side in zip((x, y), image.size)
     )
-    for name, x, y in re.findall(r"(\\w[\\w ]*) \\( (\\d+), (\\d+) \\)", caption)
+    for name, x, y in re.findall(r"(\\w[\\w ]*) \\( NUMBER, NUMBER \\)", caption)
 }
 ```
 
@@ -96,13 +96,15 @@ def model_card(
         run: the record of its run; empty where it is not known.
         has_split: whether `split.json` lies beside the card.
     """
-    first, second, *_, last = (JOINTS[j] for j in predictor.caption_format.joint_order)
+    form = predictor.caption_format
+    first, second, *_, last = (JOINTS[j] for j in form.joint_order)
     blocks = [
         f"{_HEAD}\n# {title}",
         "BLIP, fine-tuned by blippose until its caption of an image is the pose of the person in "
         f"it: {len(JOINTS)} joints, each with the bins of x and y.",
         *_warning(predictor),
-        f"    {first} ( 41, 88 ), {second} ( 43, 70 ), ... {last} ( 60, 45 )",
+        f"    {first} ( {form.number(41)}, {form.number(88)} ), {second} ( {form.number(43)}, "
+        f"{form.number(70)} ), ... {last} ( {form.number(60)}, {form.number(45)} )",
         "## Use",
         _use(predictor),
         "## Coordinates",
@@ -126,18 +128,21 @@ def _use(predictor: PosePredictor) -> str:
     if kind in _WHAT:
         more = "  # crops=[Crop.of_person(...)]" if kind == "person" else ""
         return _ONLY_BLIPPOSE.replace("WHAT", _WHAT[kind]).replace("MORE", more)
-    return _USE.replace("BINS", str(predictor.caption_format.bins))
+    caption_format = predictor.caption_format
+    code = _USE.replace("NUMBER", caption_format.number(r"(\d+)"))
+    return code.replace("BINS", str(caption_format.bins))
 
 
 def _frame_lines(predictor: PosePredictor) -> Iterator[str]:
-    frame, bins = predictor.frame, predictor.caption_format.bins
+    frame, form, bins = predictor.frame, predictor.caption_format, predictor.caption_format.bins
     yield (
         f"input: {frame.input_size} x {frame.input_size} px, resize={frame.resize}, "
         f"crop={frame.crop}, bicubic, CLIP's mean and deviation"
     )
     yield (
-        f"caption: `name (x,y), ...`; of {bins} bins a side, bin b is the pixel "
-        f"(b + 0.5) / {bins} x side - 0.5, side being the width or height of what fills the input"
+        f"caption: `name ({form.number('x')},{form.number('y')}), ...`; of {bins} bins a side, "
+        f"bin b is the pixel (b + 0.5) / {bins} x side - 0.5, side being the width or height of "
+        "what fills the input"
     )
     yield "a joint may be missing or come twice: believe neither then"
     yield "`blippose.json` says the same for programs"

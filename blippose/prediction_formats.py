@@ -262,7 +262,8 @@ class _Hrnet:
 
 def _json_head(predictor: Predictor) -> str:
     frame = predictor.frame
-    first = frame.caption_format.joint_order[0]
+    form = frame.caption_format
+    pair = f"{JOINTS[form.joint_order[0]]} ({form.number('x')},{form.number('y')})"
     head = {
         "coordinates": f"{COORDINATES}; x right, y down, EXIF orientation applied",
         "joints": list(JOINTS),
@@ -271,7 +272,7 @@ def _json_head(predictor: Predictor) -> str:
         "model": {"source": predictor.source, "synthetic": predictor.synthetic},
         "input": {"size": frame.input_size, "resize": frame.resize, "crop": frame.crop},
         "caption_format": {
-            "text": f"{JOINTS[first]} (x,y), ...: bins of the input, {_ORDER[frame.order]}",
+            "text": f"{pair}, ...: bins of the input, {_ORDER[frame.order]}",
             "bins": frame.input_size if frame.num_bins is None else frame.num_bins,
         },
     }

@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import BertTokenizer
 
-from blippose.blip import number_ids, number_values
+from blippose.decoding import TokenGrammar
 from blippose.errors import UserError
 
 _MASK_STREAM, _NOISE_STREAM = 2, 4  # keep these draws apart from those of blippose.data
@@ -84,9 +83,8 @@ class Readback(nn.Module):
     """From the tokens of captions to those that the decoder is shown in training.
 
     Args:
-        tokenizer: of the captions.
+        grammar: of the captions.
         vocabulary_size: number of tokens of the model.
-        num_bins: numbers of a caption, from 0.
         mask: coordinates to hide; None hides none.
         noise: coordinates to move; None moves none.
 
@@ -100,21 +98,21 @@ class Readback(nn.Module):
 
     def __init__(
         self,
-        tokenizer: BertTokenizer,
+        grammar: TokenGrammar,
         vocabulary_size: int,
-        num_bins: int,
         mask: ReadbackMask | None = None,
         noise: ReadbackNoise | None = None,
     ) -> None:
         super().__init__()
-        self.mask, self.noise, self.mask_token = mask, noise, tokenizer.mask_token_id
+        self.mask, self.noise, self.mask_token = mask, noise, grammar.mask
         numbers = torch.zeros(vocabulary_size, dtype=torch.bool)
-        numbers[number_ids(tokenizer)] = True
+        numbers[[piece for number in grammar.numbers for piece in number]] = True
         self.register_buffer("numbers", numbers, persistent=False)  # (V,), is it of a number?
         if noise is None:
             return
-        values = one_token_numbers(tokenizer, num_bins, "readback_noise", "null")
-        value, token = torch.full((vocabulary_size,), -1), torch.zeros(num_bins, dtype=torch.long)
+        values = one_token_numbers(grammar, "readback_noise", "null")
+        value = torch.full((vocabulary_size,), -1)
+        token = torch.zeros(len(values), dtype=torch.long)
         value[list(values)] = torch.tensor(list(values.values()))
         token[list(values.values())] = torch.tensor(list(values))
         self.register_buffer("value", value, persistent=False)  # (V,), of each token, or -1
@@ -169,25 +167,22 @@ def _hidden(
     return torch.from_numpy(draw.random(shape) < share[:, None])
 
 
-def one_token_numbers(
-    tokenizer: BertTokenizer, num_bins: int, setting: str, off: str
-) -> dict[int, int]:
+def one_token_numbers(grammar: TokenGrammar, setting: str, off: str) -> dict[int, int]:
     """The number of each token that is one of a caption, by token id.
 
     Args:
-        tokenizer: of the captions.
-        num_bins: numbers of a caption, from 0.
+        grammar: of the captions.
         setting: `key` or `key=value` that needs them, for the message.
         off: the value that does without.
 
     Raises:
         UserError: a number is not one token.
     """
-    every = number_values(tokenizer).items()
-    values = {token: value for token, value in every if value < num_bins}
+    values, num_bins = grammar.values, len(grammar.numbers)
     if len(values) < num_bins:
         raise UserError(
             f"{setting} needs one token a number, but the tokenizer has only {len(values)} of 0 "
-            f"to {num_bins - 1}: set {setting.partition('=')[0]}={off} or fewer num_bins"
+            f"to {num_bins - 1}: set {setting.partition('=')[0]}={off}, fewer num_bins or "
+            "model.caption.location_tokens=true"
         )
     return values

@@ -12,9 +12,8 @@ import pytest
 import torch
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
-from blippose.blip import load_blip, load_tokenizer, number_ids, number_values
+from blippose.blip import load_blip, load_tokenizer
 from blippose.errors import UserError
-from blippose.vocabulary import tiny_vocabulary
 
 Architecture = dict[str, dict[str, Any]]
 
@@ -151,19 +150,3 @@ def test_loading_a_tokenizer_twice_adds_nothing(tokenizer: BertTokenizer, tmp_pa
     tokenizer.save_pretrained(tmp_path)
     again = load_tokenizer(str(tmp_path))
     assert again.get_vocab() == tokenizer.get_vocab()
-
-
-def test_number_tokens_of_the_tiny_vocabulary(tokenizer: BertTokenizer) -> None:
-    pieces = tiny_vocabulary(32)
-    values = number_values(tokenizer)
-    assert values == {pieces.index(str(number)): number for number in range(32)}
-    continued = {pieces.index(f"##{digit}") for digit in range(10)}
-    assert set(number_ids(tokenizer)) == set(values) | continued
-
-
-def test_number_values_of_bert_are_each_integer_once(bert_tokenizer: BertTokenizer) -> None:
-    values = number_values(bert_tokenizer)
-    assert len(set(values.values())) == len(values)
-    assert set(range(342)) <= set(values.values())
-    for token_id, value in values.items():
-        assert bert_tokenizer.convert_ids_to_tokens(token_id) == str(value)

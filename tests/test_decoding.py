@@ -107,6 +107,24 @@ def only(grammar: TokenGrammar) -> Callable[[int, torch.Tensor], list[int]]:
     return allowed
 
 
+def test_number_tokens_of_the_tiny_vocabulary(
+    tokenizer: BertTokenizer, caption_format: CaptionFormat
+) -> None:
+    numbers = {tokenizer.convert_tokens_to_ids(str(number)): number for number in range(32)}
+    values = TokenGrammar.of(tokenizer, caption_format).values
+    assert list(values.items()) == sorted(numbers.items())
+
+
+def test_numbers_of_bert_that_are_one_token_are_all_up_to_341(
+    bert_tokenizer: BertTokenizer,
+) -> None:
+    values = TokenGrammar.of(bert_tokenizer, CaptionFormat(384)).values
+    assert set(range(342)) <= set(values.values())
+    assert len(set(values.values())) == len(values) == 384 - 26
+    for token_id, value in values.items():
+        assert bert_tokenizer.convert_ids_to_tokens(token_id) == str(value)
+
+
 def test_free_tokens_equal_a_loop_over_whole_prefixes(
     talkative: BlipForConditionalGeneration,
     tokenizer: BertTokenizer,

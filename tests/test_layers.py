@@ -35,6 +35,7 @@ LAYERS = (
         "calibration",
         "attention",
         "vocabulary",
+        "location_tokens",
         "loss",
         "lora",
         "readback",

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
-from blippose.blip import number_values
+from blippose.caption import CaptionFormat
+from blippose.decoding import TokenGrammar
 from blippose.loss import IGNORED, HardTokens, SoftNumbers, caption_loss
 
 VALUES = {3: 10, 5: 11, 6: 12, 8: 13}  # token id: integer
@@ -142,7 +143,8 @@ def test_fixed_weight_zero_counts_numbers_alone() -> None:
 
 
 def test_soft_numbers_of_berts_vocabulary_stay_small(bert_tokenizer: BertTokenizer) -> None:
-    soft = SoftNumbers(number_values(bert_tokenizer), 1.0, len(bert_tokenizer))
+    values = TokenGrammar.of(bert_tokenizer, CaptionFormat(384)).values
+    soft = SoftNumbers(values, 1.0, len(bert_tokenizer))
     num_bytes = sum(buffer.nbytes for buffer in soft.buffers())
     assert num_bytes < 20e6  # a table of the whole vocabulary would have 3.7e9
 

@@ -7,6 +7,8 @@ import torch
 from conftest import SIZE
 from transformers import BertTokenizer
 
+from blippose.caption import CaptionFormat
+from blippose.decoding import TokenGrammar
 from blippose.errors import UserError
 from blippose.readback import Readback, ReadbackMask, ReadbackNoise
 
@@ -24,7 +26,8 @@ def ids(tokenizer: BertTokenizer) -> torch.Tensor:
 def readback(
     tokenizer: BertTokenizer, noise: ReadbackNoise | None, mask: ReadbackMask | None = None
 ) -> Readback:
-    return Readback(tokenizer, len(tokenizer), SIZE, mask, noise)
+    grammar = TokenGrammar.of(tokenizer, CaptionFormat(SIZE))
+    return Readback(grammar, len(tokenizer), mask, noise)
 
 
 def numbers(ids: torch.Tensor, tokenizer: BertTokenizer) -> torch.Tensor:
@@ -79,10 +82,11 @@ def test_noise_leaves_what_is_hidden_as_it_was(
 
 
 def test_noise_needs_one_token_a_number(tokenizer: BertTokenizer) -> None:
+    grammar = TokenGrammar.of(tokenizer, CaptionFormat(64))
     with pytest.raises(
         UserError, match=r"readback_noise needs one token a number.*only 32 of 0 to 63.*=null"
     ):
-        Readback(tokenizer, len(tokenizer), 64, noise=ReadbackNoise())
+        Readback(grammar, len(tokenizer), noise=ReadbackNoise())
 
 
 @pytest.mark.parametrize(

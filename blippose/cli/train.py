@@ -181,20 +181,27 @@ def _captioner_and_data(
     from blippose import training  # noqa: PLC0415
     from blippose.blip import load_blip, load_tokenizer  # noqa: PLC0415
     from blippose.frame_file import manifests_of  # noqa: PLC0415
+    from blippose.location_tokens import (  # noqa: PLC0415
+        add_location_tokens,
+        grow_vocabulary,
+        with_location_tokens,
+    )
 
     model = plain["model"]
-    fit_together = {
-        "caption_format": instantiate_key(config, "model.caption"),
-        "tokenizer": load_tokenizer(model["tokenizer"]),
-    }
+    caption_format = instantiate_key(config, "model.caption")
+    tokenizer = load_tokenizer(model["tokenizer"])
+    architecture = with_location_tokens(model["architecture"], tokenizer)
+    add_location_tokens(tokenizer, caption_format)
+    fit_together = {"caption_format": caption_format, "tokenizer": tokenizer}
     data = instantiate_key(config, "data")(**fit_together)
     if shelf is None:
         data.prepare_data()
         data.setup()  # before the weights, which may be a gigabyte to fetch
-        blip = load_blip(model["weights"], model["architecture"])
+        blip = load_blip(model["weights"], architecture)
     else:
         shelf.set_up(data)
-        blip = shelf.blip(model["weights"], model["architecture"])
+        blip = shelf.blip(model["weights"], architecture)
+    grow_vocabulary(blip, tokenizer, caption_format)
     training.seed(plain["seed"])  # again: what is kept from an earlier cell drew nothing
     captioner = captioner_of(blip=blip, **fit_together)
     captioner.earlier_manifests = manifests_of(model["weights"])

@@ -44,7 +44,7 @@ class CaptionTokens:
     @staticmethod
     def of(tokenizer: BertTokenizer, caption_format: CaptionFormat) -> CaptionTokens:
         """The parts as a tokenizer writes them."""
-        numbers = [str(number) for number in range(caption_format.bins)]
+        numbers = [*map(caption_format.number, range(caption_format.bins))]
         parts = [*(f"{name} (" for name in JOINTS), ",", ")", *numbers]
         ids = tokenizer(parts, add_special_tokens=False, padding=False).input_ids
         pieces = [tuple(each) for each in ids]

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int
 from transformers import BertTokenizer
 
 from blippose.caption import CaptionFormat
+from blippose.errors import UserError
 from blippose.pose import NUM_JOINTS
 
 NUM_NUMBERS = 2 * NUM_JOINTS
@@ -45,11 +46,21 @@ class TokenGrammar:
 
     @staticmethod
     def of(tokenizer: BertTokenizer, caption_format: CaptionFormat) -> TokenGrammar:
-        """The grammar of a format's captions as a tokenizer writes them."""
+        """The grammar of a format's captions as a tokenizer writes them.
+
+        Raises:
+            UserError: the format has location tokens, and the tokenizer does not know them.
+        """
         numbers = tuple(
-            tuple(tokenizer(str(number), add_special_tokens=False).input_ids)
-            for number in range(caption_format.bins)
+            tuple(tokenizer(caption_format.number(value), add_special_tokens=False).input_ids)
+            for value in range(caption_format.bins)
         )
+        if caption_format.location_tokens and max(map(len, numbers)) > 1:
+            raise UserError(
+                f"captions have location tokens, but the tokenizer has no "
+                f"{caption_format.number(caption_format.bins - 1)}: load the tokenizer that was "
+                "saved with the model, or call add_location_tokens"
+            )
         xy_input = caption_format.dequantize(np.zeros((NUM_JOINTS, 2), dtype=np.int64))
         tokens = tokenizer(caption_format.encode(xy_input)).input_ids
         tokens[0] = tokenizer.bos_token_id  # `generate` starts from [DEC], not [CLS]
@@ -68,6 +79,15 @@ class TokenGrammar:
     def tree(self) -> NumberTree:
         """The numbers' pieces as a tree, over `choices`."""
         return NumberTree.of(self.numbers, self.choices)
+
+    @cached_property
+    def values(self) -> dict[int, int]:
+        """The number that each token is by itself, by token id.
+
+        In the order of the ids, as a sum over the numbers depends on their order.
+        """
+        alone = {ids[0]: value for value, ids in enumerate(self.numbers) if len(ids) == 1}
+        return dict(sorted(alone.items()))
 
     @cached_property
     def longest(self) -> int:

@@ -25,6 +25,7 @@ class InputFrame:
         resize: how images fill the input.
         crop: what part of an image does.
         order: of `CaptionFormat`; records that do not say it are in MPII's.
+        location_tokens: of `CaptionFormat`; records that do not say it write digits.
     """
 
     input_size: int
@@ -32,6 +33,7 @@ class InputFrame:
     resize: str
     crop: str
     order: str = "mpii"
+    location_tokens: bool = False
 
     @staticmethod
     def of(caption_format: CaptionFormat, resize: str, crop: str) -> InputFrame:
