@@ -17,12 +17,19 @@ from blippose.evaluation.baselines import (
     nearest_pose_answers,
     random_pose_answers,
 )
-from blippose.evaluation.ceilings import caption_ceiling, image_ceiling, resize_ceiling
+from blippose.evaluation.ceilings import (
+    caption_ceiling,
+    ceiling_figures,
+    image_ceiling,
+    resize_ceiling,
+)
 from blippose.evaluation.intervals import Bootstrap
 from blippose.evaluation.run_results import mean_pose, mean_pose_baseline
 from blippose.evaluation.scores import NAMES, Scores
 from blippose.evaluation.targets import Answers, Targets
 from blippose.metrics import PoseMetrics
+
+SIZE = 32  # of the release as it is read here
 
 
 def values(targets: Targets, said: Answers) -> dict[str, float]:
@@ -98,6 +105,38 @@ def test_caption_ceiling_loses_up_to_half_a_bin(num_bins: int | None) -> None:
     assert lost.max() <= half + 1e-9
     assert lost.max() > 0.9 * half
     assert lost.mean() == pytest.approx(half / 2, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "finer",
+    [CaptionFormat(SIZE, 64, location_tokens=True), CaptionFormat(SIZE, 128, order="torso")],
+)
+def test_ceilings_of_a_release_are_those_of_rounding_its_joints(
+    make_data: Callable[..., PoseDataModule], finer: CaptionFormat
+) -> None:
+    targets = Targets.of(make_data().val_set, SIZE)
+    pixels, found = (ceiling_figures(targets, form) for form in (CaptionFormat(SIZE), finer))
+    bin_px = SIZE / finer.bins
+    rounded = (np.floor((targets.xy_input + 0.5) / bin_px) + 0.5) * bin_px - 0.5
+    within = (targets.xy_input > -0.5).all(-1) & (targets.xy_input < SIZE - 0.5).all(-1)
+    assert within[targets.valid].all(), "or the border would count"
+    lost = np.abs(rounded - targets.xy_input)[targets.valid]
+    assert found["mae"] == pytest.approx(lost.mean(), rel=1e-6)
+    assert found["acc_1px"] == pixels["acc_1px"] == 1
+    assert found["mae"] < 0.7 * pixels["mae"]
+    assert found["parse_rate"] == 1
+
+
+def test_bins_of_four_pixels_lose_the_one_pixel_accuracy(
+    make_data: Callable[..., PoseDataModule],
+) -> None:
+    targets = Targets.of(make_data().train_set, SIZE)
+    found = ceiling_figures(targets, CaptionFormat(SIZE, SIZE // 4))
+    from_middle = (targets.xy_input + 0.5) % 4 - 2
+    is_near = np.hypot(from_middle[..., 0], from_middle[..., 1]) <= 1
+    assert found["acc_1px"] == pytest.approx(is_near.mean())
+    assert found["acc_1px"] == pytest.approx(np.pi / 16, abs=0.08)  # a disc in a square of 4 x 4
+    assert found["acc_5px"] == 1
 
 
 def test_a_joint_outside_the_input_costs_the_caption_more_than_the_resize() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from blippose.caption import CaptionFormat
+from blippose.evaluation.scores import NAMES, Scores
 from blippose.evaluation.targets import Answers, Targets
 
 
@@ -32,6 +33,14 @@ def caption_ceiling(targets: Targets, caption_format: CaptionFormat) -> Answers:
     captions = [caption_format.encode(xy, valid) for xy, valid in truth]
     poses = [caption_format.decode(caption).pose.xy for caption in captions]
     return Answers("caption format (quantisation)", "ceiling", np.array(poses).reshape(-1, 16, 2))
+
+
+def ceiling_figures(targets: Targets, caption_format: CaptionFormat) -> dict[str, float]:
+    """Every metric of `caption_ceiling`: the best that captions of a format can score."""
+    answers = caption_ceiling(targets, caption_format)
+    scores = Scores.of(targets, answers, mean_pose=np.zeros((16, 2)))  # no joint is missing
+    figures = scores.total.sum(axis=0) / scores.count.sum(axis=0)
+    return dict(zip(NAMES, figures.tolist(), strict=True))
 
 
 def resize_ceiling(targets: Targets) -> Answers:
