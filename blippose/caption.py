@@ -25,7 +25,7 @@ ORDERS = {"mpii": tuple(range(NUM_JOINTS)), "torso": TORSO_OUTWARDS}
 
 # Every place where a joint is named, with its "(x,y)" where one follows. BLIP's decoded text has
 # spaces inside the brackets: "right ankle ( 120, 310 )". ASCII, as else the Turkish dotless i
-# would pass for an i. Either form of numbers is read, whatever the format writes.
+# would pass for an i. Of the two forms of numbers a format believes its own alone.
 _X, _Y = (rf"(?P<{axis}_loc><loc_)?(?P<{axis}>-?[0-9]+)(?({axis}_loc)>)" for axis in "xy")
 _NAMED = re.compile(
     rf"\b(?P<name>{'|'.join(JOINTS)})\b(?:\s*\(\s*{_X}\s*,\s*{_Y}\s*\))?",
@@ -39,7 +39,7 @@ class Reason(StrEnum):
     """Why a joint is missing from a caption."""
 
     ABSENT = "absent"  # its name does not occur
-    NO_NUMBER = "no number"  # its name occurs, "(x,y)" does not follow
+    NO_NUMBER = "no number"  # its name occurs, "(x,y)" in the format's form does not follow
     TWICE = "twice"  # named more than once: neither is believed
     OUT_OF_RANGE = "out of range"  # a number that is not a bin
 
@@ -161,7 +161,8 @@ class CaptionFormat:
             return Reason.ABSENT
         if len(places) > 1:
             return Reason.TWICE
-        if places[0]["x"] is None:
+        forms = {places[0][f"{axis}_loc"] is not None for axis in "xy"}
+        if places[0]["x"] is None or forms != {self.location_tokens}:
             return Reason.NO_NUMBER
         x, y = self._bin(places[0]["x"]), self._bin(places[0]["y"])
         return Reason.OUT_OF_RANGE if x is None or y is None else (x, y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,18 @@ def test_what_is_no_location_is_a_missing_joint(said: str, reason: Reason) -> No
     assert HALF_PIXELS.decode(said).reasons[6] is reason
 
 
+def test_numbers_in_the_other_form_are_not_believed() -> None:
+    """A model that has yet to learn the tokens says digits: pixels, where bins are half pixels."""
+    for said, form in (
+        ("pelvis (40,50)", HALF_PIXELS),
+        ("pelvis (40,<loc_50>)", HALF_PIXELS),
+        ("pelvis (<loc_40>,<loc_50>)", CaptionFormat(96)),
+        ("pelvis (<loc_40>,50)", CaptionFormat(96)),
+    ):
+        assert form.decode(said).reasons[6] is Reason.NO_NUMBER
+        assert form.number_spans(said) == {}
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(xy=arrays(np.float64, (NUM_JOINTS, 2), elements=st.floats(-20, 400)))
 def test_each_number_is_one_token_and_no_special_one(
@@ -97,6 +110,17 @@ def test_the_grammar_has_a_flat_choice_of_all_bins(half_pixels: BertTokenizer) -
     names = half_pixels.convert_ids_to_tokens(list(grammar.values))
     assert names == [f"<loc_{value}>" for value in grammar.values.values()]
     assert list(grammar.values.values()) == list(range(192))
+
+
+@pytest.mark.parametrize("num_bins", [192, 1000])
+def test_any_number_of_bins_takes_berts_shortest_caption(
+    bert_tokenizer: BertTokenizer, num_bins: int
+) -> None:
+    tokenizer, form = copy.deepcopy(bert_tokenizer), CaptionFormat(384, num_bins, "mpii", True)
+    assert add_location_tokens(tokenizer, form) == num_bins
+    assert tokenizer.convert_tokens_to_ids("<loc_0>") == 30524  # behind [ENC]
+    grammar = TokenGrammar.of(tokenizer, form)
+    assert (grammar.longest, len(grammar.values)) == (129, num_bins)
 
 
 def test_adding_twice_adds_nothing_and_digits_need_none(half_pixels: BertTokenizer) -> None:
