@@ -180,11 +180,12 @@ def plain(given: argparse.Namespace) -> dict[str, list[float]]:
     processor = BlipProcessor(
         BlipImageProcessorPil(size={"height": size, "width": size}), tokenizer
     )
-    samples = []
-    for person in data.train_set.persons:
-        path = data.release_source.images / person.image_name
-        crop = data.train_set._cut(person)[1]
-        samples.append((path, encode(crop.to_input(person.pose.xy), person.pose.valid)))
+    samples = [
+        (data.release_source.images / person.image_name, encode(xy_input, person.pose.valid))
+        for person, xy_input in zip(
+            data.train_set.persons, data.train_set.poses_input(), strict=True
+        )
+    ]
 
     class Captions(torch.utils.data.Dataset[Any]):
         def __getitem__(self, index: int) -> Any:
