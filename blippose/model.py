@@ -48,7 +48,11 @@ class PoseCaptioner(L.LightningModule):
         number_sigma: width in bins of the Gaussian target on numbers; 0 trains on the plain loss.
         fixed_weight: weight in the loss of the tokens that the grammar fixes; with the plain loss
             it must be 1.
+        label_smoothing: share of the plain loss's target that goes to all tokens alike; None: what
+            the weights' own config says.
         patch_weight: weight of an auxiliary loss: which patch holds each joint.
+        dropout: in training, of what the text decoder's layers say, and of the attention of both
+            towers; None: what the weights' own config says.
         freeze_vision: train the text decoder alone; what the vision tower says of an image is kept
             where nothing augments it.
         lora_rank: of additions to the attention's matrices that are trained instead of all
@@ -73,7 +77,9 @@ class PoseCaptioner(L.LightningModule):
         readback_noise: ReadbackNoise | None = None,
         number_sigma: float = 0.0,
         fixed_weight: float = 1.0,
+        label_smoothing: float | None = None,
         patch_weight: float = 0.0,
+        dropout: float | None = None,
         freeze_vision: bool = False,
         lora_rank: int = 0,
         checkpoint_layers: bool = False,
@@ -99,7 +105,7 @@ class PoseCaptioner(L.LightningModule):
         _check_fit(blip, tokenizer, self.frame.input_size, self.grammar.longest)
         vocabulary_size = blip.text_decoder.config.vocab_size
         self.readback = Readback(self.grammar, vocabulary_size, readback_mask, readback_noise)
-        self.token_loss = self._token_loss(number_sigma, fixed_weight)
+        self.token_loss = self._token_loss(number_sigma, fixed_weight, label_smoothing)
         width = blip.vision_model.config.hidden_size
         self.patch_head = nn.Linear(width, NUM_JOINTS) if patch_weight else None
         self.val_metrics, self.val_tf_metrics = PoseMetrics(), PoseMetrics()
@@ -107,6 +113,8 @@ class PoseCaptioner(L.LightningModule):
         self.val_loss = MeanMetric()
         self.normalization = ClipNormalization()
         self.seen = SeenImages() if freeze_vision else None
+        if dropout is not None:
+            _set_dropout(blip, dropout)
         self._prepare_blip(freeze_vision, lora_rank, checkpoint_layers, compiled)
         self.train()  # `from_pretrained` leaves evaluation mode, and Lightning would train in it
 
@@ -134,12 +142,23 @@ class PoseCaptioner(L.LightningModule):
             self.blip.vision_model.train(False)
         return self
 
-    def _token_loss(self, sigma: float, fixed_weight: float) -> HardTokens | SoftNumbers:
+    def _token_loss(
+        self, sigma: float, fixed_weight: float, smoothing: float | None
+    ) -> HardTokens | SoftNumbers:
         text = self.blip.text_decoder.config
+        if smoothing is not None and not 0 <= smoothing < 1:
+            raise UserError(
+                f"captioner.label_smoothing={smoothing}: expected 0 to below 1, or null"
+            )
         if sigma == 0:
             if fixed_weight != 1:
                 raise UserError(f"fixed_weight={fixed_weight} needs number_sigma > 0")
-            return HardTokens(text.label_smoothing)
+            return HardTokens(text.label_smoothing if smoothing is None else smoothing)
+        if smoothing:
+            raise UserError(
+                f"label_smoothing={smoothing} needs number_sigma=0, the plain loss: soft numbers "
+                "have a smoothing of their own"
+            )
         values = one_token_numbers(self.grammar, f"number_sigma={sigma}", "0")
         return SoftNumbers(values, sigma, text.vocab_size, fixed_weight)
 
@@ -361,3 +380,12 @@ def _check_fit(
                 f"BLIP has {name} = {found}, its tokenizer and captions need {wanted}: "
                 "use the model= group that fits them"
             )
+
+
+def _set_dropout(blip: BlipForConditionalGeneration, share: float) -> None:
+    """Have each dropout of `blip` drop `share`."""
+    if not 0 <= share < 1:
+        raise UserError(f"captioner.dropout={share}: expected 0 to below 1, or null")
+    for module in blip.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share

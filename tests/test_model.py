@@ -603,3 +603,71 @@ def test_mask_shares_by_progress() -> None:
     mask = ReadbackMask(first=0.9, until=0.5, then=0.1)
     assert [mask.share(progress) for progress in (0.0, 0.49, 0.5, 1.0)] == [0.9, 0.9, 0.1, 0.1]
     assert replace(mask, until=0.0).share(0.0) == 0.1
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_label_smoothing_is_that_of_torch_over_the_vocabulary(
+    make_captioner: MakeCaptioner, batch: PoseBatch, smoothing: float
+) -> None:
+    captioner = make_captioner(label_smoothing=smoothing)
+    logits = captioner.blip(
+        pixel_values=captioner.pixel_values(batch["image"]),
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+    ).logits[:, :-1]
+    logp, labels = logits.log_softmax(-1), batch["labels"][:, 1:]
+    kept = labels != -100
+    hard = -logp[kept].gather(1, labels[kept][:, None]).mean()
+    expected = (1 - smoothing) * hard - smoothing * logp[kept].mean()
+    assert step_of(captioner, batch)[0] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_smoothing_and_dropout_that_are_not_set_or_zero_change_no_bit(
+    make_captioner: MakeCaptioner, batch: PoseBatch
+) -> None:
+    default = step_of(make_captioner(), batch)
+    zero = step_of(make_captioner(label_smoothing=0.0, dropout=0.0), batch)
+    assert zero[0] == default[0]
+    assert all(torch.equal(one, other) for one, other in zip(zero[1], default[1], strict=True))
+
+
+def test_label_smoothing_of_soft_numbers_is_refused(make_captioner: MakeCaptioner) -> None:
+    with pytest.raises(UserError, match=r"label_smoothing=0\.1 needs number_sigma=0"):
+        make_captioner(label_smoothing=0.1, number_sigma=1.0)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"label_smoothing": 1.0}, {"dropout": -0.1}, {"dropout": 1.0}]
+)
+def test_shares_that_leave_nothing_are_refused(
+    make_captioner: MakeCaptioner, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(
+        UserError, match=rf"captioner\.{next(iter(settings))}=.*expected 0 to below 1"
+    ):
+        make_captioner(**settings)
+
+
+def test_dropout_draws_in_both_towers_in_training_and_in_neither_otherwise(
+    make_captioner: MakeCaptioner, batch: PoseBatch
+) -> None:
+    expected = forward_loss(make_captioner().eval(), batch)
+    captioner = make_captioner(dropout=0.2)
+    looks = [captioner.look(batch["image"]) for _ in range(2)]
+    assert not torch.equal(*looks)
+    states = looks[0].detach()
+    losses = set()
+    for _ in range(2):
+        decoded = captioner.blip.text_decoder(
+            input_ids=batch["input_ids"], encoder_hidden_states=states
+        )
+        losses.add(float(decoded.logits.detach().sum()))
+    assert len(losses) == 2
+    assert forward_loss(captioner.eval(), batch) == expected
+
+
+def test_a_frozen_vision_tower_drops_nothing(
+    make_captioner: MakeCaptioner, batch: PoseBatch
+) -> None:
+    captioner = make_captioner(dropout=0.2, freeze_vision=True).train()
+    assert torch.equal(captioner.look(batch["image"]), captioner.look(batch["image"]))
