@@ -20,7 +20,7 @@ from blippose.mpii import Person
 from blippose.pose import NUM_JOINTS, Pose
 
 # Keep a sample's draws apart from each other and from the persons' order, (seed, epoch) alike.
-_AUGMENTATION_STREAM, _ORDER_STREAM = 1, 3
+_AUGMENTATION_STREAM, _ORDER_STREAM, _SINGLE_STREAM = 1, 3, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Sample:
     head_size: float
     index: int
     view: View | None = None
-    order: tuple[int, ...] | None = None  # joint ids as its caption names them; None: the format's
+    order: tuple[int, ...] | None = None  # joint ids that its caption names; None: the format's
 
 
 class PoseDataset(Dataset[Sample]):
@@ -54,6 +54,7 @@ class PoseDataset(Dataset[Sample]):
         augmentation: random views.
         seed: of the views and orders.
         random_order: whether each caption names its joints in an order of its own.
+        single_joint: share of captions that name one joint alone, any that is annotated.
     """
 
     def __init__(
@@ -65,12 +66,13 @@ class PoseDataset(Dataset[Sample]):
         augmentation: Augmentation | None = None,
         seed: int = 0,
         random_order: bool = False,
+        single_joint: float = 0.0,
     ) -> None:
         self.indices = indices
         self.persons = [persons[index] for index in indices]
         self.cutter, self.pixels = cutter, pixels
         self.augmentation, self.seed = augmentation, seed
-        self.random_order = random_order
+        self.random_order, self.single_joint = random_order, single_joint
 
     @property
     def images(self) -> Path:
@@ -95,7 +97,7 @@ class PoseDataset(Dataset[Sample]):
         chosen = copy.copy(self)
         chosen.indices = [self.indices[position] for position in positions]
         chosen.persons = [self.persons[position] for position in positions]
-        chosen.augmentation, chosen.random_order = None, False
+        chosen.augmentation, chosen.random_order, chosen.single_joint = None, False, 0.0
         return chosen
 
     def __len__(self) -> int:
@@ -110,11 +112,20 @@ class PoseDataset(Dataset[Sample]):
             key = (self.seed, epoch, index, _AUGMENTATION_STREAM)
             view = self.augmentation.draw(pose, crop.size, np.random.default_rng(key))
             pose = view.pose(pose)
-        order = None
-        if self.random_order and epoch is not None:
-            draw = np.random.default_rng((self.seed, epoch, index, _ORDER_STREAM))
-            order = tuple(draw.permutation(NUM_JOINTS).tolist())
+        order = None if epoch is None else self._order(epoch, index, pose)
         return Sample(image, pose, person.pose, crop, person.head_size, index, view, order)
+
+    def _order(self, epoch: int, index: int, pose: Pose) -> tuple[int, ...] | None:
+        """The joints that a training caption names."""
+        if self.single_joint:
+            draw = np.random.default_rng((self.seed, epoch, index, _SINGLE_STREAM))
+            joints = pose.valid.nonzero()[0].tolist()
+            if draw.random() < self.single_joint and joints:
+                return (joints[int(draw.integers(len(joints)))],)
+        if not self.random_order:
+            return None
+        draw = np.random.default_rng((self.seed, epoch, index, _ORDER_STREAM))
+        return tuple(draw.permutation(NUM_JOINTS).tolist())
 
     def _rectangle(self, position: int) -> Crop:
         if self.pixels is None:

@@ -50,6 +50,8 @@ class PoseDataModule(L.LightningDataModule):
             where `root` cannot be written; None cuts them anew whenever they are seen.
         augmentation: random views of training samples.
         random_order: in training each caption names its joints in an order of its own.
+        single_joint: share of training captions that name one joint alone, 0 to 1, as
+            `decoding=prompted` asks for them.
         seed: of the persons' order, augmentation and joints' orders.
     """
 
@@ -73,6 +75,7 @@ class PoseDataModule(L.LightningDataModule):
         cache: str | None = AUTO,
         augmentation: Augmentation | None = None,
         random_order: bool = False,
+        single_joint: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -81,6 +84,8 @@ class PoseDataModule(L.LightningDataModule):
         _check_least("batch_size", batch_size, 1)
         _check_least("eval_batch_size", eval_batch_size, 1)
         _check_least("num_workers", num_workers, 0)
+        if not 0 <= single_joint <= 1:
+            raise UserError(f"data.single_joint={single_joint}: expected 0 to 1")
         _check_least("seed", seed, 0)
         _check_least("split_seed", split_seed, 0)
         self.collator = Collator(tokenizer, caption_format)
@@ -92,6 +97,7 @@ class PoseDataModule(L.LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.cache = num_workers, cache
         self.augmentation, self.random_order, self.seed = augmentation, random_order, seed
+        self.single_joint = single_joint
         self._position = (0, 0)
         self.persons: tuple[mpii.Person, ...] = ()
         self.manifest: dict[str, Any] = {}
@@ -136,7 +142,10 @@ class PoseDataModule(L.LightningDataModule):
         self.manifest = split.manifest(persons, sides, release, self.reading)
         subset = partial(PoseDataset, persons, cutter=self._cutter, pixels=pixels, seed=self.seed)
         self.train_set = subset(
-            sides.train, augmentation=self.augmentation, random_order=self.random_order
+            sides.train,
+            augmentation=self.augmentation,
+            random_order=self.random_order,
+            single_joint=self.single_joint,
         )
         self.val_set, self.test_set = subset(sides.val), subset(sides.test)
         self.persons = persons
@@ -166,6 +175,7 @@ class PoseDataModule(L.LightningDataModule):
             is_train = name == "train_set"
             subset.augmentation = self.augmentation if is_train else None
             subset.random_order = self.random_order and is_train
+            subset.single_joint = self.single_joint if is_train else 0.0
             subset.seed = self.seed
             setattr(self, name, subset)
 

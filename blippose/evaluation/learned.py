@@ -11,7 +11,12 @@ from blippose.data import PoseDataModule, PoseDataset
 from blippose.errors import UserError
 from blippose.predictor import PosePredictor
 
-_NOT_NEEDED = ("augmentation", "random_order", "num_workers")  # of a data config, to be judged on
+_NOT_NEEDED = (
+    "augmentation",
+    "random_order",
+    "single_joint",
+    "num_workers",
+)  # of a data config, to be judged on
 
 
 @dataclass(frozen=True, eq=False)
