@@ -7,7 +7,7 @@ nothing of files, configs or run folders.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import lightning as L  # noqa: N812  the field's own convention
@@ -28,6 +28,7 @@ from blippose.errors import UserError
 from blippose.lora import add_lora
 from blippose.loss import IGNORED, HardTokens, SoftNumbers, caption_loss
 from blippose.metrics import PoseMetrics
+from blippose.param_groups import param_groups, scale_rates
 from blippose.pose import NUM_JOINTS
 from blippose.readback import Readback, ReadbackMask, ReadbackNoise, one_token_numbers
 from blippose.seen import SeenImages
@@ -41,7 +42,7 @@ class PoseCaptioner(L.LightningModule):
         blip: the model, for inputs of `caption_format.input_size`.
         tokenizer: its tokenizer.
         caption_format: the grammar's bins and order.
-        optimizer: from parameters to an optimizer.
+        optimizer: from parameters, or groups of them, to an optimizer.
         scheduler: from (optimizer, total steps) to a learning-rate schedule, stepped per batch.
         readback_mask: coordinates to hide in training; None hides none, as the study.
         readback_noise: coordinates to move in training; None moves none.
@@ -53,6 +54,9 @@ class PoseCaptioner(L.LightningModule):
         patch_weight: weight of an auxiliary loss: which patch holds each joint.
         dropout: in training, of what the text decoder's layers say, and of the attention of both
             towers; None: what the weights' own config says.
+        layer_decay: factor of the learning rate from each layer to the one below it, through the
+            text decoder and the vision tower.
+        split_weight_decay: biases, norms and embeddings do not decay.
         freeze_vision: train the text decoder alone; what the vision tower says of an image is kept
             where nothing augments it.
         lora_rank: of additions to the attention's matrices that are trained instead of all
@@ -71,7 +75,7 @@ class PoseCaptioner(L.LightningModule):
         blip: BlipForConditionalGeneration,
         tokenizer: BertTokenizer,
         caption_format: CaptionFormat,
-        optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer],
+        optimizer: Callable[[Any], torch.optim.Optimizer],
         scheduler: Callable[[torch.optim.Optimizer, int], Any] | None = None,
         readback_mask: ReadbackMask | None = None,
         readback_noise: ReadbackNoise | None = None,
@@ -80,6 +84,8 @@ class PoseCaptioner(L.LightningModule):
         label_smoothing: float | None = None,
         patch_weight: float = 0.0,
         dropout: float | None = None,
+        layer_decay: float = 1.0,
+        split_weight_decay: bool = False,
         freeze_vision: bool = False,
         lora_rank: int = 0,
         checkpoint_layers: bool = False,
@@ -93,6 +99,9 @@ class PoseCaptioner(L.LightningModule):
         self.blip, self.tokenizer, self.caption_format = blip, tokenizer, caption_format
         self.optimizer, self.scheduler = optimizer, scheduler
         self.patch_weight, self.seed = patch_weight, seed
+        if not 0 < layer_decay <= 1:
+            raise UserError(f"captioner.layer_decay={layer_decay}: expected above 0, at most 1")
+        self.layer_decay, self.split_weight_decay = layer_decay, split_weight_decay
         # str: a StrEnum in a checkpoint could not be loaded weights_only.
         self.frame = InputFrame.of(caption_format, str(resize), str(crop))
         # Of what it learns from, kept in checkpoints: whether people are drawn, hash of the split,
@@ -301,9 +310,16 @@ class PoseCaptioner(L.LightningModule):
             self.log_dict(values, sync_dist=False)
             metrics.reset()
 
+    def _optimizer(self) -> torch.optim.Optimizer:
+        trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        if self.layer_decay == 1 and not self.split_weight_decay:
+            return self.optimizer(weight for _, weight in trained)
+        groups = param_groups(trained, self.layer_decay, self.split_weight_decay)
+        return scale_rates(self.optimizer(groups))
+
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and its schedule by steps."""
-        optimizer = self.optimizer(filter(lambda p: p.requires_grad, self.parameters()))
+        optimizer = self._optimizer()
         if self.scheduler is None:
             return optimizer
         schedule = self.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))

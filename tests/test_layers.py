@@ -38,6 +38,7 @@ LAYERS = (
         "location_tokens",
         "loss",
         "lora",
+        "param_groups",
         "readback",
         "sdpa",
         "seen",

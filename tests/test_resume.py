@@ -168,6 +168,8 @@ def fit(
             scheduler=warmup_cosine,
             readback_mask=ReadbackMask(first=0.5, then=0.5, spread=True),
             readback_noise=ReadbackNoise(),
+            layer_decay=0.8,
+            split_weight_decay=True,
         )
         run = Run.open(folder, {"settings": settings})
         data = make_data(augmentation=Augmentation(), batch_size=4, eval_batch_size=2)
