@@ -22,6 +22,9 @@ BERT = SHARED / "reference" / "bert_tokenizer"
 INGREDIENTS = sorted(path.stem for path in (ROOT / "conf" / "ingredient").glob("*.yaml"))
 
 
+SWEEP = SweepFile.read(ROOT / "sweeps" / "recipe.yaml")
+
+
 def settings(*overrides: str) -> dict[str, Any]:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config: Any = compose("train", list(overrides))
@@ -33,15 +36,15 @@ def test_the_recipe_is_the_default() -> None:
 
 
 def test_every_ingredient_is_in_the_sweep_and_only_those() -> None:
-    axes = SweepFile.read(ROOT / "sweeps" / "recipe.yaml").axes
-    assert sorted(axes["ingredient"]) == INGREDIENTS
-    assert len(axes["seed"]) >= 3
+    assert sorted(SWEEP.axes["ingredient"]) == INGREDIENTS
+    assert len(SWEEP.axes["seed"]) >= 3
 
 
 @pytest.mark.parametrize("name", INGREDIENTS)
 def test_an_ingredient_changes_the_recipe_alone(name: str) -> None:
-    changed = settings("experiment=best", f"ingredient={name}")
-    base = settings("experiment=best")
+    common = [f"{key}={value}" for key, value in SWEEP.settings.items()]
+    changed = settings(*common, f"ingredient={name}")
+    base = settings(*common)
     different = {key for key in changed.keys() | base.keys() if changed.get(key) != base.get(key)}
     assert bool(different) == (name != "none")
     # Nothing of what makes results comparable: the people and the split.
@@ -50,8 +53,18 @@ def test_an_ingredient_changes_the_recipe_alone(name: str) -> None:
 
 
 def test_no_two_ingredients_are_the_same() -> None:
-    made = {name: settings("experiment=best", f"ingredient={name}") for name in INGREDIENTS}
+    made = {name: settings("experiment=recipe", f"ingredient={name}") for name in INGREDIENTS}
     assert len({json.dumps(each, sort_keys=True) for each in made.values()}) == len(INGREDIENTS)
+
+
+def test_a_sweep_of_so_many_ingredients_is_listed(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Their names together are longer than a file's may be."""
+    words = ["sweep", str(ROOT / "sweeps" / "recipe.yaml"), "dry_run=true", f"runs={tmp_path}"]
+    assert main(words) == 0
+    num_cells = 3 * len(INGREDIENTS)
+    assert f"{num_cells} cells: {num_cells} missing" in capfd.readouterr().out
 
 
 @pytest.mark.slow

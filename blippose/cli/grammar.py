@@ -81,10 +81,17 @@ def quoted(argument: str) -> str:
     key, _, value = argument.partition("=")
     is_plain = not re.search(r"[,=:()\[\]{}'\"\s]", value)
     is_glob = re.search(r"[*?]", value) and not re.search(r"[,()\[\]{}'\"\s]", value)
-    is_path = is_glob or Path(value).expanduser().exists()
+    is_path = is_glob or _exists(value)
     if is_plain or key.startswith("-") or not is_path:
         return argument
     return f"{key}={_quote(value)}"
+
+
+def _exists(value: str) -> bool:
+    """Whether there is a file or folder of that name, which many words with commas cannot be."""
+    with contextlib.suppress(OSError):  # a name of over 255 bytes
+        return Path(value).expanduser().exists()
+    return False
 
 
 def choices(command: str, argument: str) -> str | None:
