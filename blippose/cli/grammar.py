@@ -61,7 +61,7 @@ def named(arguments: Sequence[str], key: str) -> list[str]:
     for before, argument in zip(["", *arguments], arguments, strict=False):
         is_word = "=" not in argument and not argument.startswith(("-", "~"))
         is_path = is_word and before not in _FLAGS_WITH_VALUE
-        if is_path or (not argument.startswith("-") and Path(argument).exists()):
+        if is_path or (not argument.startswith("-") and is_there(argument)):
             paths.append(_quote(argument))
         else:
             others.append(argument)
@@ -81,17 +81,18 @@ def quoted(argument: str) -> str:
     key, _, value = argument.partition("=")
     is_plain = not re.search(r"[,=:()\[\]{}'\"\s]", value)
     is_glob = re.search(r"[*?]", value) and not re.search(r"[,()\[\]{}'\"\s]", value)
-    is_path = is_glob or _exists(value)
+    is_path = is_glob or is_there(value)
     if is_plain or key.startswith("-") or not is_path:
         return argument
     return f"{key}={_quote(value)}"
 
 
-def _exists(value: str) -> bool:
-    """Whether there is a file or folder of that name, which many words with commas cannot be."""
-    with contextlib.suppress(OSError):  # a name of over 255 bytes
-        return Path(value).expanduser().exists()
-    return False
+def is_there(word: str) -> bool:
+    """Whether it names a file or folder, which many words with commas are too long to do."""
+    try:
+        return Path(word).expanduser().exists()
+    except OSError:  # a name of over 255 bytes
+        return False
 
 
 def choices(command: str, argument: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from blippose.cli.grammar import is_there
 from blippose.errors import UserError
 from blippose.sweep_file import SweepFile
 
@@ -43,4 +44,4 @@ def expanded(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _is_file(word: str) -> bool:
-    return not word.startswith(("-", "+", "~")) and ("=" not in word or Path(word).is_file())
+    return not word.startswith(("-", "+", "~")) and ("=" not in word or is_there(word))
