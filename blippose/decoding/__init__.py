@@ -13,6 +13,7 @@ from blippose.decoding.modes import (
     Decoding,
     Free,
     Parallel,
+    Prompted,
     Writer,
     number_log_probability,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "Free",
     "InputFrame",
     "Parallel",
+    "Prompted",
     "Reading",
     "TokenGrammar",
     "Writer",

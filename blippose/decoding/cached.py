@@ -36,6 +36,7 @@ class CachedDecoder:
         blip: in evaluation mode.
         image: what the vision tower says of each image.
         max_length: tokens that a row may take.
+        per_image: rows of each image, one behind the other; what they look at is kept once.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class CachedDecoder:
         blip: BlipForConditionalGeneration,
         image: Float[Tensor, "batch patch width"],
         max_length: int,
+        per_image: int = 1,
     ) -> None:
         decoder: Any = blip.text_decoder
         self._embeddings, self._layers = decoder.bert.embeddings, decoder.bert.encoder.layer
@@ -51,7 +53,7 @@ class CachedDecoder:
         looks = (layer.crossattention.self for layer in self._layers)
         self._image = [_keys_and_values(attention, image) for attention in looks]
         self._past: list[tuple[Tensor, Tensor] | None] = [None] * len(self._layers)
-        self._num_rows = len(image)
+        self._num_rows, self._per_image = per_image * len(image), per_image
 
     def read(
         self,
@@ -77,8 +79,7 @@ class CachedDecoder:
         at = _Place(places, num_read, rows, mask, keep)
         for number, layer in enumerate(self._layers):
             hidden = self._self_attention(number, hidden, at)
-            key, value = (part if rows is None else part[rows] for part in self._image[number])
-            hidden = _attend(layer.crossattention, hidden, key, value, None)
+            hidden = self._cross_attention(number, hidden, rows)
             hidden = layer.output(layer.intermediate(hidden), hidden)
         return hidden
 
@@ -104,6 +105,19 @@ class CachedDecoder:
                 copy[every[:, None], :, at.places] = part
                 read.append(copy)
         return _attend(attention, hidden, read[0], read[1], at.mask)
+
+    def _cross_attention(
+        self,
+        number: int,
+        hidden: Float[Tensor, "row length width"],
+        rows: Int[Tensor, "row"] | None,
+    ) -> Float[Tensor, "row length width"]:
+        attention, (key, value) = self._layers[number].crossattention, self._image[number]
+        if rows is not None:
+            of = rows // self._per_image
+            return _attend(attention, hidden, key[of], value[of], None)
+        together = hidden.reshape(len(key), -1, hidden.shape[-1])  # all rows of an image
+        return _attend(attention, together, key, value, None).view_as(hidden)
 
     def _room(self, number: int, new: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Where a layer keeps the keys and values of all rows, each (B, H, L, D)."""

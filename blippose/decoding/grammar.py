@@ -64,7 +64,7 @@ class TokenGrammar:
         xy_input = caption_format.dequantize(np.zeros((NUM_JOINTS, 2), dtype=np.int64))
         tokens = tokenizer(caption_format.encode(xy_input)).input_ids
         tokens[0] = tokenizer.bos_token_id  # `generate` starts from [DEC], not [CLS]
-        runs = _split(tokens, numbers[0])
+        runs = split_runs(tokens, numbers[0])
         special = tokenizer.sep_token_id, tokenizer.pad_token_id, tokenizer.mask_token_id
         return TokenGrammar(runs, numbers, *special)
 
@@ -95,10 +95,10 @@ class TokenGrammar:
         return sum(map(len, self.fixed)) + NUM_NUMBERS * max(map(len, self.numbers))
 
 
-def _split(tokens: Sequence[int], number: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+def split_runs(tokens: Sequence[int], number: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     """The runs round every occurrence of `number`.
 
-    >>> _split([9, 5, 1, 5, 1, 2], [5])
+    >>> split_runs([9, 5, 1, 5, 1, 2], [5])
     ((9,), (1,), (1, 2))
     """
     runs: list[tuple[int, ...]] = [()]

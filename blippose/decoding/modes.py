@@ -1,4 +1,4 @@
-"""How captions are decoded: three ways, each greedy and exact in what it promises.
+"""How captions are decoded: four ways, each greedy and exact in what it promises.
 
 | way | promise | passes, 16 joints |
 |---|---|---|
@@ -6,10 +6,12 @@
 | `Constrained` | the same, where only what the grammar allows may be said | 32 |
 | `Parallel(refine=None)` | the same as `Constrained`, for any model | 2 to 32 of a whole caption |
 | `Parallel(refine=K)` | what K readings of a first guess give | 1 + K of a whole caption |
+| `Prompted` | each joint's as `Constrained` after its own prompt | 2 of 16 short captions |
 
 Exact up to the order of sums: in bfloat16 numbers that are nearly as likely change places often.
 `Parallel(refine=0)` is as good as reading only for a model that was trained with hidden
-coordinates (`readback.ReadbackMask`).
+coordinates (`readback.ReadbackMask`), `Prompted` for one that was trained with single joints
+(`data.single_joint`).
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from blippose.decoding.greedy import constrained_tokens, free_tokens
 from blippose.decoding.numbers import NumberChoice
 from blippose.decoding.parallel import parallel_tokens
 from blippose.decoding.places import number_places
+from blippose.decoding.prompted import JointPrompt, prompted_numbers
+from blippose.decoding.written import written
 from blippose.errors import UserError
 from blippose.pose import NUM_JOINTS
 
@@ -201,6 +205,43 @@ class Parallel:
         place = np.argsort(writer.caption_format.joint_order)  # of each joint in the caption
         by_place = log_p.view(len(image), NUM_JOINTS, 2, -1)
         return Decoded(found.tokens, by_place[:, place])
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """Each joint asked by itself, without what was said of the others.
+
+    Args:
+        expectation: whether a joint is the mean of what is likely round the number written.
+        flip_test: whether the mirror image is asked too, and both answers are averaged.
+    """
+
+    expectation: bool = False
+    flip_test: bool = False
+
+    @property
+    def name(self) -> str:
+        """All that decides what comes out."""
+        return _named("prompted", self.expectation, self.flip_test)
+
+    def __call__(
+        self,
+        writer: Writer,
+        image: Float[Tensor, "batch patch width"],
+        *,
+        with_probability: bool = False,
+    ) -> Decoded:
+        """The captions of images."""
+        tokenizer, form, grammar = writer.tokenizer, writer.caption_format, writer.grammar
+        prompts = [
+            JointPrompt.of(tokenizer, form, grammar.numbers[0], joint)
+            for joint in range(NUM_JOINTS)
+        ]
+        numbers, log_p = prompted_numbers(
+            writer.blip, grammar, prompts, image, with_probability=with_probability
+        )
+        every = torch.ones(numbers.shape[:2], dtype=torch.bool, device=numbers.device)
+        return Decoded(written(tokenizer, form, numbers, every), log_p)
 
 
 def _named(way: str, expectation: bool, flip_test: bool) -> str:
