@@ -123,6 +123,6 @@ def _run_one(command: str, arguments: list[str]) -> int:
     def run(config: Any) -> None:  # Hydra asks functions for their module
         job(config)
 
-    with grammar.arguments_of(command, arguments):
+    with grammar.arguments_of(command, arguments), grammar.folded_help(arguments):
         hydra.main(version_base="1.3", config_path=str(grammar.conf()), config_name=command)(run)()
     return job.status

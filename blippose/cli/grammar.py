@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,22 @@ def quoted(argument: str) -> str:
     if is_plain or key.startswith("-") or not is_path:
         return argument
     return f"{key}={_quote(value)}"
+
+
+@contextlib.contextmanager
+def folded_help(arguments: Sequence[str]) -> Iterator[None]:
+    """Folds the lines of --help that are wider than a terminal: a group's options are many."""
+    if {"-h", "--help"}.isdisjoint(arguments):
+        yield
+        return
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            yield
+    finally:
+        lines = printed.getvalue().splitlines()
+        print("\n".join(textwrap.fill(x, 80, subsequent_indent="  ") if len(x) > 80 else x
+                        for x in lines), flush=True)  # fmt: skip
 
 
 def is_there(word: str) -> bool:
