@@ -3,6 +3,7 @@
     python benchmarks/decoding.py                               the tiny model, 1 and 64 images
     python benchmarks/decoding.py --model base --batch 1 8      BLIP base, random weights
     python benchmarks/decoding.py --threads 1                   as OMP_NUM_THREADS=1
+    python benchmarks/decoding.py --ways "parallel 1"           some, `generate` and the limit
     python benchmarks/decoding.py --device cuda --bf16 --model base --batch 1 8 64
     python benchmarks/decoding.py --run runs/demo               how right each way is
 
@@ -162,7 +163,9 @@ def measured(given: argparse.Namespace, way: str, batch: int) -> dict[str, float
 
 def compare(given: argparse.Namespace, batch: int) -> bool:
     """A table of all ways with a batch; whether what is asked of one image is kept."""
-    ways = [way for way in WAYS if given.model == "tiny" or way != "free"]  # noise says no grammar
+    asked = {"generate", "limit", *given.ways}
+    asked -= set() if given.model == "tiny" else {"free"}  # noise says no grammar
+    ways = [way for way in WAYS if way in asked]
     rounds: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     for _ in range(given.rounds):
         for way in ways:
@@ -184,8 +187,14 @@ def compare(given: argparse.Namespace, batch: int) -> bool:
         )
     if batch > 1 or given.device != "cpu":
         return True
-    faster = {way: generate / median[way]["seconds"] >= least for way, least in FASTER.items()}
-    near = {way: median[way]["seconds"] / limit <= most for way, most in WITHIN.items()}
+    faster = {
+        way: generate / median[way]["seconds"] >= least
+        for way, least in FASTER.items()
+        if way in ways
+    }
+    near = {
+        way: median[way]["seconds"] / limit <= most for way, most in WITHIN.items() if way in ways
+    }
     most = 1.01 * median["generate"]["megabytes"]  # processes differ by that much
     small = {way: found["megabytes"] <= most for way, found in median.items()}
     promises = {"faster than generate": faster, "near the limit": near, "no more memory": small}
@@ -236,6 +245,7 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each way")
     parser.add_argument("--repeats", type=int, default=3, help="batches in each process")
+    parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS))
     parser.add_argument("--run", help="a run folder: print the accuracy of each way instead")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -183,6 +183,9 @@ def test_constrained_tokens_equal_generate_under_the_grammar(
     tokens = constrained_tokens(talkative, grammar, look(talkative, more))
     said = rows(tokens, grammar.sep)
     assert said == generate(talkative, more, grammar.longest, only(grammar))
+    for ahead in (1, 2, 5, 32):
+        tokens = constrained_tokens(talkative, grammar, look(talkative, more), ahead)
+        assert rows(tokens, grammar.sep) == said
     assert len({tuple(row) for row in said}) > 1
     assert (len(set(map(len, said))) > 1) == ((num_bins or 0) > 32)  # rows differ in length
 

@@ -5,7 +5,7 @@ And how sure it is of them.
 
 from blippose.decoding.confidence import CONFIDENCE_PX, expected_xy, mass_within
 from blippose.decoding.grammar import TokenGrammar
-from blippose.decoding.greedy import constrained_tokens, free_tokens
+from blippose.decoding.greedy import free_tokens
 from blippose.decoding.inputs import ClipNormalization, InputFrame
 from blippose.decoding.modes import (
     Constrained,
@@ -17,7 +17,7 @@ from blippose.decoding.modes import (
     Writer,
     number_log_probability,
 )
-from blippose.decoding.parallel import parallel_tokens
+from blippose.decoding.parallel import constrained_tokens, parallel_tokens
 from blippose.decoding.places import number_places
 from blippose.decoding.reader import CaptionReader, Reading
 

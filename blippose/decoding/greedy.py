@@ -1,14 +1,10 @@
-"""Greedy captions, a pass of the decoder only where there is a choice.
+"""Greedy captions of all tokens, a pass of the decoder only where there is a choice.
 
-A caption of sixteen joints has 127 tokens or more, of which the grammar fixes 95. Both ways here
-read a number together with the fixed tokens behind it in one pass, 33 passes in all (32 where
-[SEP] is given):
+A caption of sixteen joints has 127 tokens or more, of which the grammar fixes 95. A number is read
+together with the fixed tokens behind it in one pass, 33 passes in all. The fixed tokens are only a
+draft; where the model would have said another, its row goes on token by token from there.
 
-- `constrained_tokens` chooses among the numbers alone: every caption is whole.
-- `free_tokens` chooses among all tokens, as Hugging Face's `generate` does. The fixed tokens are
-  only a draft; where the model would have said another, its row goes on token by token from there.
-
-Both start from `image`, what the vision tower says of each image: `blip.vision_model(pixels)[0]`.
+It starts from `image`, what the vision tower says of each image: `blip.vision_model(pixels)[0]`.
 
 Source of the draft's verification: speculative decoding, Leviathan et al. 2023, section 2.3, with
 the grammar as the draft model.
@@ -29,20 +25,6 @@ from blippose.decoding.grammar import TokenGrammar
 
 
 @torch.no_grad()
-def constrained_tokens(
-    blip: BlipForConditionalGeneration,
-    grammar: TokenGrammar,
-    image: Float[Tensor, "batch patch width"],
-) -> Int[Tensor, "batch length"]:
-    """Captions with a number in every place: [DEC] ... [SEP] [PAD]...
-
-    Token for token what `generate` says, greedily, under a `prefix_allowed_tokens_fn` that allows
-    the grammar alone.
-    """
-    return _Drafting(blip, grammar, image, grammar.longest, is_free=False).run()
-
-
-@torch.no_grad()
 def free_tokens(
     blip: BlipForConditionalGeneration,
     grammar: TokenGrammar,
@@ -54,12 +36,12 @@ def free_tokens(
     Token for token what `generate(do_sample=False, num_beams=1)` says. A row without [SEP] was
     cut.
     """
-    return _Drafting(blip, grammar, image, max_length, is_free=True).run()
+    return _Drafting(blip, grammar, image, max_length).run()
 
 
 @final
 class _Drafting:
-    """One batch on its way. In free decoding a row leaves the draft where the model would."""
+    """One batch on its way. A row leaves the draft where the model does."""
 
     def __init__(
         self,
@@ -67,59 +49,53 @@ class _Drafting:
         grammar: TokenGrammar,
         image: Float[Tensor, "batch patch width"],
         max_length: int,
-        is_free: bool,
     ) -> None:
         text, num_rows, device = blip.text_decoder.config, len(image), image.device
         # A draft may run past the end that the caller allows; what does is cut off.
         room = max(max_length, grammar.longest)
         self.decoder = CachedDecoder(blip, image, room)
-        self.grammar, self.max_length, self.is_free = grammar, max_length, is_free
+        self.grammar, self.max_length = grammar, max_length
         self.tokens = torch.full((num_rows, room), grammar.pad, device=device)  # (B, L)
         self.length = torch.zeros(num_rows, dtype=torch.long, device=device)
         self.is_drafted = torch.ones(num_rows, dtype=torch.bool, device=device)
         self.last = image.new_zeros(num_rows, text.hidden_size)  # (B, W), after the last token
         tree = grammar.tree
-        self.choices = torch.from_numpy(grammar.choices).to(device)  # (C,)
+        choices = torch.from_numpy(grammar.choices).to(device)  # (C,)
         # One choice more, that leads nowhere: all tokens that are none.
         led = np.pad(tree.next_node, ((0, 0), (0, 1)), constant_values=-1)
         self.next_node = torch.from_numpy(led).to(device)  # (N, C + 1)
-        self.choice_of = torch.full((text.vocab_size,), len(self.choices), device=device)  # (V,)
-        self.choice_of[self.choices] = torch.arange(len(self.choices), device=device)
-        self.may_end = torch.from_numpy(tree.may_end).to(device)  # (N,)
-        self.may_go_on = (self.next_node >= 0).any(dim=1)  # (N,)
-        self.is_flat = not bool(self.may_go_on[1:].any())  # every number is one piece
+        self.choice_of = torch.full((text.vocab_size,), len(choices), device=device)  # (V,)
+        self.choice_of[choices] = torch.arange(len(choices), device=device)
+        self.is_flat = not bool((self.next_node[1:] >= 0).any())  # every number is one piece
 
     def run(self) -> Int[Tensor, "batch length"]:
         """The tokens, padded to the longest row."""
         before, *runs = self.grammar.fixed
         everyone = torch.arange(len(self.tokens), device=self.tokens.device)
         self._check(everyone, *self._read(everyone, self._repeat(before, everyone)))
-        for number, behind in enumerate(runs, start=1):
-            self._write_number(behind, is_last=number == len(runs))
+        for behind in runs:
+            self._write_number(behind)
         self._go_on_freely()
         length = min(int(self.length.max()), self.max_length)
         places = torch.arange(length, device=self.tokens.device)
         is_beyond = places >= self.length[:, None]
         return self.tokens[:, :length].masked_fill(is_beyond, self.grammar.pad)
 
-    def _write_number(self, behind: tuple[int, ...], is_last: bool) -> None:
+    def _write_number(self, behind: tuple[int, ...]) -> None:
         """One number in every drafted row, and the fixed tokens behind it."""
         rows = self.is_drafted.nonzero().squeeze(1)
         node = torch.zeros_like(rows)
-        token = self._choose(self.last[rows], node, None)
+        token = self._said(self.last[rows])
         while len(rows):
             rows, node, token = self._step(rows, node, token)
             if not len(rows):
                 return  # all of them have left the draft
             chunk = torch.cat([token[:, None], self._repeat(behind, rows)], dim=1)
-            if is_last and not self.is_free and not self.may_go_on[node].any():
-                self._append(rows, chunk)  # nothing is left to be chosen, so nothing to be read
-                return
             chunk, hidden = self._read(rows, chunk)
             if self.is_flat:
                 self._check(rows, chunk, hidden)
                 return
-            token = self._choose(hidden[:, 0], node, behind[0])
+            token = self._said(hidden[:, 0])
             goes_on = self._led(node, token) >= 0
             self._check(rows[~goes_on], chunk[~goes_on], hidden[~goes_on])
             rows, node, token = rows[goes_on], node[goes_on], token[goes_on]
@@ -138,17 +114,9 @@ class _Drafting:
         """The node that a token leads to, -1 where it is of no number."""
         return self.next_node[node, self.choice_of[token]]
 
-    def _choose(
-        self, hidden: Float[Tensor, "row width"], node: Int[Tensor, "row"], end: int | None
-    ) -> Int[Tensor, "row"]:
-        """The best token in each row; without freedom, of a piece of a number or `end`."""
-        if self.is_free:
-            return self.decoder.logits(hidden).argmax(dim=-1)
-        allowed = self.next_node[node, :-1] >= 0  # (R, C)
-        if end is not None:
-            allowed |= self.may_end[node, None] & (self.choices == end)
-        scores = self.decoder.logits(hidden, self.choices)
-        return self.choices[scores.masked_fill(~allowed, -torch.inf).argmax(dim=-1)]
+    def _said(self, hidden: Float[Tensor, "*any width"]) -> Int[Tensor, "*any"]:
+        """The best token after each."""
+        return self.decoder.logits(hidden).argmax(dim=-1)
 
     def _read(
         self, rows: Int[Tensor, "row"], chunk: Int[Tensor, "row length"]
@@ -171,10 +139,10 @@ class _Drafting:
         chunk: Int[Tensor, "row length"],
         hidden: Float[Tensor, "row length width"],
     ) -> None:
-        """Rows in which the free model would not have said the rest of `chunk` leave there."""
-        if not self.is_free or not len(rows):
+        """Rows in which the model would not have said the rest of `chunk` leave there."""
+        if not len(rows):
             return
-        said = self.decoder.logits(hidden[:, :-1]).argmax(dim=-1)  # (R, S - 1)
+        said = self._said(hidden[:, :-1])  # (R, S - 1)
         is_wrong = said != chunk[:, 1:]
         leaves, first = is_wrong.any(dim=1), is_wrong.int().argmax(dim=1)
         place = self.length[rows] - chunk.shape[1] + 1 + first
@@ -194,7 +162,7 @@ class _Drafting:
         while len(rows := self._unfinished()):
             place = self.length[rows] - 1
             hidden = self.decoder.read(self.tokens[rows, place][:, None], place, rows)
-            self._append(rows, self.decoder.logits(hidden).argmax(dim=-1))
+            self._append(rows, self._said(hidden))
 
     def _unfinished(self) -> Int[Tensor, "row"]:
         is_open = self.tokens.gather(1, self.length[:, None] - 1).squeeze(1) != self.grammar.sep

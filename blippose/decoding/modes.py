@@ -3,7 +3,7 @@
 | way | promise | passes, 16 joints |
 |---|---|---|
 | `Free` | token for token Hugging Face's `generate` | 33, more off the grammar |
-| `Constrained` | the same, where only what the grammar allows may be said | 32 |
+| `Constrained` | the same, where only what the grammar allows may be said | 1 to 32 |
 | `Parallel(refine=None)` | the same as `Constrained`, for any model | 2 to 32 of a whole caption |
 | `Parallel(refine=K)` | what K readings of a first guess give | 1 + K of a whole caption |
 | `Prompted` | each joint's as `Constrained` after its own prompt | 2 of 16 short captions |
@@ -28,9 +28,13 @@ from transformers import BertTokenizer, BlipForConditionalGeneration
 from blippose.caption import CaptionFormat
 from blippose.decoding.cached import CachedDecoder
 from blippose.decoding.grammar import NUM_NUMBERS, TokenGrammar
-from blippose.decoding.greedy import constrained_tokens, free_tokens
+from blippose.decoding.greedy import free_tokens
 from blippose.decoding.numbers import NumberChoice
-from blippose.decoding.parallel import parallel_tokens
+from blippose.decoding.parallel import (
+    ParallelCaptions,
+    constrained_captions,
+    parallel_tokens,
+)
 from blippose.decoding.places import number_places
 from blippose.decoding.prompted import JointPrompt, prompted_numbers
 from blippose.decoding.written import written
@@ -129,7 +133,9 @@ class Free:
         """The captions of images."""
         grammar = writer.grammar
         tokens = free_tokens(writer.blip, grammar, image, grammar.longest)
-        return _decoded(writer, image, tokens, with_probability)
+        if not with_probability:
+            return Decoded(tokens, None)
+        return Decoded(tokens, number_log_probability(writer, image, tokens))
 
 
 @dataclass(frozen=True)
@@ -157,8 +163,10 @@ class Constrained:
         with_probability: bool = False,
     ) -> Decoded:
         """The captions of images."""
-        tokens = constrained_tokens(writer.blip, writer.grammar, image)
-        return _decoded(writer, image, tokens, with_probability)
+        found = constrained_captions(
+            writer.blip, writer.grammar, image, with_probability=with_probability
+        )
+        return _of_numbers(writer, found)
 
 
 @dataclass(frozen=True)
@@ -199,12 +207,7 @@ class Parallel:
         found = parallel_tokens(
             writer.blip, writer.grammar, image, self.refine, with_probability=with_probability
         )
-        log_p = found.log_probability
-        if log_p is None:
-            return Decoded(found.tokens, None)
-        place = np.argsort(writer.caption_format.joint_order)  # of each joint in the caption
-        by_place = log_p.view(len(image), NUM_JOINTS, 2, -1)
-        return Decoded(found.tokens, by_place[:, place])
+        return _of_numbers(writer, found)
 
 
 @dataclass(frozen=True)
@@ -248,15 +251,13 @@ def _named(way: str, expectation: bool, flip_test: bool) -> str:
     return ", ".join([way, *["expectation"] * expectation, *["flip test"] * flip_test])
 
 
-def _decoded(
-    writer: Writer,
-    image: Float[Tensor, "batch patch width"],
-    tokens: Int[Tensor, "batch length"],
-    with_probability: bool,
-) -> Decoded:
-    if not with_probability:
-        return Decoded(tokens, None)
-    return Decoded(tokens, number_log_probability(writer, image, tokens))
+def _of_numbers(writer: Writer, found: ParallelCaptions) -> Decoded:
+    log_p = found.log_probability
+    if log_p is None:
+        return Decoded(found.tokens, None)
+    place = np.argsort(writer.caption_format.joint_order)  # of each joint in the caption
+    by_place = log_p.view(len(found.tokens), NUM_JOINTS, 2, -1)
+    return Decoded(found.tokens, by_place[:, place])
 
 
 @torch.no_grad()

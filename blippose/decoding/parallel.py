@@ -1,13 +1,21 @@
-"""All numbers of a caption at once: a pass guesses every one, the next reads the guess.
+"""Numbers of a caption said several at a time: a pass guesses them, the next reads the guess.
 
-A pass feeds whole captions with a guess in the place of each number, and takes what the model says
+A pass feeds a caption with a guess in the place of each number, and takes what the model says
 there. With [MASK] in every place, a model that was trained with hidden coordinates
 (`readback.ReadbackMask`) says each number without having read the others: one pass is a caption.
 
-What a pass says of a number is final once all numbers before it were read as they are. So after 32
-passes at most, whatever was guessed first, the caption is that of `constrained_tokens`, up to the
-order of sums; on the way final numbers stay in the cache, and a batch is read on from the first
-number that is open in any row.
+What a pass says of a number is final once all numbers before it were read as they are: always the
+first open one, and each behind it as far as the guesses were right. Final numbers stay in the
+cache, and each row is read on from its last one. So whatever was guessed, and however many numbers
+a pass looks ahead, the caption at the end is the same, up to the order of sums: the greedy one.
+
+- `parallel_tokens` guesses all numbers in every pass, for as many passes as are asked for.
+- `constrained_tokens` goes on to the end, a few numbers ahead: as many as cost a pass nothing.
+
+    a pass, 2 ahead:  final 120; reads "120 , [MASK] ) , right knee ("      says 310, 117
+    the next:         final 310; reads "310 ) , right knee ( 117 ,"         says 118, 251
+    the next:         117 was wrong; final 118; reads "118 , 251 ) , right hip ("  says 251, 90
+    the next:         251 was right; final 251, 90; ...
 
 Source: Jacobi decoding, Santilli et al. 2023, "Accelerating Transformer Inference for Translation
 via Parallel Decoding", section 3.
@@ -27,6 +35,8 @@ from blippose.decoding.cached import CachedDecoder
 from blippose.decoding.grammar import NUM_NUMBERS, TokenGrammar
 from blippose.decoding.layout import CaptionLayout
 from blippose.decoding.numbers import NumberChoice
+
+_AHEAD = 6  # numbers, of four tokens on average; measured in docs/decoding.md
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +82,61 @@ def parallel_tokens(
     """
     rounds = _Rounds(blip, grammar, image, start)
     most = NUM_NUMBERS if refine is None else refine + 1
-    while rounds.num_passes < most and not bool(rounds.is_final().all()):
-        rounds.read(with_probability=with_probability)
+    while rounds.num_passes < most and rounds.num_open():
+        is_last = rounds.num_passes == most - 1
+        rounds.read(NUM_NUMBERS, is_last=is_last, with_probability=with_probability)
     return rounds.result()
+
+
+@torch.no_grad()
+def constrained_captions(
+    blip: BlipForConditionalGeneration,
+    grammar: TokenGrammar,
+    image: Float[Tensor, "batch patch width"],
+    ahead: int | None = None,
+    *,
+    with_probability: bool = False,
+) -> ParallelCaptions:
+    """Captions with the best number that the grammar allows in every place.
+
+    Args:
+        blip: in evaluation mode.
+        grammar: of the captions.
+        image: what the vision tower says of each image.
+        ahead: numbers that a pass says in each row, 1 to 32: it costs or saves time, and changes
+            no caption. None: `numbers_ahead` of the rows that are open.
+        with_probability: also say how likely each number was.
+    """
+    rounds = _Rounds(blip, grammar, image, None)
+    while num_open := rounds.num_open():
+        rounds.read(ahead or numbers_ahead(num_open), with_probability=with_probability)
+    return rounds.result()
+
+
+def constrained_tokens(
+    blip: BlipForConditionalGeneration,
+    grammar: TokenGrammar,
+    image: Float[Tensor, "batch patch width"],
+    ahead: int | None = None,
+) -> Int[Tensor, "batch length"]:
+    """The tokens of `constrained_captions`: [DEC] ... [SEP] [PAD]...
+
+    Token for token what `generate` says, greedily, under a `prefix_allowed_tokens_fn` that allows
+    the grammar alone.
+    """
+    return constrained_captions(blip, grammar, image, ahead).tokens
+
+
+def numbers_ahead(num_rows: int) -> int:
+    """How many numbers a pass should say in each row, 1 to 6.
+
+    A pass of few tokens takes the time to read the weights, and a few guesses more cost little;
+    with many rows each costs what it costs, and wrong ones are lost.
+
+    >>> [numbers_ahead(num_rows) for num_rows in (1, 2, 4, 64)]
+    [6, 3, 1, 1]
+    """
+    return max(1, _AHEAD // num_rows)
 
 
 @final
@@ -94,30 +156,37 @@ class _Rounds:
         self._choice = NumberChoice(grammar, self._decoder, device)
         guess = torch.full((NUM_NUMBERS,), self._layout.unknown) if start is None else start
         self._numbers = guess.to(device).repeat(num_rows, 1)  # (B, 32), the guess to be read
-        # How many numbers at the front were read as they are.
-        self._num_read = torch.zeros(num_rows, dtype=torch.long, device=device)
+        # How many numbers at the front are final; all but the last of them were read.
+        self._num_final = torch.zeros(num_rows, dtype=torch.long, device=device)
         self._log_probability: Tensor | None = None
-        self._order = torch.arange(NUM_NUMBERS, device=device)
         self._pad = grammar.pad
         self.num_passes = 0
 
-    def is_final(self) -> Bool[Tensor, "batch"]:
-        """Rows whose last number was said after all others were read as they are."""
-        return self._num_read >= NUM_NUMBERS - 1
+    def num_open(self) -> int:
+        """Rows in which a number is not final."""
+        return int((self._num_final < NUM_NUMBERS).sum())
 
-    def read(self, *, with_probability: bool) -> None:
-        """Read the guesses of the rows that are not final, and guess anew."""
-        rows = (~self.is_final()).nonzero().squeeze(1)
-        fed = self._numbers[rows]
+    def read(self, ahead: int, *, is_last: bool = False, with_probability: bool = False) -> None:
+        """Read the rows that are open, and say `ahead` numbers anew in each.
+
+        With `is_last` also those numbers that are not final get their probability.
+        """
+        rows = (self._num_final < NUM_NUMBERS).nonzero().squeeze(1)
+        fed, first = self._numbers[rows], self._num_final[rows, None]  # (R, 32), (R, 1)
+        asked = first + torch.arange(ahead, device=rows.device)  # (R, A)
+        order = asked.clamp(max=NUM_NUMBERS - 1)
         starts = self._layout.starts(fed)  # (R, 32)
-        hidden, begin = self._pass(rows, fed, starts)
-        said = self._said(rows, fed, starts, hidden, begin)
-        is_kept = self._order < self._num_read[rows, None]  # known, and not read again
-        said = torch.where(is_kept, fed, said)
+        hidden, begin = self._pass(rows, fed, starts, order)
+        places = _Places(rows, order, starts.gather(1, order), begin)
+        guess = fed.gather(1, order)
+        said = self._said(places, guess, hidden)
+        self._numbers[rows] = fed.scatter(1, order, said)
+        num_right = (said == guess).int().cumprod(dim=1).sum(dim=1, keepdim=True)
+        num_final = (first + num_right + 1).clamp(max=NUM_NUMBERS).minimum(first + ahead)
+        self._num_final[rows] = num_final.squeeze(1)
         if with_probability:
-            self._keep_probability(rows, starts, hidden, begin, ~is_kept)
-        self._numbers[rows] = said
-        self._num_read[rows] = (said == fed).int().cumprod(dim=1).sum(dim=1)
+            known = NUM_NUMBERS if is_last else num_final
+            self._keep_probability(places, hidden, asked < known)
         self.num_passes += 1
 
     def _pass(
@@ -125,14 +194,15 @@ class _Rounds:
         rows: Int[Tensor, "row"],
         fed: Int[Tensor, "row 32"],
         starts: Int[Tensor, "row 32"],
+        order: Int[Tensor, "row ahead"],
     ) -> tuple[Float[Tensor, "row length width"], Int[Tensor, "row"]]:
-        """What the decoder thinks from the token before the first open number on; its place."""
-        first = starts.gather(1, self._num_read[rows, None]).squeeze(1) - 1  # (R,)
-        first = torch.where(self._num_read[rows] == 0, 0, first)
-        is_flat = self._layout.depth == 1
-        end = starts[:, -1] + (0 if is_flat else self._layout.lengths[fed[:, -1]])
+        """What the decoder thinks from the last final number on; the place of the first token."""
+        before = order[:, :1] - 1
+        first = starts.gather(1, before.clamp(min=0)).masked_fill(before < 0, 0).squeeze(1)
+        ends = starts if self._layout.depth == 1 else starts + self._layout.lengths[fed]
+        end = ends.gather(1, order[:, -1:]).squeeze(1)
         length = int((end - first).max())
-        begin = (end - length).clamp(min=0)
+        begin = torch.minimum(first, ends[:, -1] - length).clamp(min=0)
         places = begin[:, None] + torch.arange(length, device=rows.device)
         chunk = self._layout.tokens(fed).gather(1, places)
         every = len(rows) == len(self._numbers)
@@ -140,21 +210,19 @@ class _Rounds:
 
     def _said(
         self,
-        rows: Int[Tensor, "row"],
-        fed: Int[Tensor, "row 32"],
-        starts: Int[Tensor, "row 32"],
+        at: _Places,
+        guess: Int[Tensor, "row ahead"],
         hidden: Float[Tensor, "row length width"],
-        begin: Int[Tensor, "row"],
-    ) -> Int[Tensor, "row 32"]:
+    ) -> Int[Tensor, "row ahead"]:
         """The best number in each place after what was fed before it."""
-        node = torch.zeros_like(starts).flatten()
+        node = torch.zeros_like(guess).flatten()
         number = torch.zeros_like(node)
-        pieces = self._layout.pieces[fed].flatten(0, 1)  # (R x 32, D)
-        end = self._choice.ends.repeat(len(rows))
-        row, start = rows.repeat_interleave(NUM_NUMBERS), starts.flatten()
-        follows = torch.arange(len(node), device=rows.device)  # that go on as what was fed
+        pieces = self._layout.pieces[guess].flatten(0, 1)  # (R x A, D)
+        end = self._choice.ends[at.order].flatten()
+        row, start = at.rows.repeat_interleave(guess.shape[1]), at.starts.flatten()
+        follows = torch.arange(len(node), device=node.device)  # that go on as what was fed
         for depth in range(self._layout.depth):
-            places = (starts - 1 + depth - begin[:, None]).clamp(0, hidden.shape[1] - 1)
+            places = (at.starts - 1 + depth - at.begin[:, None]).clamp(0, hidden.shape[1] - 1)
             after = hidden.gather(1, places[..., None].expand(-1, -1, hidden.shape[2]))
             following, is_end = self._choice.step(
                 after.flatten(0, 1)[follows], node[follows], end[follows]
@@ -169,28 +237,26 @@ class _Rounds:
             number[other] = self._choice.say_rest(
                 node[other], row[other], start[other], end[other]
             )
-        return number.view_as(starts)
+        return number.view_as(guess)
 
     def _keep_probability(
         self,
-        rows: Int[Tensor, "row"],
-        starts: Int[Tensor, "row 32"],
+        at: _Places,
         hidden: Float[Tensor, "row length width"],
-        begin: Int[Tensor, "row"],
-        is_new: Bool[Tensor, "row 32"],
+        is_kept: Bool[Tensor, "row ahead"],
     ) -> None:
-        which, number = is_new.nonzero(as_tuple=True)
-        place = starts[which, number]
+        which, column = is_kept.nonzero(as_tuple=True)
+        number, place = at.order[which, column], at.starts[which, column]
         log_probability = self._choice.log_probability(
-            hidden[which, place - 1 - begin[which]],
-            rows[which],
+            hidden[which, place - 1 - at.begin[which]],
+            at.rows[which],
             place,
             self._choice.ends[number],
         )
         if self._log_probability is None:
             shape = (*self._numbers.shape, log_probability.shape[1])
             self._log_probability = log_probability.new_zeros(shape)
-        self._log_probability[rows[which], number] = log_probability
+        self._log_probability[at.rows[which], number] = log_probability
 
     def result(self) -> ParallelCaptions:
         """What was guessed last."""
@@ -199,7 +265,24 @@ class _Rounds:
         return ParallelCaptions(
             tokens[:, :length],
             self._numbers,
-            self.is_final(),
+            self._num_final == NUM_NUMBERS,
             self.num_passes,
             self._log_probability,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Places:
+    """Where a pass says numbers.
+
+    Args:
+        rows: of the batch.
+        order: which of the 32 numbers.
+        starts: the place of their first piece.
+        begin: the place of the first token that was read.
+    """
+
+    rows: Int[Tensor, "row"]
+    order: Int[Tensor, "row ahead"]
+    starts: Int[Tensor, "row ahead"]
+    begin: Int[Tensor, "row"]
