@@ -464,6 +464,20 @@ def test_a_fused_step_is_clipped_in_bfloat16_too(
     assert forward_loss(captioner, batch) < before
 
 
+def test_no_gradients_lie_beside_the_next_step(
+    make_captioner: MakeCaptioner, batch: PoseBatch, tmp_path: Path
+) -> None:
+    captioner, held = make_captioner(), []
+    captioner.blip.text_decoder.bert.register_forward_hook(
+        lambda *_: held.append(sum(p.grad is not None for p in captioner.parameters()))
+    )
+    training = trainer(tmp_path, max_steps=2, limit_val_batches=0, accumulate_grad_batches=2)
+    training.fit(captioner, DataLoader([batch] * 4, batch_size=None))
+    some = held[1]  # what the first half of a step has gathered stays for the second
+    assert some > 0
+    assert held == [0, some, 0, some]
+
+
 class Seen(L.Callback):
     """The persons of each training batch, by epoch."""
 
