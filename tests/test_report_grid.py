@@ -22,6 +22,7 @@ from blippose.report.grid import Grid
 from blippose.report.history import Curve, History
 from blippose.report.measures import MEASURES
 from blippose.report.page import headline
+from blippose.report.plan import settings_of_missing
 from blippose.report.samples import samples
 from blippose.sweep import PlannedCell, Sweep
 
@@ -303,6 +304,15 @@ def test_planned_seeds_are_one_axis(poster_grid: Path, tmp_path: Path) -> None:
     shutil.copytree(poster_grid / BEST_CELL, tmp_path / "seed=0")
     grid = Grid.of(find_cells([tmp_path]), MAE)
     assert [(axis.key, axis.values) for axis in grid.axes] == [("seed", (0, 1, 2))]
+
+
+def test_a_seed_of_the_same_value_does_not_follow_that_of_the_runs() -> None:
+    def config(seed: int) -> dict[str, Any]:
+        return {"seed": seed, "captioner": {"seed": seed}, "data": {"synthetic": {"seed": 0}}}
+
+    plan = {str(seed): {"seed": seed} for seed in range(3)}
+    missing = settings_of_missing(plan, {"0": config(0), "1": config(1)})
+    assert missing == {"2": {"seed": 2, "captioner.seed": 2, "data.synthetic.seed": 0}}
 
 
 def test_a_plan_that_cannot_be_read_is_none(poster_grid: Path, tmp_path: Path) -> None:

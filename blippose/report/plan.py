@@ -7,7 +7,7 @@ command line: `optimizer: adamw`. What else such a value brings is read off a ru
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def _settings(
     for key in sorted(values, key=lambda key: key.count(".")):  # groups before their keys
         donors = [own for name, own in flat.items() if plan[name].get(key) == values[key]]
         new = _below(key, donors[0]) if donors else {key: values[key]}
-        copies = _copies(key, settings)
+        copies = _copies(key, settings, flat.values())
         settings = {k: v for k, v in settings.items() if k not in _below(key, settings)}
         settings |= new | dict.fromkeys(copies, new.get(key))
     return settings
@@ -58,9 +58,12 @@ def _below(key: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in settings.items() if k == key or k.startswith(f"{key}.")}
 
 
-def _copies(key: str, settings: Mapping[str, Any]) -> Sequence[str]:
-    """Keys that follow this one, as data.seed follows seed."""
+def _copies(
+    key: str, settings: Mapping[str, Any], runs: Iterable[Mapping[str, Any]]
+) -> Sequence[str]:
+    """Keys that follow this one in every run, as captioner.seed follows seed."""
     if key not in settings:
         return []
-    end = f".{key.rpartition('.')[2]}"
-    return [k for k in settings if k.endswith(end) and k != key and settings[k] == settings[key]]
+    end, every = f".{key.rpartition('.')[2]}", list(runs)
+    follow = [k for k in settings if k.endswith(end) and k != key]
+    return [k for k in follow if all(own.get(k) == own.get(key) for own in every)]
