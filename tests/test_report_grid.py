@@ -315,6 +315,19 @@ def test_a_seed_of_the_same_value_does_not_follow_that_of_the_runs() -> None:
     assert missing == {"2": {"seed": 2, "captioner.seed": 2, "data.synthetic.seed": 0}}
 
 
+def test_a_choice_that_is_no_key_brings_what_a_run_of_it_has() -> None:
+    runs = {
+        "a0": {"seed": 0, "data": {"crop": "full"}, "rate": 1},
+        "b0": {"seed": 0, "data": {"crop": "person"}, "rate": 2},
+    }
+    plan = {f"{x}{seed}": {"change": x, "seed": seed} for x in "ab" for seed in (0, 1)}
+    missing = settings_of_missing(plan, runs)
+    assert missing == {
+        "a1": {"seed": 1, "data.crop": "full", "rate": 1},
+        "b1": {"seed": 1, "data.crop": "person", "rate": 2},
+    }
+
+
 def test_a_plan_that_cannot_be_read_is_none(poster_grid: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(poster_grid, tmp_path / "grid"))
     (copy / "sweep.json").write_text('{"cells": [{}')

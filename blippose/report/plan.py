@@ -44,8 +44,13 @@ def _settings(
     plan: Mapping[str, Mapping[str, Any]],
     flat: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    settings = dict(template)
-    for key in sorted(values, key=lambda key: key.count(".")):  # groups before their keys
+    # A choice that is no key of the config, as experiment=best, is known by a run that made it.
+    foreign = {k for k in values if not any(_below(k, own) for own in flat.values())}
+    alike = (
+        own for name, own in flat.items() if all(plan[name].get(k) == values[k] for k in foreign)
+    )
+    settings = dict(next(alike, template))
+    for key in sorted(values.keys() - foreign, key=lambda key: key.count(".")):  # groups first
         donors = [own for name, own in flat.items() if plan[name].get(key) == values[key]]
         new = _below(key, donors[0]) if donors else {key: values[key]}
         copies = _copies(key, settings, flat.values())
