@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,37 @@ def test_long_names_are_cut_in_their_middle_and_lie_on_nothing(
     grid = Grid.of(find_cells([tmp_path]), MAE)
     for name, figure in drawn(grid).items():
         assert faults(figure) == [], name
+
+
+def test_an_axis_of_many_values_has_a_row_each_the_best_on_top(
+    poster_grid: Path, tmp_path: Path
+) -> None:
+    """Two of the values are judged on other images: they have no place, and shift no name."""
+    names = [f"a change with a name {i:02}" for i in range(14)]
+    for i, name in enumerate(names):
+        for seed in range(2):
+            copy = Path(shutil.copytree(poster_grid / BEST_CELL, tmp_path / f"{i}-{seed}"))
+            record = json.loads((copy / "run.json").read_text())
+            record["config"] |= {"seed": seed, "change": name}
+            if i < 2:
+                record["results"]["manifest"] = "of other images"
+                record["config"]["data"]["split"] = "random"
+            (copy / "run.json").write_text(json.dumps(record))
+            rows = (copy / "metrics.csv").read_text().splitlines()
+            column = rows[0].split(",").index("val/mae_all")
+            cells = [row.split(",") for row in rows]
+            for row in cells[1:]:
+                if row[column]:
+                    row[column] = str(float(row[column]) + i + seed / 10)
+            (copy / "metrics.csv").write_text("\n".join(map(",".join, cells)) + "\n")
+    grid = Grid.of([replace(c, swept={"change": c.config["change"], "seed": c.config["seed"]})
+                    for c in find_cells([tmp_path])], MAE)  # fmt: skip
+    with styled():
+        figure = effects_figure(grid, find_effects(grid))
+        assert figure is not None
+        assert faults(figure) == []
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == names[:1:-1]
 
 
 def test_runs_too_short_for_a_training_loss_show_the_validations(

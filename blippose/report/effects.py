@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -107,11 +107,17 @@ class _Model:
         self.noise = self._noise()
 
     def effects(self) -> Effects:
+        # Values of these cells alone: others were judged otherwise, or are not done.
+        shown = {
+            axis.key: replace(axis, values=tuple(self.levels[axis.key])) for axis in self.axes
+        }
         main = [
-            MainEffect(axis, *self._means((axis,)), *self._test((axis,))) for axis in self.axes
+            MainEffect(shown[axis.key], *self._means((axis,)), *self._test((axis,)))
+            for axis in self.axes
         ]
         pairs = [
-            Interaction((a, b), *self._table((a, b)), *self._test((a, b))) for a, b in self.pairs
+            Interaction((shown[a.key], shown[b.key]), *self._table((a, b)), *self._test((a, b)))
+            for a, b in self.pairs
         ]
         return Effects(main, pairs, self.noise)
 

@@ -14,11 +14,16 @@ from blippose.report.effects import Effects, Interaction, MainEffect
 from blippose.report.figures.style import FAINT, INK, TICK, level_colors, place
 from blippose.report.grid import Grid
 
+_MOST_ABREAST = 8  # values of one axis that have room beside each other
+_LONG_TEXT = 24  # characters of a value that has a row
+
 
 def effects_figure(grid: Grid, effects: Effects) -> Figure | None:
     """None where there are too few runs for an effect."""
     if not effects.main:
         return None
+    if len(effects.main) == 1 and len(effects.main[0].means) > _MOST_ABREAST:
+        return _long(grid, effects)
     num_rows = 2 if effects.pairs else 1
     num_columns = max(len(effects.main), len(effects.pairs))
     figure = Figure(figsize=(max(0.8 + 2.5 * num_columns, 3.4), 0.6 + 2.5 * num_rows))
@@ -34,6 +39,27 @@ def effects_figure(grid: Grid, effects: Effects) -> Figure | None:
         for plot in row[num:]:
             plot.set_visible(False)
     figure.suptitle(_caption(effects), fontsize=7.5, color=FAINT, y=0.995)
+    return figure
+
+
+def _long(grid: Grid, effects: Effects) -> Figure:
+    """One axis of many values: a row each, the best on top."""
+    [effect] = effects.main
+    order = np.argsort([-grid.measure.key(mean) for mean in effect.means])
+    height = 1.3 + 0.17 * len(order)
+    figure = Figure(figsize=(5.6, height))
+    plot = figure.subplots()
+    place(figure, left=1.6, right=0.2, bottom=0.45, top=0.75, gap=0.0)
+    y = np.arange(len(order))
+    halves = np.nan_to_num(effect.halves)[order]
+    plot.errorbar(effect.means[order], y, xerr=halves, color=INK, fmt="o", markersize=4,
+                  capsize=2.5, elinewidth=1.2)  # fmt: skip
+    texts = [effect.axis.text(effect.axis.values[i], _LONG_TEXT) for i in order]
+    plot.set_yticks(y, texts)
+    plot.set_ylim(-0.6, len(order) - 0.4)
+    plot.set_xlabel(grid.measure.label)
+    plot.set_title(f"{effect.axis.name}, {_strength(effect)}")
+    figure.suptitle(_caption(effects), fontsize=7.5, color=FAINT, y=1 - 0.05 / height)
     return figure
 
 
