@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from blippose.calibration import Calibration
 from blippose.callbacks import spread
 from blippose.data import Collator, PoseDataset
 from blippose.decoding import Free
@@ -70,14 +71,22 @@ def gather(subject: Subject, folder: Path, settings: Settings) -> tuple[Evidence
         controls=[asked.control(dataset, images, free) for images in _controls(dataset)],
         features=(features[0], features[1]),
         train_answers=train_answers,
-        calibration=calibration_of(
-            targets,
-            free,
-            decoding=subject.captioner.reader.decoding.name,
-            checkpoint_sha256=subject.sha256,
-        ),
+        calibration=_calibration(subject, train_answers),
     )
     return evidence, was_stored and train_was_stored
+
+
+def _calibration(
+    subject: Subject, train_answers: tuple[Targets, Answers] | None
+) -> Calibration | None:
+    """Of its confidence; None where nobody has its training persons."""
+    if train_answers is None:
+        return None
+    return calibration_of(
+        *train_answers,
+        decoding=subject.captioner.reader.decoding.name,
+        checkpoint_sha256=subject.sha256,
+    )
 
 
 def _as_file_name(decoding: str) -> str:

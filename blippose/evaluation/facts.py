@@ -18,9 +18,8 @@ _REASONS = {
     "out_of_range": "out of range",
 }
 _CONFIDENCE = {
-    "calibrated": "calibrated on other images of these",
+    "calibrated": "calibrated on training persons",
     "raw": "raw",
-    "calibrated_on_training": "calibrated on training images",
 }
 _SHORT_HASH = 12
 

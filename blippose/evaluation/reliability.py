@@ -4,9 +4,9 @@ Right is a joint within `CONFIDENCE_PX` px of the truth, in the model's input: t
 Joints that the model left out promise nothing and are left out here too; the share that parsed
 stands beside.
 
-Calibration is fitted on the judged persons, as a model knows its training persons too well. So
-that none is judged by what was learned from it, the figures are cross-fitted: each fifth of the
-videos by a calibration of the other four. What is kept for the user's own photos is fitted on all.
+Calibration is fitted on training persons, so that none of the judged ones has taught it: what is
+kept for the user's own photos is the very calibration that is judged here. A model that knows its
+training persons by heart is too sure of itself all the same, and the figure shows it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from jaxtyping import Bool, Float, Int
 
 from blippose.calibration import Calibration
 from blippose.decoding import CONFIDENCE_PX
-from blippose.evaluation.intervals import Bootstrap, Estimate, units
+from blippose.evaluation.intervals import Bootstrap, Estimate
 from blippose.evaluation.targets import Answers, Targets
 
-NUM_FOLDS = 5
 NUM_BINS = 10  # of equal width, from 0 to 1
 _NUM_EVEN_BINS = 15  # Guo et al., section 2
 
@@ -39,21 +38,14 @@ def _is_said(targets: Targets, answers: Answers) -> Bool[np.ndarray, "persons 16
 
 
 def calibration_of(
-    targets: Targets,
-    answers: Answers,
-    chosen: Bool[np.ndarray, "persons"] | None = None,
-    *,
-    decoding: str = "",
-    checkpoint_sha256: str = "",
+    targets: Targets, answers: Answers, *, decoding: str, checkpoint_sha256: str
 ) -> Calibration:
-    """Fitted on what a model says of these persons, or of the chosen ones."""
+    """Fitted on what a model says of these persons."""
     assert answers.confidence is not None
-    some = np.ones(len(targets), dtype=bool) if chosen is None else chosen
-    said = _is_said(targets, answers)
     return Calibration.fit(
-        answers.confidence[some],
-        is_hit(targets, answers)[some],
-        said[some],
+        answers.confidence,
+        is_hit(targets, answers),
+        _is_said(targets, answers),
         decoding=decoding,
         radius=CONFIDENCE_PX,
         checkpoint_sha256=checkpoint_sha256,
@@ -61,17 +53,13 @@ def calibration_of(
 
 
 def reliability(
-    targets: Targets,
-    answers: Answers,
-    train: tuple[Targets, Answers] | None,
-    bootstrap: Bootstrap,
-    seed: int = 0,
+    targets: Targets, answers: Answers, calibration: Calibration | None, bootstrap: Bootstrap
 ) -> dict[str, Any]:
     """Expected calibration error with its interval, and the bins of the plot.
 
-    Raw, calibrated (cross-fitted), and calibrated on training persons, to see what that is worth.
-    The error is the mean distance of confidence and accuracy over 15 bins of equal width, weighted
-    by their joints. Few joints in a bin make it larger than the truth.
+    Of raw confidence, and of calibrated. The error is the mean distance of confidence and accuracy
+    over 15 bins of equal width, weighted by their joints. Few joints in a bin make it larger than
+    the truth.
 
     Source: Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI
     2015; Guo et al. 2017, equation 3.
@@ -79,13 +67,10 @@ def reliability(
     assert answers.confidence is not None
     hit, said = is_hit(targets, answers), _is_said(targets, answers)
     kinds = {"raw": answers.confidence}
-    if (others := cross_fitted(targets, answers, seed)) is not None:
-        kinds["calibrated"] = others
-    if train is not None and train[1].confidence is not None:
-        kinds["calibrated_on_training"] = calibration_of(*train)(answers.confidence)
+    if calibration is not None:
+        kinds["calibrated"] = calibration(answers.confidence)
     return {
         "radius_px": CONFIDENCE_PX,
-        "num_folds": NUM_FOLDS,
         **{
             name: {
                 "ece": _calibration_error(confidence, hit, said, bootstrap),
@@ -94,23 +79,6 @@ def reliability(
             for name, confidence in kinds.items()
         },
     }
-
-
-def cross_fitted(
-    targets: Targets, answers: Answers, seed: int
-) -> Float[np.ndarray, "persons 16"] | None:
-    """Each person's confidence by a calibration of others; None of too few videos."""
-    assert answers.confidence is not None
-    unit = np.unique(units(targets.video)[1], return_inverse=True)[1]
-    num_units = int(unit.max(initial=-1)) + 1
-    if num_units < NUM_FOLDS:
-        return None
-    fold = np.random.default_rng(seed).permutation(num_units)[unit] % NUM_FOLDS
-    confidence = np.empty_like(answers.confidence)
-    for each in range(NUM_FOLDS):
-        here = fold == each
-        confidence[here] = calibration_of(targets, answers, ~here)(answers.confidence[here])
-    return confidence
 
 
 def _calibration_error(

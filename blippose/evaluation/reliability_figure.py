@@ -12,7 +12,7 @@ from blippose.evaluation.figures import DPI, FAINT, INK, MODEL, OTHER, new_figur
 
 _TITLES = {
     "raw": "raw: what the model itself holds for likely",
-    "calibrated": "calibrated, each fifth of the persons on the others",
+    "calibrated": "calibrated on training persons",
 }
 
 

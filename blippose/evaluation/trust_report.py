@@ -64,7 +64,7 @@ class Evidence:
         controls: what it says of wrong images.
         features: of the training images and of the judged ones, for the nearest neighbour.
         train_answers: what it says of training persons, of all or of some.
-        calibration: of its confidence, fitted on the judged persons; kept beside the report.
+        calibration: of its confidence, fitted on training persons; kept beside the report.
     """
 
     about: About
@@ -97,9 +97,7 @@ def trust_report(evidence: Evidence, samples: int = 1000, seed: int = 0) -> dict
         "groups": {name: scores.groups(draws) for name, scores in table.scores.items()},
         "per_joint": {name: table.scores[name].per_joint(draws) for name in shown},
         "captions": _captions(evidence, draws),
-        "confidence": reliability(
-            evidence.targets, table.answers[0], evidence.train_answers, draws, seed
-        ),
+        "confidence": reliability(evidence.targets, table.answers[0], evidence.calibration, draws),
         "tokens": _tokens(evidence.predictions, draws),
         "diagnostics": _diagnostics(evidence, table, samples, seed),
         "leaks": _leaks(evidence, table, samples, seed),
