@@ -4,6 +4,7 @@
     python benchmarks/decoding.py --model base --batch 1 8      BLIP base, random weights
     python benchmarks/decoding.py --threads 1                   as OMP_NUM_THREADS=1
     python benchmarks/decoding.py --ways "parallel 1"           some, `generate` and the limit
+    python benchmarks/decoding.py --bf16                        weights of all ways in bfloat16
     python benchmarks/decoding.py --device cuda --bf16 --model base --batch 1 8 64
     python benchmarks/decoding.py --run runs/demo               how right each way is
 
@@ -27,7 +28,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +125,14 @@ def measure(given: argparse.Namespace) -> None:
 
     torch.set_num_threads(given.threads)
     blip, size = stock(given.model)
-    pixels = drawn(given.batch[0], size).to(given.device)
-    says = captions_of(given.way, blip.to(given.device), size)
+    to = {"device": given.device, "dtype": torch.bfloat16 if given.bf16 else torch.float32}
+    pixels = drawn(given.batch[0], size).to(**to)
+    says = captions_of(given.way, blip.to(**to), size)
     # Of one thread the processor's time, which other work on the machine disturbs less.
     clock = (
         time.process_time if given.threads == 1 and given.device == "cpu" else time.perf_counter
     )
-    precision = torch.autocast(given.device, torch.bfloat16) if given.bf16 else nullcontext()
-    with torch.no_grad(), precision:
+    with torch.no_grad():
         says(pixels)
         seconds = []
         for _ in range(given.repeats):

@@ -42,6 +42,11 @@ class Predictor(Protocol):
     synthetic: bool | None
 
     @property
+    def precision(self) -> str:
+        """Type of its weights."""
+        ...
+
+    @property
     def decoding(self) -> str:
         """Name of the way it is decoded."""
         ...
@@ -269,7 +274,11 @@ def _json_head(predictor: Predictor) -> str:
         "joints": list(JOINTS),
         "decoding": predictor.decoding,
         "confidence": f"{predictor.confidence_is}; null where missing",
-        "model": {"source": predictor.source, "synthetic": predictor.synthetic},
+        "model": {
+            "source": predictor.source,
+            "synthetic": predictor.synthetic,
+            "precision": predictor.precision,
+        },
         "input": {"size": frame.input_size, "resize": frame.resize, "crop": frame.crop},
         "caption_format": {
             "text": f"{pair}, ...: bins of the input, {_ORDER[frame.order]}",

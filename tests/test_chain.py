@@ -76,6 +76,17 @@ def test_predict_writes_original_pixels_for_every_image(folder: Path) -> None:
         assert len(list(csv.DictReader(table))) == len(images) * len(JOINTS)
 
 
+def test_predict_says_its_precision_where_it_is_not_float32(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, out = min((folder / "data/images").iterdir()), folder / "bfloat16"
+    words = [f"run={folder}/runs/demo", f"images={image}", f"out={out}"]
+    assert main(["predict", *words, "precision=bfloat16"]) == 0
+    assert "best.ckpt, bfloat16; decoding: free" in capsys.readouterr().out
+    record = json.loads((out / "predictions.json").read_text())
+    assert record["model"]["precision"] == "bfloat16"
+
+
 def test_a_list_on_standard_input_becomes_hrnets_file_that_eval_reads(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -215,6 +215,10 @@ WRONG = {
         ["predict", f"images={__file__}", "format=yaml"],
         "format=yaml: expected json, coco or hrnet, got 'yaml'",
     ),
+    "unknown precision of predict": (
+        ["predict", f"images={__file__}", "precision=float16"],
+        "precision=float16: expected float32 or bfloat16, got 'float16'",
+    ),
     "text for a truth": (
         ["predict", "images=a", "joint_names=yes"],
         "expected true or false, got 'yes'",

@@ -39,6 +39,7 @@ class KnownPoses:
         self.shares = shares
         self.frame, self.source, self.synthetic = FRAME, "known poses", True
         self.decoding, self.confidence_is = "by hand", "certainty"
+        self.precision = "float32"
         self.batches: list[int] = []
 
     def __call__(self, images: Sequence[np.ndarray], *, batch_size: int) -> list[Prediction]:
@@ -115,7 +116,11 @@ def test_the_json_says_frame_model_and_format(tmp_path: Path) -> None:
     record = read_json(tmp_path / "out")
     assert record["coordinates"].startswith("original image pixels, 0-based")
     assert record["joints"] == list(JOINTS)
-    assert record["model"] == {"source": "known poses", "synthetic": True}
+    assert record["model"] == {
+        "source": "known poses",
+        "synthetic": True,
+        "precision": "float32",
+    }
     assert record["input"] == {"size": 96, "resize": "stretch", "crop": "full"}
     assert record["caption_format"]["bins"] == 96
     [image] = record["images"]

@@ -27,6 +27,7 @@ from blippose.geometry import Crop
 from blippose.model import PoseCaptioner
 from blippose.pose import JOINTS
 from blippose.predictor import PosePredictor
+from blippose.synthetic.scene import render_frame
 from blippose.vocabulary import write_tiny_tokenizer
 
 SIZE, NUM_BINS = 32, 64
@@ -153,6 +154,17 @@ def test_a_checkpoint_gives_the_captions_of_the_module_that_it_was_saved_from(
     assert [prediction.caption for prediction in predictor(inputs)] == expected
     assert len(set(expected)) > 1, "a model that does not look at the image proves nothing"
     assert predictor.frame == captioner.frame
+
+
+def test_in_bfloat16_it_says_nearly_the_same_poses() -> None:
+    inputs = [render_frame(seed=3, video=video, frame=0).image for video in range(4)]
+    predictor = PosePredictor.from_pretrained("tiny").decode_by(Constrained())
+    assert predictor.precision == "float32"
+    exact = np.stack([each.pose_input.xy for each in predictor(inputs)])
+    assert predictor.in_precision(torch.bfloat16).precision == "bfloat16"
+    near = np.stack([each.pose_input.xy for each in predictor(inputs)])
+    assert {weight.dtype for weight in predictor.blip.parameters()} == {torch.bfloat16}
+    assert (np.abs(near - exact) <= 1).mean() > 0.95
 
 
 def test_a_run_folder_gives_its_best_checkpoint(checkpoint: Path) -> None:

@@ -30,6 +30,7 @@ class _PredictKeys:
     joint_names: bool
     batch_size: int
     device: str
+    precision: Literal["float32", "bfloat16"]
     debug: bool
 
 
@@ -52,9 +53,12 @@ def run(config: Any) -> int:
     named_path = keys.run or keys.ckpt
     if named_path is None or Path(named_path).expanduser().exists():
         print(f"loading the model for {counted(len(paths), 'image')} ...", flush=True)
+    import torch  # noqa: PLC0415  seconds
+
     from blippose.prediction_files import predict_files  # noqa: PLC0415  seconds, as training
 
     predictor = _predictor(keys).decode_by(instantiate_key(config, "decoding"))
+    predictor.in_precision(getattr(torch, keys.precision))
     counts = predict_files(
         predictor,
         paths,
@@ -63,7 +67,8 @@ def run(config: Any) -> int:
         format=keys.format,
         joint_names=keys.joint_names,
     )
-    print(f"model {predictor.source}; decoding: {predictor.decoding}")
+    precision = "" if keys.precision == "float32" else f", {keys.precision}"
+    print(f"model {predictor.source}{precision}; decoding: {predictor.decoding}")
     _say(f"confidence: {predictor.confidence_is}")
     if predictor.synthetic:
         print("it has learned from drawn people alone: poses of photos mean nothing")

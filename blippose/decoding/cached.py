@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  torch's own convention
 from transformers import BlipForConditionalGeneration
 
+_TOKENS_AT_ONCE = 512  # in the feed-forward layers
+
 
 @dataclass(frozen=True, eq=False)
 class _Place:
@@ -80,7 +82,7 @@ class CachedDecoder:
         for number, layer in enumerate(self._layers):
             hidden = self._self_attention(number, hidden, at)
             hidden = self._cross_attention(number, hidden, rows)
-            hidden = layer.output(layer.intermediate(hidden), hidden)
+            hidden = _feed_forward(layer, hidden)
         return hidden
 
     def _self_attention(
@@ -127,15 +129,29 @@ class CachedDecoder:
             past = self._past[number] = (new[0].new_zeros(shape), new[1].new_zeros(shape))
         return past
 
+    def drop_all_but(self, rows: Int[Tensor, "row"]) -> None:
+        """Forget the other rows; `rows`, of an image each, are 0, 1, ... from here on."""
+        for number, (key, value) in enumerate(self._image):  # one layer's copy at a time
+            self._image[number] = (key[rows], value[rows])
+        for number, past in enumerate(self._past):
+            self._past[number] = past and (past[0][rows], past[1][rows])
+        self._num_rows = len(rows)
+
     def logits(
         self, hidden: Float[Tensor, "*any width"], tokens: Int[Tensor, "token"] | None = None
     ) -> Float[Tensor, "*any token"]:
-        """The score of each next token, or of `tokens` alone, which is cheaper."""
+        """The score of each next token; of `tokens` alone cheaper, and never below float32.
+
+        In bfloat16 the scores of neighbouring numbers are often equal, and the first would win.
+        """
         head = self._head.decoder
-        weight, bias = head.weight, head.bias
-        if tokens is not None:
-            weight, bias = weight[tokens], bias[tokens]
-        return F.linear(self._head.transform(hidden), weight, bias)
+        hidden = self._head.transform(hidden)
+        if tokens is None:  # as `generate` has it
+            return F.linear(hidden, head.weight, head.bias)
+        dtype = torch.promote_types(hidden.dtype, torch.float32)
+        weight, bias = head.weight[tokens].to(dtype), head.bias[tokens].to(dtype)
+        with torch.autocast(hidden.device.type, enabled=False):
+            return F.linear(hidden.to(dtype), weight, bias)
 
 
 def _keys_and_values(attention: Any, states: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,6 +162,14 @@ def _keys_and_values(attention: Any, states: Tensor) -> tuple[Tensor, Tensor]:
 def _heads(attention: Any, states: Tensor) -> Tensor:
     depth = attention.attention_head_size
     return states.view(*states.shape[:-1], -1, depth).transpose(1, 2)
+
+
+def _feed_forward(
+    layer: Any, hidden: Float[Tensor, "row length width"]
+) -> Float[Tensor, "row length width"]:
+    """Some rows at a time, as what lies in between is four times as wide."""
+    parts = torch.split(hidden, max(1, _TOKENS_AT_ONCE // hidden.shape[1]))
+    return torch.cat([layer.output(layer.intermediate(part), part) for part in parts])
 
 
 def _attend(

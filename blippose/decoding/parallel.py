@@ -6,8 +6,9 @@ there. With [MASK] in every place, a model that was trained with hidden coordina
 
 What a pass says of a number is final once all numbers before it were read as they are: always the
 first open one, and each behind it as far as the guesses were right. Final numbers stay in the
-cache, and each row is read on from its last one. So whatever was guessed, and however many numbers
-a pass looks ahead, the caption at the end is the same, up to the order of sums: the greedy one.
+cache, which a final row leaves, and each row is read on from its last one. So whatever was
+guessed, and however many numbers a pass looks ahead, the caption at the end is the same, up to the
+order of sums: the greedy one.
 
 - `parallel_tokens` guesses all numbers in every pass, for as many passes as are asked for.
 - `constrained_tokens` goes on to the end, a few numbers ahead: as many as cost a pass nothing.
@@ -158,6 +159,7 @@ class _Rounds:
         self._numbers = guess.to(device).repeat(num_rows, 1)  # (B, 32), the guess to be read
         # How many numbers at the front are final; all but the last of them were read.
         self._num_final = torch.zeros(num_rows, dtype=torch.long, device=device)
+        self._rows = torch.arange(num_rows, device=device)  # (R,), those that the decoder holds
         self._log_probability: Tensor | None = None
         self._pad = grammar.pad
         self.num_passes = 0
@@ -171,12 +173,12 @@ class _Rounds:
 
         With `is_last` also those numbers that are not final get their probability.
         """
-        rows = (self._num_final < NUM_NUMBERS).nonzero().squeeze(1)
+        rows = self._drop_final()
         fed, first = self._numbers[rows], self._num_final[rows, None]  # (R, 32), (R, 1)
         asked = first + torch.arange(ahead, device=rows.device)  # (R, A)
         order = asked.clamp(max=NUM_NUMBERS - 1)
         starts = self._layout.starts(fed)  # (R, 32)
-        hidden, begin = self._pass(rows, fed, starts, order)
+        hidden, begin = self._pass(fed, starts, order)
         places = _Places(rows, order, starts.gather(1, order), begin)
         guess = fed.gather(1, order)
         said = self._said(places, guess, hidden)
@@ -189,9 +191,16 @@ class _Rounds:
             self._keep_probability(places, hidden, asked < known)
         self.num_passes += 1
 
+    def _drop_final(self) -> Int[Tensor, "row"]:
+        """The rows that are open: the decoder holds no others from here on."""
+        is_open = self._num_final[self._rows] < NUM_NUMBERS
+        if not bool(is_open.all()):
+            self._decoder.drop_all_but(is_open.nonzero().squeeze(1))
+            self._rows = self._rows[is_open]
+        return self._rows
+
     def _pass(
         self,
-        rows: Int[Tensor, "row"],
         fed: Int[Tensor, "row 32"],
         starts: Int[Tensor, "row 32"],
         order: Int[Tensor, "row ahead"],
@@ -203,10 +212,8 @@ class _Rounds:
         end = ends.gather(1, order[:, -1:]).squeeze(1)
         length = int((end - first).max())
         begin = torch.minimum(first, ends[:, -1] - length).clamp(min=0)
-        places = begin[:, None] + torch.arange(length, device=rows.device)
-        chunk = self._layout.tokens(fed).gather(1, places)
-        every = len(rows) == len(self._numbers)
-        return self._decoder.read(chunk, begin, None if every else rows), begin
+        places = begin[:, None] + torch.arange(length, device=fed.device)
+        return self._decoder.read(self._layout.tokens(fed).gather(1, places), begin), begin
 
     def _said(
         self,
@@ -219,7 +226,7 @@ class _Rounds:
         number = torch.zeros_like(node)
         pieces = self._layout.pieces[guess].flatten(0, 1)  # (R x A, D)
         end = self._choice.ends[at.order].flatten()
-        row, start = at.rows.repeat_interleave(guess.shape[1]), at.starts.flatten()
+        row, start = at.held.repeat_interleave(guess.shape[1]), at.starts.flatten()
         follows = torch.arange(len(node), device=node.device)  # that go on as what was fed
         for depth in range(self._layout.depth):
             places = (at.starts - 1 + depth - at.begin[:, None]).clamp(0, hidden.shape[1] - 1)
@@ -249,7 +256,7 @@ class _Rounds:
         number, place = at.order[which, column], at.starts[which, column]
         log_probability = self._choice.log_probability(
             hidden[which, place - 1 - at.begin[which]],
-            at.rows[which],
+            which,
             place,
             self._choice.ends[number],
         )
@@ -286,3 +293,8 @@ class _Places:
     order: Int[Tensor, "row ahead"]
     starts: Int[Tensor, "row ahead"]
     begin: Int[Tensor, "row"]
+
+    @property
+    def held(self) -> Int[Tensor, "row"]:
+        """The rows as the decoder counts them."""
+        return torch.arange(len(self.rows), device=self.rows.device)
