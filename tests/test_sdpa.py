@@ -13,7 +13,7 @@ from transformers import BlipConfig, BlipForConditionalGeneration
 
 from blippose.blip import load_blip
 from blippose.predictor import PosePredictor
-from blippose.sdpa import use_sdpa
+from blippose.sdpa import attend, use_sdpa
 
 Architecture = dict[str, dict[str, Any]]
 
@@ -152,6 +152,36 @@ def test_no_map_is_kept_for_the_backward_pass(blip: BlipForConditionalGeneration
             model.train()(**batch(blip))
         has_maps = (2, 2, 17, 17) in kept or (4, 17, 17) in kept
         assert has_maps == (model is not blip)
+
+
+def test_in_bfloat16_on_a_processor_attention_is_the_stock_models_products(
+    blip: BlipForConditionalGeneration,
+) -> None:
+    """Torch's kernel takes twice their time there; what is left of rounding is bfloat16's."""
+    inputs = batch(blip)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected, found = stock(blip)(**inputs), blip(**inputs)
+    assert found.image_embeds.equal(expected.image_embeds)
+    torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=2e-2)
+    kinds = []
+    for dtype in (torch.float32, torch.bfloat16):
+        query, key, value = torch.randn(3, 2, 2, 5, 8, dtype=dtype, requires_grad=True)
+        kinds.append(attend(query, key, value).grad_fn.name())  # type: ignore[union-attr]  # there
+    assert "FlashAttention" in kinds[0]
+    assert "FlashAttention" not in kinds[1]
+
+
+@pytest.mark.parametrize("is_truth", [True, False])
+def test_a_mask_hides_the_same_tokens_in_either_precision(is_truth: bool) -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 2, 5, 8)
+    seen = torch.ones(5, 5).tril().bool()[None, None]
+    mask = seen if is_truth else torch.zeros(seen.shape).masked_fill(~seen, -1e9)
+    exact = attend(query, key, value, mask)
+    rounded = attend(query.bfloat16(), key.bfloat16(), value.bfloat16(), mask)
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), exact, rtol=0, atol=5e-2)
+    assert not exact.allclose(attend(query, key, value), atol=5e-2)
 
 
 def test_names_of_weights_and_what_is_saved_stay(

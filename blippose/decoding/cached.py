@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  torch's own convention
 from transformers import BlipForConditionalGeneration
 
+from blippose.sdpa import attend
+
 _TOKENS_AT_ONCE = 512  # in the feed-forward layers
 
 
@@ -176,8 +178,6 @@ def _attend(
     attention: Any, hidden: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> Tensor:
     query = _heads(attention.self, attention.self.query(hidden))
-    context = F.scaled_dot_product_attention(
-        query, key.to(query.dtype), value.to(query.dtype), attn_mask=mask
-    )
+    context = attend(query, key.to(query.dtype), value.to(query.dtype), mask)
     output: Tensor = attention.output(context.transpose(1, 2).flatten(2), hidden)
     return output
