@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from blippose import checkpoint_files, runs
+from blippose.averaging import AveragedWeights
 from blippose.callbacks import Bars, EpochLine, SamplePictures, write_samples
 from blippose.checkpoint_files import WholeFiles
 from blippose.checkpoints import BestCheckpoint, LastCheckpoint, usable
@@ -93,6 +94,7 @@ def check(
     ckpt_path: str | None = None,
     init_from: str | None = None,
     every_n_steps: int | None = None,
+    ema_decay: float | None = None,
 ) -> None:
     """Try what can be tried before data and weights are read.
 
@@ -102,6 +104,7 @@ def check(
         UserError: the Trainer, the optimizer or its schedule refuse an argument, or a checkpoint
             is not there or has no epoch left.
     """
+    _averaging(ema_decay)
     if every_n_steps is not None and every_n_steps < 1:
         raise UserError(f"checkpoint.every_n_steps={every_n_steps}: expected 1 or more, or null")
     for path in filter(None, (ckpt_path, init_from)):
@@ -160,6 +163,7 @@ def fit(
     init_from: str | None = None,
     keep_last: bool = False,
     every_n_steps: int | None = None,
+    ema_decay: float | None = None,
 ) -> None:
     """Train, or go on from the run's last checkpoint, and write the results into `run`.
 
@@ -174,6 +178,7 @@ def fit(
         init_from: a checkpoint whose weights are the start.
         keep_last: leave last.ckpt.
         every_n_steps: steps between checkpoints to go on from; None leaves those between epochs.
+        ema_decay: of running averages of the weights, to be validated and kept; None: none.
 
     Raises:
         UserError: a checkpoint or Trainer arguments that cannot be used.
@@ -199,6 +204,7 @@ def fit(
             EpochLine(),
             BestCheckpoint(run.folder / runs.BEST, files),
             LastCheckpoint(run, files, signals, every_n_steps, is_first),
+            *_averaging(ema_decay),  # the last: see there
         ]
         lightning_trainer = _trainer(trainer, run.folder, loggers, callbacks)
         lightning_trainer.strategy.checkpoint_io = files
@@ -246,6 +252,10 @@ def _trainer(
 def _pictures(data: PoseDataModule, loggers: list[Logger]) -> list[Callback]:
     takes_pictures = any(isinstance(logger, RowLogger) for logger in loggers)
     return [SamplePictures(data)] if takes_pictures else []
+
+
+def _averaging(decay: float | None) -> list[AveragedWeights]:
+    return [] if decay is None else [AveragedWeights(decay)]
 
 
 def _fit(

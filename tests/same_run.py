@@ -19,7 +19,8 @@ def assert_same(run: Path, other: Path) -> None:
     for name in ("metrics.csv", BEST, "samples.png"):
         assert (run / name).read_bytes() == (other / name).read_bytes(), name
     last, other_last = (checkpoint_files.read(folder / LAST) for folder in (run, other))
-    for key in ("state_dict", "optimizer_states", "lr_schedulers", "resume", "epoch"):
+    kept = ("state_dict", "callbacks", "optimizer_states", "lr_schedulers", "resume", "epoch")
+    for key in kept:
         assert plain(last[key]) == plain(other_last[key]), key
 
 

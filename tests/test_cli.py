@@ -215,6 +215,10 @@ WRONG = {
         ["predict", f"images={__file__}", "format=yaml"],
         "format=yaml: expected json, coco or hrnet, got 'yaml'",
     ),
+    "decay of no average": (
+        ["train", "ema_decay=1"],
+        "blippose: ema_decay=1: expected above 0 and below 1, or null",
+    ),
     "unknown precision of predict": (
         ["predict", f"images={__file__}", "precision=float16"],
         "precision=float16: expected float32 or bfloat16, got 'float16'",

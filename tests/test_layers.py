@@ -55,6 +55,7 @@ LAYERS = (
         "reuse",
         "report",
         "usage",
+        "averaging",
         "checkpoint_files",
         "checkpoints",
         "preemption",

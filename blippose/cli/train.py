@@ -31,6 +31,7 @@ class _TrainKeys:
     ckpt_path: str | None
     init_from: str | None
     keep_last: bool
+    ema_decay: float | int | None  # beartype, which checks in the tests, takes no int for a float
     debug: bool
 
 
@@ -143,6 +144,7 @@ def _fit(
         ckpt_path=keys.ckpt_path,
         init_from=keys.init_from,
         every_n_steps=checkpoint.every_n_steps,
+        ema_decay=keys.ema_decay,
     )
     captioner, data = _captioner_and_data(config, plain, captioner_of, shelf)
     start = run.resume_from
@@ -161,6 +163,7 @@ def _fit(
             init_from=keys.init_from,
             keep_last=keys.keep_last,
             every_n_steps=checkpoint.every_n_steps,
+            ema_decay=keys.ema_decay,
         )
 
 
