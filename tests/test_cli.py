@@ -216,8 +216,8 @@ WRONG = {
         "format=yaml: expected json, coco or hrnet, got 'yaml'",
     ),
     "decay of no average": (
-        ["train", "ema_decay=1"],
-        "blippose: ema_decay=1: expected above 0 and below 1, or null",
+        ["train", "ema_decay=1.5"],
+        "blippose: ema_decay=1.5: expected above 0 and below 1, or null",
     ),
     "unknown precision of predict": (
         ["predict", f"images={__file__}", "precision=float16"],

@@ -31,7 +31,7 @@ class _TrainKeys:
     ckpt_path: str | None
     init_from: str | None
     keep_last: bool
-    ema_decay: float | int | None  # beartype, which checks in the tests, takes no int for a float
+    ema_decay: float | None
     debug: bool
 
 
