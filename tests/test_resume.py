@@ -545,7 +545,7 @@ def test_gigabytes_in_the_docs_are_those_of_the_architecture(model: str, row: st
 
 
 def test_files_are_as_large_as_their_weights(cut: Path) -> None:
-    """What the docs calculate with: four bytes a weight, twice that for Adam, once for averages."""
+    """What the docs calculate with: four bytes a weight, twice that for Adam, and averages."""
     weights = checkpoint_files.read(cut / BEST)["state_dict"]
     distinct = {weight.data_ptr(): weight for weight in weights.values()}
     num_bytes = sum(4 * weight.numel() for weight in distinct.values())
