@@ -8,6 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  torch's own convention
+from transformers import BlipTextConfig
+
+from blippose.decoding import TokenGrammar
+from blippose.errors import UserError
+from blippose.readback import one_token_numbers
 
 IGNORED = -100  # torch's cross entropy and Hugging Face leave such labels out
 
@@ -108,3 +113,40 @@ def caption_loss(
     kept = kept & of.counts(following.where(kept, 0).flatten()).view_as(kept)
     loss: Tensor = of(head(hidden[:, :-1][kept]), following[kept])
     return loss
+
+
+def token_loss(
+    grammar: TokenGrammar,
+    text_config: BlipTextConfig,
+    number_sigma: float,
+    fixed_weight: float,
+    label_smoothing: float | None,
+) -> HardTokens | SoftNumbers:
+    """The loss that `PoseCaptioner`'s arguments of these names ask for.
+
+    Args:
+        grammar: of the captions.
+        text_config: of the decoder, for the size of its vocabulary and its own smoothing.
+        number_sigma: see there, as for the others.
+        fixed_weight: see there.
+        label_smoothing: see there.
+
+    Raises:
+        UserError: they do not go together, or numbers are more than one token.
+    """
+    if label_smoothing is not None and not 0 <= label_smoothing < 1:
+        raise UserError(
+            f"captioner.label_smoothing={label_smoothing}: expected 0 to below 1, or null"
+        )
+    if number_sigma == 0:
+        if fixed_weight != 1:
+            raise UserError(f"fixed_weight={fixed_weight} needs number_sigma > 0")
+        own: float = text_config.label_smoothing
+        return HardTokens(own if label_smoothing is None else label_smoothing)
+    if label_smoothing:
+        raise UserError(
+            f"label_smoothing={label_smoothing} needs number_sigma=0, the plain loss: soft "
+            "numbers have a smoothing of their own"
+        )
+    values = one_token_numbers(grammar, f"number_sigma={number_sigma}", "0")
+    return SoftNumbers(values, number_sigma, text_config.vocab_size, fixed_weight)

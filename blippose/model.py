@@ -26,12 +26,12 @@ from blippose.caption import CaptionFormat, ParsedCaption
 from blippose.data import PoseBatch
 from blippose.decoding import CaptionReader, ClipNormalization, Decoding, InputFrame, Reading
 from blippose.errors import UserError
-from blippose.lora import add_lora
-from blippose.loss import IGNORED, HardTokens, SoftNumbers, caption_loss
+from blippose.loss import IGNORED, HardTokens, caption_loss, token_loss
 from blippose.metrics import PoseMetrics
 from blippose.param_groups import param_groups, scale_rates
 from blippose.pose import NUM_JOINTS
-from blippose.readback import Readback, ReadbackMask, ReadbackNoise, one_token_numbers
+from blippose.preparation import check_fit, prepare
+from blippose.readback import Readback, ReadbackMask, ReadbackNoise
 from blippose.seen import SeenImages
 
 
@@ -112,10 +112,12 @@ class PoseCaptioner(L.LightningModule):
         self.earlier_manifests: tuple[str | None, ...] = ()
         self.reader = CaptionReader(blip, tokenizer, caption_format, decoding)
         self.grammar = self.reader.writer.grammar
-        _check_fit(blip, tokenizer, self.frame.input_size, self.grammar.longest)
-        vocabulary_size = blip.text_decoder.config.vocab_size
-        self.readback = Readback(self.grammar, vocabulary_size, readback_mask, readback_noise)
-        self.token_loss = self._token_loss(number_sigma, fixed_weight, label_smoothing)
+        check_fit(blip, tokenizer, self.frame.input_size, self.grammar.longest)
+        text = blip.text_decoder.config
+        self.readback = Readback(self.grammar, text.vocab_size, readback_mask, readback_noise)
+        self.token_loss = token_loss(
+            self.grammar, text, number_sigma, fixed_weight, label_smoothing
+        )
         width = blip.vision_model.config.hidden_size
         self.patch_head = nn.Linear(width, NUM_JOINTS) if patch_weight else None
         self.val_metrics, self.val_tf_metrics = PoseMetrics(), PoseMetrics()
@@ -123,27 +125,16 @@ class PoseCaptioner(L.LightningModule):
         self.val_loss = MeanMetric()
         self.normalization = ClipNormalization()
         self.seen = SeenImages() if freeze_vision else None
-        if dropout is not None:
-            _set_dropout(blip, dropout)
-        self._prepare_blip(freeze_vision, lora_rank, checkpoint_layers, compiled)
+        prepare(
+            blip,
+            dropout=dropout,
+            freeze_vision=freeze_vision,
+            lora_rank=lora_rank,
+            has_new_tokens=caption_format.location_tokens,
+            checkpoint_layers=checkpoint_layers,
+            compiled=compiled,
+        )
         self.train()  # `from_pretrained` leaves evaluation mode, and Lightning would train in it
-
-    def _prepare_blip(
-        self, freeze_vision: bool, lora_rank: int, checkpoint_layers: bool, compiled: bool
-    ) -> None:
-        if lora_rank < 0:
-            raise UserError(f"captioner.lora_rank={lora_rank}: expected 0 or more")
-        if lora_rank:
-            add_lora(self.blip, lora_rank)
-            if self.caption_format.location_tokens:  # new, so that they must be learnt
-                self.blip.text_decoder.bert.embeddings.word_embeddings.requires_grad_(True)
-        if freeze_vision:
-            self.blip.vision_model.requires_grad_(False)
-        if checkpoint_layers:
-            self.blip.activation_checkpointing_enable()
-        if compiled:
-            self.blip.vision_model.compile()
-            self.blip.text_decoder.bert.compile()
 
     def train(self, mode: bool = True) -> PoseCaptioner:
         """Training mode, or evaluation mode, in which a frozen vision tower always is."""
@@ -151,26 +142,6 @@ class PoseCaptioner(L.LightningModule):
         if self.seen is not None:
             self.blip.vision_model.train(False)
         return self
-
-    def _token_loss(
-        self, sigma: float, fixed_weight: float, smoothing: float | None
-    ) -> HardTokens | SoftNumbers:
-        text = self.blip.text_decoder.config
-        if smoothing is not None and not 0 <= smoothing < 1:
-            raise UserError(
-                f"captioner.label_smoothing={smoothing}: expected 0 to below 1, or null"
-            )
-        if sigma == 0:
-            if fixed_weight != 1:
-                raise UserError(f"fixed_weight={fixed_weight} needs number_sigma > 0")
-            return HardTokens(text.label_smoothing if smoothing is None else smoothing)
-        if smoothing:
-            raise UserError(
-                f"label_smoothing={smoothing} needs number_sigma=0, the plain loss: soft numbers "
-                "have a smoothing of their own"
-            )
-        values = one_token_numbers(self.grammar, f"number_sigma={sigma}", "0")
-        return SoftNumbers(values, sigma, text.vocab_size, fixed_weight)
 
     def pixel_values(
         self, image: UInt8[Tensor, "batch 3 size size"]
@@ -383,37 +354,3 @@ def to_img(
     """Input pixels to image pixels, as `Crop.to_img`, for a batch of crops."""
     corner, extent = crop[:, None, :2], crop[:, None, 2:]
     return (xy_input + 0.5) * extent / size + corner - 0.5
-
-
-def _check_fit(
-    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer, input_size: int, length: int
-) -> None:
-    """BLIP, tokenizer and captions belong together, or captions would start or end wrongly."""
-    text, vision = blip.text_decoder.config, blip.vision_model.config
-    checks = (
-        ("image_size", vision.image_size, input_size),
-        ("vocab_size", text.vocab_size, max(text.vocab_size, len(tokenizer))),
-        ("bos_token_id", text.bos_token_id, tokenizer.bos_token_id),
-        ("sep_token_id", text.sep_token_id, tokenizer.sep_token_id),
-        ("pad_token_id", text.pad_token_id, tokenizer.pad_token_id),
-        (
-            "max_position_embeddings",
-            text.max_position_embeddings,
-            max(text.max_position_embeddings, length),
-        ),
-    )
-    for name, found, wanted in checks:
-        if found != wanted:
-            raise UserError(
-                f"BLIP has {name} = {found}, its tokenizer and captions need {wanted}: "
-                "use the model= group that fits them"
-            )
-
-
-def _set_dropout(blip: BlipForConditionalGeneration, share: float) -> None:
-    """Have each dropout of `blip` drop `share`."""
-    if not 0 <= share < 1:
-        raise UserError(f"captioner.dropout={share}: expected 0 to below 1, or null")
-    for module in blip.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = share

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any, final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  torch's own convention
 from transformers import BlipForConditionalGeneration
@@ -33,13 +32,10 @@ def use_sdpa(blip: BlipForConditionalGeneration) -> BlipForConditionalGeneration
     return blip
 
 
-def attend(
-    query: Float[Tensor, "batch head query depth"],
-    key: Float[Tensor, "batch head token depth"],
-    value: Float[Tensor, "batch head token depth"],
-    mask: Tensor | None = None,
-) -> Float[Tensor, "batch head query depth"]:
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
     """Of each query the mean of `value`, weighted by how its key fits.
+
+    Plain types, as torch compiles it: each is (B, heads, length, depth).
 
     Args:
         query: what is asked for.

@@ -39,6 +39,7 @@ LAYERS = (
         "loss",
         "lora",
         "param_groups",
+        "preparation",
         "readback",
         "sdpa",
         "seen",

@@ -1,0 +1,80 @@
+"""BLIP made ready to train: whether it fits its tokenizer, and what of it learns, and how.
+
+Knows nothing of the training itself.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+from transformers import BertTokenizer, BlipForConditionalGeneration
+
+from blippose.errors import UserError
+from blippose.lora import add_lora
+
+
+def prepare(
+    blip: BlipForConditionalGeneration,
+    *,
+    dropout: float | None,
+    freeze_vision: bool,
+    lora_rank: int,
+    has_new_tokens: bool,
+    checkpoint_layers: bool,
+    compiled: bool,
+) -> None:
+    """Change `blip` in place; `PoseCaptioner` says what each is.
+
+    With LoRA the embeddings of new tokens are trained beside the additions.
+
+    Raises:
+        UserError: a value that cannot be, or peft is not installed.
+    """
+    if lora_rank < 0:
+        raise UserError(f"captioner.lora_rank={lora_rank}: expected 0 or more")
+    if dropout is not None:
+        _set_dropout(blip, dropout)
+    if lora_rank:
+        add_lora(blip, lora_rank)
+        if has_new_tokens:
+            blip.text_decoder.bert.embeddings.word_embeddings.requires_grad_(True)
+    if freeze_vision:
+        blip.vision_model.requires_grad_(False)
+    if checkpoint_layers:
+        blip.activation_checkpointing_enable()
+    if compiled:
+        blip.vision_model.compile()
+        blip.text_decoder.bert.compile()
+
+
+def check_fit(
+    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer, input_size: int, length: int
+) -> None:
+    """BLIP, tokenizer and captions belong together, or captions would start or end wrongly."""
+    text, vision = blip.text_decoder.config, blip.vision_model.config
+    checks = (
+        ("image_size", vision.image_size, input_size),
+        ("vocab_size", text.vocab_size, max(text.vocab_size, len(tokenizer))),
+        ("bos_token_id", text.bos_token_id, tokenizer.bos_token_id),
+        ("sep_token_id", text.sep_token_id, tokenizer.sep_token_id),
+        ("pad_token_id", text.pad_token_id, tokenizer.pad_token_id),
+        (
+            "max_position_embeddings",
+            text.max_position_embeddings,
+            max(text.max_position_embeddings, length),
+        ),
+    )
+    for name, found, wanted in checks:
+        if found != wanted:
+            raise UserError(
+                f"BLIP has {name} = {found}, its tokenizer and captions need {wanted}: "
+                "use the model= group that fits them"
+            )
+
+
+def _set_dropout(blip: BlipForConditionalGeneration, share: float) -> None:
+    """Have each dropout of `blip` drop `share`."""
+    if not 0 <= share < 1:
+        raise UserError(f"captioner.dropout={share}: expected 0 to below 1, or null")
+    for module in blip.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share
