@@ -215,6 +215,7 @@ WRONG = {
         ["predict", f"images={__file__}", "format=yaml"],
         "format=yaml: expected json, coco or hrnet, got 'yaml'",
     ),
+    "empty name of a run": (["train", "name="], "blippose: name: empty; name the run: its folder"),
     "decay of no average": (
         ["train", "ema_decay=1.5"],
         "blippose: ema_decay=1.5: expected above 0 and below 1, or null",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blippose.cli.config import check_targets, checked, instantiate_key, plain_config, short
+from blippose.errors import UserError
 
 if TYPE_CHECKING:
     from blippose.reuse import Shelf
@@ -54,6 +55,8 @@ def run(config: Any) -> int:
     folder = short(Path(HydraConfig.get().runtime.output_dir))
     try:
         plain = plain_config(config)
+        if not str(plain["name"] or "").strip():
+            raise UserError("name: empty; name the run: its folder is RUNS/NAME")
         run = Run.open(folder, plain)
         if plain["dry_run"]:
             return _tell(folder)
