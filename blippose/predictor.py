@@ -82,9 +82,9 @@ class PosePredictor:
     'right ankle ( 64, 83 ), right knee ( 66, 66 ),'
     >>> head_top = 9  # in MPII's order, `blippose.pose.JOINTS`
     >>> prediction.pose.xy[head_top].round()  # pixels of the image; NaN where a joint is missing
-    array([228.,  19.])
+    array([231.,  19.])
     >>> prediction.pose.valid.all(), round(float(prediction.confidence[head_top]), 2)
-    (np.True_, 0.99)
+    (np.True_, 1.0)
 
     Args:
         blip: the model.
