@@ -18,7 +18,7 @@ from transformers import BlipForConditionalGeneration
 
 from blippose.sdpa import attend
 
-_TOKENS_AT_ONCE = 512  # in the feed-forward layers
+_TOKENS_AT_ONCE = 512  # in the feed-forward layers, on a processor
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +169,13 @@ def _heads(attention: Any, states: Tensor) -> Tensor:
 def _feed_forward(
     layer: Any, hidden: Float[Tensor, "row length width"]
 ) -> Float[Tensor, "row length width"]:
-    """Some rows at a time, as what lies in between is four times as wide."""
+    """Some rows at a time, as what lies in between is four times as wide.
+
+    All at once on a GPU, where each part would have to be launched.
+    """
+    if hidden.device.type != "cpu":
+        whole: Tensor = layer.output(layer.intermediate(hidden), hidden)
+        return whole
     parts = torch.split(hidden, max(1, _TOKENS_AT_ONCE // hidden.shape[1]))
     return torch.cat([layer.output(layer.intermediate(part), part) for part in parts])
 
