@@ -52,6 +52,16 @@ def test_an_ingredient_changes_the_recipe_alone(name: str) -> None:
     assert not [key for key in different if key.startswith(untouched)]
 
 
+def test_the_sweep_from_random_weights_is_of_the_recipe_on_the_default_people() -> None:
+    sweep = SweepFile.read(ROOT / "sweeps" / "recipe_random.yaml")
+    assert set(sweep.axes["ingredient"]) <= set(INGREDIENTS)
+    common = [f"{key}={value}" for key, value in sweep.settings.items()]
+    changed, best = settings(*common), settings("experiment=best")
+    different = {key for key in changed.keys() | best.keys() if changed.get(key) != best.get(key)}
+    assert changed["model.weights"] == "random"
+    assert not [key for key in different if key.startswith(("captioner", "data.synthetic"))]
+
+
 def test_no_two_ingredients_are_the_same() -> None:
     made = {name: settings("experiment=recipe", f"ingredient={name}") for name in INGREDIENTS}
     assert len({json.dumps(each, sort_keys=True) for each in made.values()}) == len(INGREDIENTS)
