@@ -28,6 +28,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,16 @@ def stock(model: str) -> tuple[Any, int]:
     settings = yaml.safe_load((CONF / f"blip_{model}.yaml").read_text())
     size = settings["caption"]["input_size"]
     if model == "tiny":
-        return BlipForConditionalGeneration.from_pretrained(TINY, dtype=torch.float32).eval(), size
+        return BlipForConditionalGeneration.from_pretrained(TINY, dtype=torch.float32).train(
+            False
+        ), size
     vision, text = (settings["architecture"][part] for part in ("vision", "text"))
     # The tiny tokenizer's ids: BERT's vocabulary is not at hand, and its captions are as long.
     special = {"bos_token_id": 209, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
     config = BlipConfig(
         vision_config={"initializer_range": 0.02, **vision}, text_config={**text, **special}
     )
-    blip = BlipForConditionalGeneration(config).eval()
+    blip = BlipForConditionalGeneration(config).train(False)
     for name, weight in blip.named_parameters():
         if "position_embeddings" in name or "crossattention" in name:
             weight.data *= 4  # what is said changes along the caption, and with the image
@@ -74,7 +77,7 @@ def drawn(num: int, size: int) -> Any:
     from blippose.synthetic.scene import render_frame  # noqa: PLC0415
 
     images = [render_frame(seed=5, video=video, frame=0).image for video in range(num)]
-    cut = [Crop.of_image(*i.shape[1::-1], size).cut(Image.fromarray(i)) for i in images]
+    cut = [Crop.of_image(i.shape[1], i.shape[0], size).cut(Image.fromarray(i)) for i in images]
     return ClipNormalization()(torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2))
 
 
@@ -106,15 +109,15 @@ def captions_of(way: str, blip: Any, size: int) -> Callable[[Any], Any]:
         start = torch.zeros(len(image), dtype=torch.long, device=image.device)
         return CachedDecoder(blip, image, grammar.longest).read(whole, start)
 
+    def in_parallel(most: int | None, image: Any) -> Any:
+        return parallel_tokens(blip, grammar, image, most)
+
     refine = {"parallel 0": 0, "parallel 1": 1, "parallel end": None}
     read: dict[str, Callable[[Any], Any]] = {
         "limit": pass_over,
         "free": lambda image: free_tokens(blip, grammar, image, grammar.longest),
         "constrained": lambda image: constrained_tokens(blip, grammar, image),
-        **{
-            name: lambda image, most=most: parallel_tokens(blip, grammar, image, most)
-            for name, most in refine.items()
-        },
+        **{name: partial(in_parallel, most) for name, most in refine.items()},
     }
     return lambda pixels: read[way](blip.vision_model(pixel_values=pixels)[0])
 
@@ -208,7 +211,7 @@ def accuracy(run: str) -> None:
     """How right each way is on the validation images of a run."""
     import numpy as np  # noqa: PLC0415
 
-    from blippose.decoding import Constrained, Free, Parallel  # noqa: PLC0415
+    from blippose.decoding import Constrained, Decoding, Free, Parallel  # noqa: PLC0415
     from blippose.evaluation.asking import asking  # noqa: PLC0415
     from blippose.evaluation.subject import Subject  # noqa: PLC0415
     from blippose.evaluation.targets import Targets  # noqa: PLC0415
@@ -217,7 +220,7 @@ def accuracy(run: str) -> None:
     captioner, data = subject.captioner, subject.data
     persons = data.subset("val")
     targets = Targets.of(persons, captioner.frame.input_size)
-    ways = [Free(), Constrained(), *(Parallel(refine) for refine in (0, 1, 2, None))]
+    ways: list[Decoding] = [Free(), Constrained(), *map(Parallel, (0, 1, 2, None))]
     ways += [Constrained(expectation=True), Parallel(0, expectation=True)]
     ways += [way(flip_test=True) for way in (Free, Constrained, Parallel)]
     print(f"\n{run}: {len(persons)} validation images")

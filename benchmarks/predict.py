@@ -41,7 +41,7 @@ class Known:
     """Says the same pose of every image, at once."""
 
     frame, source, synthetic = InputFrame(96, None, "stretch", "full"), "known pose", True
-    decoding, confidence_is = "none", "of a known pose"
+    decoding, confidence_is, precision = "none", "of a known pose", "float32"
 
     def __call__(self, images: Sequence[np.ndarray], *, batch_size: int) -> list[Prediction]:
         """The same of each."""
@@ -63,7 +63,9 @@ class Watched:
 
     def __init__(self, predictor: Known | PosePredictor, step: int) -> None:
         self.predictor, self.step, self.done = predictor, step, 0
-        self.frame, self.source, self.synthetic = predictor.frame, predictor.source, True
+        self.frame, self.source = predictor.frame, predictor.source
+        self.synthetic: bool | None = predictor.synthetic
+        self.precision = predictor.precision
         self.decoding, self.confidence_is = predictor.decoding, predictor.confidence_is
         self.megabytes: list[float] = []
         self.began = time.perf_counter()

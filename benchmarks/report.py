@@ -12,6 +12,7 @@ waits says nothing; the processor's seconds say more.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import resource
 import subprocess
@@ -44,7 +45,8 @@ def once(folder: Path) -> tuple[float, float, float]:
 def measure(times: int) -> int:
     """Print what was measured; 1 if it is too much."""
     sys.path.insert(0, str(TESTS))
-    from example_grid import write_grid  # noqa: PLC0415  of the tests, and imports torch
+    # Of the tests, and imports torch.
+    write_grid = importlib.import_module("example_grid").write_grid
 
     with tempfile.TemporaryDirectory() as name:
         write_grid(Path(name) / "grid")

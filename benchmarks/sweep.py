@@ -62,7 +62,7 @@ class Clock:
             return value
 
         lightning.Trainer.fit = timed_fit  # type: ignore[method-assign]
-        Job.__call__ = timed_job  # type: ignore[method-assign]
+        Job.__call__ = timed_job  # type: ignore[assignment,method-assign]
 
 
 def together(folder: Path) -> list[tuple[float, float, float]]:
@@ -107,10 +107,10 @@ def measure(num_apart: int) -> int:
     print(f"beside fitting, after the first cell: {middle:.2f} s median, {most:.2f} s at most")
     print(f"resident after the last cell: {growth:.3f} of that after the second")
     if alone:
-        fitting = sorted(cell[1] for cell in cells[: len(alone)])
+        within = [cell[1] for cell in cells[: len(alone)]]
         print(
             f"as processes of their own: {sum(alone) / len(alone):.2f} s a cell, of which "
-            f"{sum(fitting) / len(fitting):.2f} s are fitting"
+            f"{sum(within) / len(within):.2f} s are fitting"
         )
     return int(middle > MOST_SECONDS or growth > MOST_GROWTH)
 

@@ -64,7 +64,8 @@ class Waited:
     """A loader that counts how long it was waited for."""
 
     def __init__(self, loader: Any, steps: int) -> None:
-        self.loader, self.steps, self.seconds = loader, steps, []
+        self.loader, self.steps = loader, steps
+        self.seconds: list[float] = []
 
     def __len__(self) -> int:
         return self.steps
@@ -177,7 +178,7 @@ def plain(given: argparse.Namespace) -> dict[str, list[float]]:
     data = data_of(given.root, size, given.batch[0])
     data.find_persons()
     encode, tokenizer = data.collator.caption_format.encode, data.collator.tokenizer
-    processor = BlipProcessor(
+    processor = BlipProcessor(  # type: ignore[no-untyped-call]
         BlipImageProcessorPil(size={"height": size, "width": size}), tokenizer
     )
     samples = [

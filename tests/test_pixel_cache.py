@@ -89,6 +89,16 @@ def test_pixels_are_those_of_blips_processor(
         torch.testing.assert_close(normalized, expected, rtol=0, atol=1e-6)
 
 
+def test_kept_rows_become_planes_of_a_batch_by_one_copy(
+    root: Path, persons: tuple[mpii.Person, ...]
+) -> None:
+    kept = PixelCache(cutter(root), (root / "pixels",)).make(persons[:3])
+    assert kept is not None
+    together = np.stack([kept[row][0] for row in range(3)])
+    assert together.shape == (3, SIZE, SIZE, 3)
+    assert together.transpose(0, 3, 1, 2).flags.c_contiguous
+
+
 @pytest.mark.parametrize("crop", ["full", "person"])
 @pytest.mark.parametrize("resize", list(Resize))
 def test_a_kept_row_is_what_the_cutter_cuts(

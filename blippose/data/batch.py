@@ -94,6 +94,7 @@ def with_pixels(batch: ViewsBatch) -> PoseBatch:
 
 
 def _images(samples: Sequence[Sample]) -> UInt8[np.ndarray, "batch size size 3"]:
+    """Together, and in memory as they are: by planes where they come from the cache."""
     return np.stack([sample.image for sample in samples])
 
 

@@ -36,7 +36,7 @@ from blippose.progress import tracked
 from blippose.whole_file import whole_file
 
 AUTO = "auto"
-_VERSION = 1  # of the file and of how pixels are cut
+_VERSION = 2  # of the file and of how pixels are cut
 _MOST_OF_FREE = 0.9  # share of the free disk that a file may take: checkpoints need room too
 _AT_ONCE = 256  # images that may be cut before the disk has taken them
 
@@ -69,8 +69,8 @@ class PixelFile:
 
     def __getitem__(self, index: int) -> Row:
         """The pixels, read-only, and their rectangle."""
-        row = self._rows[index]
-        return np.asarray(row["image"]), self.rectangle(index)
+        planes = np.asarray(self._rows[index]["image"])  # (3, S, S): as a batch has them
+        return planes.transpose(1, 2, 0), self.rectangle(index)
 
     def rectangle(self, index: int) -> Crop:
         """The rectangle alone."""
@@ -147,7 +147,7 @@ class PixelCache:
             np.lib.format.write_array_header_1_0(file, header)
             for pixels, crop in self._cut(persons):
                 place = np.array([crop.left, crop.top, crop.width, crop.height], "<f8")
-                file.write(place.tobytes() + pixels.tobytes())
+                file.write(place.tobytes() + pixels.transpose(2, 0, 1).tobytes())
             file.flush()
             os.fsync(file.fileno())
 
@@ -186,7 +186,7 @@ class PixelCache:
 
 
 def _row_type(size: int) -> np.dtype[np.void]:
-    return np.dtype([("crop", "<f8", (4,)), ("image", "u1", (size, size, 3))])
+    return np.dtype([("crop", "<f8", (4,)), ("image", "u1", (3, size, size))])
 
 
 @contextmanager
