@@ -40,6 +40,16 @@ def find_frame_file(name: str) -> Path | None:
         return None
 
 
+def knows_poses(weights: str) -> bool:
+    """Whether weights, by the names of `load_blip`, come from blippose and can look already."""
+    if weights in ("random", "tiny"):
+        return weights == "tiny"
+    try:
+        return find_frame_file(weights) is not None
+    except UserError:  # the hub is out of reach: released weights, of its cache
+        return False
+
+
 def read_frame(path: Path) -> tuple[InputFrame, bool | None, tuple[Calibration, ...]]:
     """The frame that a file says, whether the model knows drawn people, and its calibrations.
 

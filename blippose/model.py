@@ -34,6 +34,8 @@ from blippose.preparation import check_fit, prepare
 from blippose.readback import Readback, ReadbackMask, ReadbackNoise
 from blippose.seen import SeenImages
 
+LEARN_TO_LOOK = 0.3  # loss weight of the patches for weights that know no poses; docs/recipe.md
+
 
 @final
 class PoseCaptioner(L.LightningModule):
@@ -52,7 +54,8 @@ class PoseCaptioner(L.LightningModule):
             it must be 1.
         label_smoothing: share of the plain loss's target that goes to all tokens alike; None: what
             the weights' own config says.
-        patch_weight: weight of an auxiliary loss: which patch holds each joint.
+        patch_weight: weight of an auxiliary loss: which patch holds each joint; None: what weights
+            need that know no poses.
         dropout: in training, of what the text decoder's layers say, and of the attention of both
             towers; None: what the weights' own config says.
         layer_decay: factor of the learning rate from each layer to the one below it, through the
@@ -83,7 +86,7 @@ class PoseCaptioner(L.LightningModule):
         number_sigma: float = 0.0,
         fixed_weight: float = 1.0,
         label_smoothing: float | None = None,
-        patch_weight: float = 0.0,
+        patch_weight: float | None = 0.0,
         dropout: float | None = None,
         layer_decay: float = 1.0,
         split_weight_decay: bool = False,
@@ -99,7 +102,8 @@ class PoseCaptioner(L.LightningModule):
         super().__init__()
         self.blip, self.tokenizer, self.caption_format = blip, tokenizer, caption_format
         self.optimizer, self.scheduler = optimizer, scheduler
-        self.patch_weight, self.seed = patch_weight, seed
+        self.patch_weight = LEARN_TO_LOOK if patch_weight is None else patch_weight
+        self.seed = seed
         if not 0 < layer_decay <= 1:
             raise UserError(f"captioner.layer_decay={layer_decay}: expected above 0, at most 1")
         self.layer_decay, self.split_weight_decay = layer_decay, split_weight_decay
@@ -119,7 +123,7 @@ class PoseCaptioner(L.LightningModule):
             self.grammar, text, number_sigma, fixed_weight, label_smoothing
         )
         width = blip.vision_model.config.hidden_size
-        self.patch_head = nn.Linear(width, NUM_JOINTS) if patch_weight else None
+        self.patch_head = nn.Linear(width, NUM_JOINTS) if self.patch_weight else None
         self.val_metrics, self.val_tf_metrics = PoseMetrics(), PoseMetrics()
         # Sums and counts: Lightning's own mean was wrong with uneven processes.
         self.val_loss = MeanMetric()

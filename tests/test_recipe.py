@@ -23,6 +23,7 @@ INGREDIENTS = sorted(path.stem for path in (ROOT / "conf" / "ingredient").glob("
 
 
 SWEEP = SweepFile.read(ROOT / "sweeps" / "recipe.yaml")
+RANDOM = SweepFile.read(ROOT / "sweeps" / "recipe_random.yaml")
 
 
 def settings(*overrides: str) -> dict[str, Any]:
@@ -35,8 +36,8 @@ def test_the_recipe_is_the_default() -> None:
     assert settings("experiment=best", "name=demo") == settings()
 
 
-def test_every_ingredient_is_in_the_sweep_and_only_those() -> None:
-    assert sorted(SWEEP.axes["ingredient"]) == INGREDIENTS
+def test_every_ingredient_is_in_a_sweep_and_only_those() -> None:
+    assert {*SWEEP.axes["ingredient"], *RANDOM.axes["ingredient"]} == set(INGREDIENTS)
     assert len(SWEEP.axes["seed"]) >= 3
 
 
@@ -53,9 +54,7 @@ def test_an_ingredient_changes_the_recipe_alone(name: str) -> None:
 
 
 def test_the_sweep_from_random_weights_is_of_the_recipe_on_the_default_people() -> None:
-    sweep = SweepFile.read(ROOT / "sweeps" / "recipe_random.yaml")
-    assert set(sweep.axes["ingredient"]) <= set(INGREDIENTS)
-    common = [f"{key}={value}" for key, value in sweep.settings.items()]
+    common = [f"{key}={value}" for key, value in RANDOM.settings.items()]
     changed, best = settings(*common), settings("experiment=best")
     different = {key for key in changed.keys() | best.keys() if changed.get(key) != best.get(key)}
     assert changed["model.weights"] == "random"
@@ -72,9 +71,47 @@ def test_a_sweep_of_so_many_ingredients_is_listed(
 ) -> None:
     """Their names together are longer than a file's may be."""
     words = ["sweep", str(ROOT / "sweeps" / "recipe.yaml"), "dry_run=true", f"runs={tmp_path}"]
-    assert main([*words, f"ingredient={','.join(INGREDIENTS)}"]) == 0
-    num_cells = 3 * len(INGREDIENTS)
+    assert main([*words, f"ingredient={','.join(SWEEP.axes['ingredient'])}"]) == 0
+    num_cells = 3 * len(SWEEP.axes["ingredient"])
     assert f"{num_cells} cells: {num_cells} missing" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("start", "is_told"),
+    [
+        (["model.weights=random"], True),
+        ([], False),
+        (["model.weights=random", "captioner.patch_weight=0.0"], False),
+        (["captioner.patch_weight=0.5"], True),
+        (["model.weights=random", "captioner=plain"], False),
+    ],
+    ids=["random", "tiny", "random, switched off", "tiny, switched on", "random, the study"],
+)
+def test_weights_that_know_no_poses_are_told_which_patch_holds_each_joint(
+    release_root: Path, tmp_path: Path, start: list[str], is_told: bool
+) -> None:
+    words = [f"data.root={release_root}", f"runs={tmp_path}", "logger=csv", "trainer.max_epochs=1"]
+    words += ["+trainer.limit_train_batches=1", "trainer.log_every_n_steps=1"]
+    assert main(["train", *words, "+trainer.limit_val_batches=1", *start]) == 0
+    columns = (tmp_path / "demo" / "metrics.csv").read_text().partition("\n")[0].split(",")
+    assert ("train/patch_loss" in columns) == is_told
+
+
+def test_weights_from_a_checkpoint_or_an_export_know_poses(
+    release_root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"data.root={release_root}", f"runs={tmp_path}", "logger=csv", "trainer.max_epochs=1"]
+    words += ["+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1"]
+    assert main(["train", *words]) == 0
+    run, exported = tmp_path / "demo", tmp_path / "exported"
+    assert main(["export", f"run={run}", f"out={exported}"]) == 0
+    assert main(["train", *words, "name=on", f"init_from={run / 'best.ckpt'}"]) == 0
+    folder = [f"model.weights={exported}", f"model.tokenizer={exported}"]
+    assert main(["train", *words, "name=from_export", *folder]) == 0
+    assert "weights that know no poses" not in capfd.readouterr().out
+    (exported / "blippose.json").unlink()  # as a captioner that nobody taught poses
+    assert main(["train", *words, "name=stranger", *folder]) == 0
+    assert "weights that know no poses: captioner.patch_weight=0.3" in capfd.readouterr().out
 
 
 @pytest.mark.slow

@@ -209,6 +209,19 @@ def _captioner_and_data(
         blip = shelf.blip(model["weights"], architecture)
     grow_vocabulary(blip, tokenizer, caption_format)
     training.seed(plain["seed"])  # again: what is kept from an earlier cell drew nothing
-    captioner = captioner_of(blip=blip, **fit_together)
+    captioner = captioner_of(blip=blip, **fit_together, **_patch_weight(plain))
     captioner.earlier_manifests = manifests_of(model["weights"])
     return captioner, data
+
+
+def _patch_weight(plain: dict[str, Any]) -> dict[str, float]:
+    """0 in place of null, where the weights know poses."""
+    from blippose.frame_file import knows_poses  # noqa: PLC0415
+    from blippose.model import LEARN_TO_LOOK  # noqa: PLC0415
+
+    if plain["captioner"].get("patch_weight", 0.0) is not None:
+        return {}
+    if plain["init_from"] is not None or knows_poses(plain["model"]["weights"]):
+        return {"patch_weight": 0.0}
+    print(f"weights that know no poses: captioner.patch_weight={LEARN_TO_LOOK}", flush=True)
+    return {}
