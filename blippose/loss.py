@@ -132,21 +132,26 @@ def token_loss(
         label_smoothing: see there.
 
     Raises:
-        UserError: they do not go together, or numbers are more than one token.
+        UserError: they do not go together, one cannot be, or numbers are more than one token.
     """
+    for name, value in (("number_sigma", number_sigma), ("fixed_weight", fixed_weight)):
+        if not 0 <= value < float("inf"):
+            raise UserError(f"captioner.{name}={value}: expected 0 or more")
     if label_smoothing is not None and not 0 <= label_smoothing < 1:
         raise UserError(
             f"captioner.label_smoothing={label_smoothing}: expected 0 to below 1, or null"
         )
     if number_sigma == 0:
         if fixed_weight != 1:
-            raise UserError(f"fixed_weight={fixed_weight} needs number_sigma > 0")
+            raise UserError(
+                f"captioner.fixed_weight={fixed_weight} needs captioner.number_sigma > 0"
+            )
         own: float = text_config.label_smoothing
         return HardTokens(own if label_smoothing is None else label_smoothing)
     if label_smoothing:
         raise UserError(
-            f"label_smoothing={label_smoothing} needs number_sigma=0, the plain loss: soft "
-            "numbers have a smoothing of their own"
+            f"captioner.label_smoothing={label_smoothing} needs captioner.number_sigma=0, the "
+            "plain loss: soft numbers have a smoothing of their own"
         )
-    values = one_token_numbers(grammar, f"number_sigma={number_sigma}", "0")
+    values = one_token_numbers(grammar, f"captioner.number_sigma={number_sigma}", "0")
     return SoftNumbers(values, number_sigma, text_config.vocab_size, fixed_weight)

@@ -103,6 +103,8 @@ class PoseCaptioner(L.LightningModule):
         self.blip, self.tokenizer, self.caption_format = blip, tokenizer, caption_format
         self.optimizer, self.scheduler = optimizer, scheduler
         self.patch_weight = LEARN_TO_LOOK if patch_weight is None else patch_weight
+        if not 0 <= self.patch_weight < math.inf:
+            raise UserError(f"captioner.patch_weight={patch_weight}: expected 0 or more, or null")
         self.seed = seed
         if not 0 < layer_decay <= 1:
             raise UserError(f"captioner.layer_decay={layer_decay}: expected above 0, at most 1")

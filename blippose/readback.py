@@ -46,7 +46,9 @@ class ReadbackMask:
     def __post_init__(self) -> None:
         for name in ("first", "until", "then"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"readback_mask.{name}={getattr(self, name)}: expected 0 to 1")
+                raise UserError(
+                    f"captioner.readback_mask.{name}={getattr(self, name)}: expected 0 to 1"
+                )
 
     def share(self, progress: float) -> float:
         """The share to hide at `progress`, the share of training done."""
@@ -73,9 +75,11 @@ class ReadbackNoise:
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma < float("inf"):
-            raise UserError(f"readback_noise.sigma={self.sigma}: expected more than 0 bins")
+            raise UserError(
+                f"captioner.readback_noise.sigma={self.sigma}: expected more than 0 bins"
+            )
         if not 0 <= self.share <= 1:
-            raise UserError(f"readback_noise.share={self.share}: expected 0 to 1")
+            raise UserError(f"captioner.readback_noise.share={self.share}: expected 0 to 1")
 
 
 @final
@@ -110,7 +114,7 @@ class Readback(nn.Module):
         self.register_buffer("numbers", numbers, persistent=False)  # (V,), is it of a number?
         if noise is None:
             return
-        values = one_token_numbers(grammar, "readback_noise", "null")
+        values = one_token_numbers(grammar, "captioner.readback_noise", "null")
         value = torch.full((vocabulary_size,), -1)
         token = torch.zeros(len(values), dtype=torch.long)
         value[list(values)] = torch.tensor(list(values.values()))

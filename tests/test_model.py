@@ -597,10 +597,19 @@ def test_captions_longer_than_the_decoder_reads_are_refused(
         PoseCaptioner(blip, tokenizer, CaptionFormat(SIZE), torch.optim.AdamW)
 
 
+@pytest.mark.parametrize("name", ["number_sigma", "fixed_weight", "patch_weight"])
+@pytest.mark.parametrize("value", [-0.5, float("inf"), float("nan")])
+def test_a_weight_or_width_that_cannot_be_is_refused(
+    make_captioner: MakeCaptioner, name: str, value: float
+) -> None:
+    with pytest.raises(UserError, match=rf"captioner\.{name}={value}: expected 0 or more"):
+        make_captioner(**{name: value})
+
+
 def test_a_weight_that_the_plain_loss_would_ignore_is_refused(
     make_captioner: MakeCaptioner,
 ) -> None:
-    with pytest.raises(UserError, match=r"fixed_weight=0\.5 needs number_sigma > 0"):
+    with pytest.raises(UserError, match=r"fixed_weight=0\.5 needs captioner\.number_sigma > 0"):
         make_captioner(fixed_weight=0.5)
 
 
@@ -646,7 +655,7 @@ def test_smoothing_and_dropout_that_are_not_set_or_zero_change_no_bit(
 
 
 def test_label_smoothing_of_soft_numbers_is_refused(make_captioner: MakeCaptioner) -> None:
-    with pytest.raises(UserError, match=r"label_smoothing=0\.1 needs number_sigma=0"):
+    with pytest.raises(UserError, match=r"label_smoothing=0\.1 needs captioner\.number_sigma=0"):
         make_captioner(label_smoothing=0.1, number_sigma=1.0)
 
 
