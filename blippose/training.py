@@ -118,6 +118,12 @@ def check(
         tried = trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
     if tried.max_epochs == 0:
         raise UserError("trainer.max_epochs=0: expected 1 or more, or -1 for no end")
+    every, most = tried.check_val_every_n_epoch, tried.max_epochs
+    if every is not None and most is not None and 0 < most < every:
+        raise UserError(
+            f"trainer.check_val_every_n_epoch={every}: no epoch would be validated of "
+            f"trainer.max_epochs={most}; set {most} or fewer"
+        )
     if isinstance(tried.accelerator, MPSAccelerator):
         raise UserError(
             "trainer.accelerator: MPS lacks the float64 that metrics are summed in; set cpu"

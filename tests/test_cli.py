@@ -154,6 +154,10 @@ WRONG = {
     "negative seed": (["train", CSV, "seed=-1"], "seed=-1"),
     "empty batch": (["train", CSV, "data.batch_size=0"], "data.batch_size=0: expected 1 or more"),
     "negative rate": (["train", CSV, "model.weights=random", "optimizer.lr=-1"], "optimizer: "),
+    "no validation": (
+        ["train", CSV, "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=2"],
+        "no epoch would be validated of trainer.max_epochs=1; set 1 or fewer",
+    ),
     "no epochs": (["train", CSV, "model.weights=random", "trainer.max_epochs=0"], "max_epochs=0"),
     "absent checkpoint": (
         ["train", CSV, "model.weights=random", "ckpt_path=nowhere.ckpt"],
