@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 from transformers.utils import logging as transformers_logging
@@ -20,6 +21,8 @@ from blippose.errors import UserError, first_line
 from blippose.sdpa import use_sdpa
 
 TINY = Path(__file__).parent / "blip_tiny"
+_SETTINGS = ("*.json", "*.txt")  # a hub's repository holds the same weights in other formats too
+_WEIGHTS, _OLD_WEIGHTS = "*.safetensors", "*.bin"
 
 
 def load_blip(
@@ -44,7 +47,7 @@ def load_blip(
     _quieten_hub()
     try:
         loaded: Any = BlipForConditionalGeneration.from_pretrained(
-            _folder(weights), dtype=torch.float32, output_loading_info=True
+            _folder(weights, _WEIGHTS), dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(
@@ -87,11 +90,25 @@ def load_tokenizer(name: str) -> BertTokenizer:
     return cast(BertTokenizer, tokenizer)
 
 
-def _folder(name: str) -> str:
+def _folder(name: str, *patterns: str) -> str:
     path = Path(os.path.expanduser(name))  # noqa: PTH111  Path's raises where there is no such user
     if name.startswith((".", "/", "~")) and not path.is_dir():  # the hub has no such names
         raise UserError(f"cannot load a model from {name!r}: no such folder")
-    return str(TINY) if name == "tiny" else path.as_posix()
+    if name == "tiny":
+        return str(TINY)
+    return path.as_posix() if path.is_dir() else _from_hub(name, *patterns)
+
+
+def _from_hub(name: str, *patterns: str) -> str:
+    """The folder in the hub's cache, with what it lacks fetched.
+
+    It asks the hub once, where transformers asks for each file, and again and again if the hub is
+    out of reach: minutes, before a message.
+    """
+    folder = snapshot_download(name, allow_patterns=[*_SETTINGS, *patterns])
+    if _WEIGHTS in patterns and not any(Path(folder).glob(_WEIGHTS)):
+        folder = snapshot_download(name, allow_patterns=[*_SETTINGS, _OLD_WEIGHTS])
+    return folder
 
 
 def _quieten_hub() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from blippose.calibration import Calibration
@@ -41,13 +41,13 @@ def find_frame_file(name: str) -> Path | None:
 
 
 def knows_poses(weights: str) -> bool:
-    """Whether weights, by the names of `load_blip`, come from blippose and can look already."""
+    """Whether weights that `load_blip` has loaded come from blippose, and can look already."""
     if weights in ("random", "tiny"):
         return weights == "tiny"
-    try:
-        return find_frame_file(weights) is not None
-    except UserError:  # the hub is out of reach: released weights, of its cache
-        return False
+    folder = Path(weights).expanduser()
+    if folder.is_dir():
+        return (folder / FRAME_FILE).is_file()
+    return isinstance(try_to_load_from_cache(weights, FRAME_FILE), str)
 
 
 def read_frame(path: Path) -> tuple[InputFrame, bool | None, tuple[Calibration, ...]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.blip import load_blip, load_tokenizer
@@ -144,6 +146,46 @@ def test_retries_of_the_hub_are_not_told(
     assert client.isEnabledFor(logging.WARNING)
     load("tiny")
     assert not client.isEnabledFor(logging.WARNING)
+
+
+@pytest.mark.parametrize("load", [load_blip, load_tokenizer])
+def test_a_hub_out_of_reach_is_asked_once(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def out_of_reach(name: str, **_: Any) -> str:
+        calls.append(name)
+        raise LocalEntryNotFoundError("Got: ConnectError: no network\nand more")
+
+    monkeypatch.setattr("blippose.blip.snapshot_download", out_of_reach)
+    with pytest.raises(UserError, match=r"'some/model'.*hub name within reach.*no network"):
+        load("some/model")
+    assert calls == ["some/model"]
+
+
+@pytest.mark.parametrize("has_new_weights", [True, False], ids=["safetensors", "bin alone"])
+def test_of_a_hub_one_format_of_the_weights_is_fetched(
+    blip: BlipForConditionalGeneration,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    has_new_weights: bool,
+) -> None:
+    torch.save(blip.state_dict(), folder / "pytorch_model.bin")
+    if not has_new_weights:
+        (folder / "model.safetensors").unlink()
+    cache = folder / "cache"
+
+    def fetch(name: str, allow_patterns: list[str]) -> str:
+        cache.mkdir(exist_ok=True)
+        for pattern in allow_patterns:
+            for path in folder.glob(pattern):
+                shutil.copy(path, cache)
+        return str(cache)
+
+    monkeypatch.setattr("blippose.blip.snapshot_download", fetch)
+    loaded = load_blip("some/model").state_dict()
+    assert all(torch.equal(weight, loaded[name]) for name, weight in blip.state_dict().items())
+    fetched = {path.suffix for path in cache.iterdir()} & {".safetensors", ".bin"}
+    assert fetched == {".safetensors" if has_new_weights else ".bin"}
 
 
 def test_loading_a_tokenizer_twice_adds_nothing(tokenizer: BertTokenizer, tmp_path: Path) -> None:
