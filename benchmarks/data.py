@@ -36,7 +36,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-from blippose import mpii, synthetic
+from blippose import mpii, readings, synthetic
 from blippose.cores import num_cores
 from blippose.data.cutter import Cutter
 from blippose.data.pixel_cache import PixelCache, PixelFile
@@ -188,7 +188,7 @@ def main() -> int:
         if given.root == Path("data/synthetic"):
             synthetic.write_release(given.root, 1500, 0)
         release = mpii.read_release(given.root / mpii.ANNOTATIONS)
-        persons, images = mpii.select(release), given.root / "images"
+        persons, images = readings.select(release), given.root / "images"
         size, title = given.size or 96, f"{len(persons):,} images"
     warm, cold = measure(title, images, persons, size, given.times)
     print(f"load of the machine {os.getloadavg()[0]:.1f} on {num_cores()} cores")

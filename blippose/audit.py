@@ -13,15 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from blippose.errors import UserError
-from blippose.mpii import (
-    READINGS,
-    Person,
-    Release,
-    filter_steps,
-    missing_images,
-    reading_counts,
-    select,
-)
+from blippose.mpii import Person, Release
+from blippose.readings import READINGS, filter_steps, reading_counts, select
+from blippose.release_images import missing_images
 from blippose.split import KINDS, check_fractions, manifest, shared_video_count, split_persons
 
 

@@ -17,8 +17,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
 from blippose.caption import ParsedCaption
+from blippose.contact_sheet import contact_sheet, pose_tile
 from blippose.data import PoseDataModule, Sample
-from blippose.drawing import contact_sheet, pose_tile
 from blippose.model import PoseCaptioner
 from blippose.pose import Pose
 from blippose.wandb_logger import RowLogger

@@ -1,4 +1,4 @@
-"""The MPII Human Pose release (`.mat`) read into persons, and the filters with their counts.
+"""The MPII Human Pose release (`.mat`) read into persons.
 
 The only place, with the synthetic writer, that knows Matlab's 1-based coordinates: everything
 that leaves here is 0-based. Knows nothing of captions, crops, splits or models.
@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.io
 from jaxtyping import Float
-from PIL import Image
 
 from blippose.errors import UserError
 from blippose.pose import NUM_JOINTS, Pose
 
 ANNOTATIONS = "mpii_human_pose_v1_u12_1.mat"
-_WEBSITE = "http://human-pose.mpi-inf.mpg.de"
-_NUM_NAMED = 3  # of many absent or unreadable images, an error names so many
+WEBSITE = "http://human-pose.mpi-inf.mpg.de"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,29 +69,6 @@ class Release:
     sha256: str
 
 
-class FilterStep(NamedTuple):
-    """What is left after one filter: images, and annotated persons in them."""
-
-    text: str
-    images: int
-    persons: int
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One way to read "one person, all sixteen joints visible": a choice, then a condition.
-
-    `pick` gives the one person of a train image, or None; `keeps` says whether the flags of a
-    person with all sixteen points allow it to stay.
-    """
-
-    text: str
-    pick_text: str
-    pick: Callable[[ImageRow], Person | None]
-    keeps_text: str
-    keeps: Callable[[Person], bool]
-
-
 def read_release(annotations: Path) -> Release:
     """The release in `annotations`, MPII's own `.mat` or one that the synthetic writer made.
 
@@ -111,7 +84,7 @@ def read_release(annotations: Path) -> Release:
     except (AttributeError, TypeError, ValueError, IndexError) as error:
         raise UserError(
             f"{annotations}: RELEASE is not laid out as MPII's {ANNOTATIONS} ({_line(error)}); "
-            f"get the annotations from {_WEBSITE}"
+            f"get the annotations from {WEBSITE}"
         ) from error
     with annotations.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -125,7 +98,7 @@ def _load(annotations: Path) -> Any:
     if not annotations.is_file():
         raise UserError(
             f"{annotations}: no such file; expected MPII's annotations ({ANNOTATIONS}), "
-            f"which come from {_WEBSITE}"
+            f"which come from {WEBSITE}"
         )
     try:
         variables = scipy.io.loadmat(
@@ -134,17 +107,17 @@ def _load(annotations: Path) -> Any:
     except NotImplementedError as error:
         raise UserError(
             f"{annotations}: a Matlab v7.3 (HDF5) file; MPII's own is Matlab 5: use the original "
-            f"from {_WEBSITE}, or save it again with `save -v7`"
+            f"from {WEBSITE}, or save it again with `save -v7`"
         ) from error
     except Exception as error:  # damaged bytes raise nearly anything inside scipy
         raise UserError(
             f"{annotations}: not a readable Matlab file, perhaps cut off while downloading "
-            f"({_line(error)}); get it again from {_WEBSITE}"
+            f"({_line(error)}); get it again from {WEBSITE}"
         ) from error
     if "RELEASE" not in variables:
         raise UserError(
             f"{annotations}: holds no variable RELEASE; expected MPII's {ANNOTATIONS} "
-            f"from {_WEBSITE}"
+            f"from {WEBSITE}"
         )
     return variables["RELEASE"]
 
@@ -279,161 +252,3 @@ def _number(value: Any) -> float | None:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def _one_annotated(row: ImageRow) -> Person | None:
-    return row.persons[0] if len(row.persons) == 1 else None
-
-
-def _one_annorect(row: ImageRow) -> Person | None:
-    return _one_annotated(row) if row.num_annorects == 1 else None
-
-
-def _one_single_person(row: ImageRow) -> Person | None:
-    if len(row.single_person) != 1:
-        return None
-    return next((p for p in row.persons if p.person_index == row.single_person[0]), None)
-
-
-def _no_flag_false(person: Person) -> bool:
-    return False not in person.flags
-
-
-_ONE = "exactly one annotated person"
-_VISIBLE = "no flag that says 0"
-READINGS: Mapping[str, Reading] = MappingProxyType(
-    {
-        "visible": Reading(
-            "one annotated person, 16 points, no is_visible of 0 (empty or absent is visible)",
-            *(_ONE, _one_annotated, _VISIBLE, _no_flag_false),
-        ),
-        "annotated": Reading(
-            "one annotated person, 16 points, whatever is_visible says",
-            *(_ONE, _one_annotated, "whatever the flags", lambda person: True),
-        ),
-        "one_annorect": Reading(
-            "as visible, and the image has no second annorect, not even one without points",
-            *("exactly one annorect, annotated", _one_annorect, _VISIBLE, _no_flag_false),
-        ),
-        "single_person": Reading(
-            "as visible, for the lone entry of RELEASE.single_person; others may stand near",
-            *("exactly one entry in single_person, annotated", _one_single_person),
-            *(_VISIBLE, _no_flag_false),
-        ),
-        "strict": Reading(
-            "one annotated person, 16 flags that literally say 1 (keeps next to nothing)",
-            *(_ONE, _one_annotated, "16 flags that say 1", lambda person: all(person.flags)),
-        ),
-    }
-)
-
-
-def select(release: Release, reading: str = "visible") -> tuple[Person, ...]:
-    """The persons that `reading` keeps, at most one a train image, in the order of the file.
-
-    Raises:
-        UserError: no reading of this name.
-    """
-    rule = _reading(reading)
-    return tuple(p for p in _picked(release, rule) if p.pose.valid.all() and rule.keeps(p))
-
-
-def filter_steps(release: Release, reading: str = "visible") -> list[FilterStep]:
-    """How many images and annotated persons each filter of `reading` leaves, in their order.
-
-    Raises:
-        UserError: no reading of this name.
-    """
-    rule = _reading(reading)
-    train = [row for row in release.rows if row.is_train]
-    picked = _picked(release, rule)
-    complete = [person for person in picked if person.pose.valid.all()]
-    kept = [person for person in complete if rule.keeps(person)]
-    return [
-        _row_step("rows", release.rows),
-        _row_step("train images", train),
-        _row_step("with an annotated person", [row for row in train if row.persons]),
-        FilterStep(rule.pick_text, len(picked), len(picked)),
-        FilterStep("all 16 points", len(complete), len(complete)),
-        FilterStep(rule.keeps_text, len(kept), len(kept)),
-    ]
-
-
-def reading_counts(release: Release) -> dict[str, int]:
-    """How many persons every reading keeps, by its name."""
-    return {name: len(select(release, name)) for name in READINGS}
-
-
-def _reading(name: str) -> Reading:
-    if name not in READINGS:
-        raise UserError(f"reading={name}: no such reading; choose one of {', '.join(READINGS)}")
-    return READINGS[name]
-
-
-def _picked(release: Release, rule: Reading) -> list[Person]:
-    persons = (rule.pick(row) for row in release.rows if row.is_train)
-    return [person for person in persons if person is not None]
-
-
-def _row_step(text: str, rows: Sequence[ImageRow]) -> FilterStep:
-    return FilterStep(text, len(rows), sum(len(row.persons) for row in rows))
-
-
-def missing_images(persons: Sequence[Person], images: Path) -> list[str]:
-    """The file names, each once, that `persons` need and the folder `images` does not hold."""
-    return [name for name in _names(persons) if not (images / name).is_file()]
-
-
-def check_images(persons: Sequence[Person], images: Path) -> None:
-    """Refuses a folder in which an image of `persons` is absent or unreadable.
-
-    Reads headers, PNG checksums and the end-of-image mark of a JPEG, and decodes only a JPEG
-    without one, so that 1,500 images take about a second. It cannot notice damage inside a JPEG
-    that has its end, nor another picture under the right name.
-
-    Raises:
-        UserError: no folder, or images that are absent or unreadable: counted, the first named.
-    """
-    if not images.is_dir():
-        raise UserError(
-            f"{images}: no such folder; expected the {len(_names(persons))} images that the "
-            f"annotations name, which come from {_WEBSITE}"
-        )
-    num_images = len(_names(persons))
-    if missing := missing_images(persons, images):
-        raise UserError(
-            f"{images}: {len(missing)} of {num_images} images are absent "
-            f"({_first(missing)}); unpack MPII's images into this folder"
-        )
-    if broken := [name for name in _names(persons) if not _readable(images / name)]:
-        raise UserError(
-            f"{images}: {len(broken)} of {num_images} images are empty, cut off or no images "
-            f"({_first(broken)}); copy them again from MPII's archive"
-        )
-
-
-def _names(persons: Sequence[Person]) -> list[str]:
-    return list(dict.fromkeys(person.image_name for person in persons))
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NUM_NAMED]) + (", ..." if len(names) > _NUM_NAMED else "")
-
-
-def _readable(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            image.verify()
-            is_jpeg = image.format == "JPEG"
-        if is_jpeg and not _has_end_mark(path):  # a mark may lie before trailing bytes
-            with Image.open(path) as image:
-                image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False
-    return True
-
-
-def _has_end_mark(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-2, os.SEEK_END)
-        return file.read() == b"\xff\xd9"

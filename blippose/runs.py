@@ -12,13 +12,9 @@ Knows nothing of models or of how training is done, and must answer without torc
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import json
 import math
 import os
-import platform
-import subprocess
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,28 +26,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from blippose.errors import UserError
+from blippose.identity import config_hash, difference
 from blippose.usage import Usage
+from blippose.versions import versions
 
 RECORD, BEST, LAST, PREVIOUS = "run.json", "best.ckpt", "last.ckpt", "last-1.ckpt"
 _CONFIG, _TRACEBACK, _LOCK = "config.yaml", "traceback.txt", ".lock"
 
-# Keys that do not change what comes out. A name ending in a dot stands for all below it.
-_NOT_IDENTITY = (
-    "name",
-    "runs",
-    "debug",
-    "dry_run",
-    "keep_last",
-    "checkpoint.",
-    "logger",
-    "logger.",
-    "data.cache",
-    "data.num_workers",
-    "trainer.enable_progress_bar",
-)
 # Set by Lightning, torchrun and Slurm; a lone process under Slurm has 0.
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
-_PACKAGES = ("blippose", "torch", "lightning", "transformers", "torchmetrics", "numpy", "pillow")
 
 
 class State(StrEnum):
@@ -275,85 +258,6 @@ def _read(path: Path) -> dict[str, Any] | None:
             f"{path}: cannot be read as a run ({type(error).__name__}); move its folder away"
         ) from error
     return dict(record)
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """sha256 of what decides the outcome in `config`."""
-    canonical = json.dumps(identity(config), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys and values that decide the outcome.
-
-    >>> identity({"name": "a", "data": {"batch_size": 2, "num_workers": 4}})
-    {'data.batch_size': 2}
-    """
-    return {key: value for key, value in flatten(config) if not _is_free(key)}
-
-
-def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What changed between two configs, of what decides the outcome.
-
-    >>> difference({"data": {"batch_size": 2}, "seed": 0}, {"data": {"batch_size": 4}, "seed": 0})
-    ['data.batch_size: 2 -> 4']
-    """
-    before, after = identity(old), identity(new)
-    absent = "(absent)"
-    return [
-        f"{key}: {before.get(key, absent)} -> {after.get(key, absent)}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key, absent) != after.get(key, absent)
-    ]
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys with their values; an empty mapping is a value."""
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _is_free(key: str) -> bool:
-    return any(
-        key.startswith(free) if free.endswith(".") else key == free for free in _NOT_IDENTITY
-    )
-
-
-def versions() -> dict[str, str | None]:
-    """What the run is made with: packages, Python, platform, and the commit in a checkout."""
-    packages = {name: _package_version(name) for name in _PACKAGES}
-    python = {"python": platform.python_version(), "platform": platform.platform()}
-    return {**packages, **python, "commit": _commit()}
-
-
-def known_versions() -> dict[str, str]:
-    """`versions` without what is not installed."""
-    return {name: version for name, version in versions().items() if version is not None}
-
-
-def _package_version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The checkout's commit, with a + for changes; None in an installed package."""
-    root = Path(__file__).parents[1]
-    if not (root / ".git").exists():
-        return None
-    describe = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
-    try:
-        described = subprocess.run(
-            describe, cwd=root, capture_output=True, text=True, check=False, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return described.stdout.strip() or None
 
 
 def _plain(value: Any) -> Any:

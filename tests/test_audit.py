@@ -12,8 +12,9 @@ from rich.console import Console
 
 from blippose.audit import Audit, audit, print_audit
 from blippose.errors import UserError
-from blippose.mpii import READINGS, ImageRow, Person, Release
+from blippose.mpii import ImageRow, Person, Release
 from blippose.pose import Pose
+from blippose.readings import READINGS
 
 NUM_VISIBLE, NUM_HIDDEN = 20, 5
 

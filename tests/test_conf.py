@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from blippose.arguments import fits
 from blippose.blip import load_blip
 from blippose.cli.config import check_targets
-from blippose.runs import flatten
+from blippose.identity import flatten
 
 CONF = Path(__file__).parents[1] / "conf"
 PRIMARY = (

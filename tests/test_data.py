@@ -17,7 +17,7 @@ from PIL import Image
 from torch.utils.data import BatchSampler
 from transformers import BertTokenizer
 
-from blippose import mpii
+from blippose import mpii, readings
 from blippose.augmentation import Augmentation
 from blippose.caption import CaptionFormat
 from blippose.data import (
@@ -54,7 +54,7 @@ def broken_root(release_root: Path, tmp_path: Path) -> Path:
 
 
 def first_image(root: Path) -> Path:
-    persons = mpii.select(mpii.read_release(root / mpii.ANNOTATIONS))
+    persons = readings.select(mpii.read_release(root / mpii.ANNOTATIONS))
     return root / "images" / persons[0].image_name
 
 

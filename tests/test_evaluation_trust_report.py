@@ -17,7 +17,7 @@ from example_persons import answers, make_targets
 from PIL import Image
 from torch import nn
 
-from blippose import mpii
+from blippose import mpii, readings
 from blippose.caption import CaptionFormat
 from blippose.data import Collator, PoseDataset
 from blippose.data.cutter import Cutter
@@ -309,7 +309,7 @@ def with_dead_eyes(make_captioner: Callable[..., PoseCaptioner]) -> PoseCaptione
 
 def copied_release(root: Path, images: Path) -> tuple[list[mpii.Person], list[mpii.Person]]:
     """The persons of a release, and each again as the next frame of the same video."""
-    persons = list(mpii.select(mpii.read_release(root / mpii.ANNOTATIONS), "visible"))
+    persons = list(readings.select(mpii.read_release(root / mpii.ANNOTATIONS), "visible"))
     twins = [replace(person, image_name=f"next_{person.image_name}") for person in persons]
     for person, twin in zip(persons, twins, strict=True):
         with Image.open(root / "images" / person.image_name) as image:

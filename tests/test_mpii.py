@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from blippose import mpii
+from blippose import mpii, readings, release_images
 from blippose.errors import UserError
-from blippose.mpii import READINGS, Person, Release, read_release, select
+from blippose.mpii import Person, Release, read_release
+from blippose.readings import READINGS, select
 
 SHARED = Path(__file__).parents[2] / "shared" / "mpii"
 EMPTY = np.empty((0, 0))
@@ -104,7 +105,7 @@ def only(release: Release) -> Person:
 
 
 def kept(release: Release) -> dict[str, bool]:
-    return {name: bool(count) for name, count in mpii.reading_counts(release).items()}
+    return {name: bool(count) for name, count in readings.reading_counts(release).items()}
 
 
 def test_points_go_by_id_and_become_0_based(read: Reader) -> None:
@@ -308,7 +309,7 @@ def test_filter_steps_count_what_each_leaves(read: Reader) -> None:
         row(annorect(points(j0=0))),
         row(whole),
     )
-    assert [(step.images, step.persons) for step in mpii.filter_steps(release)] == [
+    assert [(step.images, step.persons) for step in readings.filter_steps(release)] == [
         (6, 6),  # rows
         (5, 5),  # of train
         (4, 5),  # with an annotated person
@@ -325,7 +326,7 @@ def test_last_filter_step_counts_what_select_keeps(read: Reader, reading: str) -
         row(annorect(points(j8=1, j9=1)), annorect(), single=1),
         row(annorect(points(j1=0)), annorect(points()), single=2),
     )
-    assert mpii.filter_steps(release, reading)[-1].persons == len(select(release, reading))
+    assert readings.filter_steps(release, reading)[-1].persons == len(select(release, reading))
 
 
 def test_unknown_reading_names_the_choices(read: Reader) -> None:
@@ -437,13 +438,13 @@ def images(tmp_path: Path, persons: tuple[Person, ...]) -> Path:
 
 
 def test_sound_images_pass(persons: tuple[Person, ...], images: Path) -> None:
-    mpii.check_images(persons, images)
-    assert mpii.missing_images(persons, images) == []
+    release_images.check_images(persons, images)
+    assert release_images.missing_images(persons, images) == []
 
 
 def test_missing_folder_is_named(persons: tuple[Person, ...], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere: no such folder; expected the 5 images"):
-        mpii.check_images(persons, tmp_path / "nowhere")
+        release_images.check_images(persons, tmp_path / "nowhere")
 
 
 def test_absent_images_are_counted_and_the_first_named(
@@ -452,7 +453,7 @@ def test_absent_images_are_counted_and_the_first_named(
     for name in ("000.jpg", "001.jpg", "003.jpg", "004.jpg"):
         (images / name).unlink()
     with pytest.raises(UserError, match=r"4 of 5 .* \(000\.jpg, 001\.jpg, 003\.jpg, \.\.\.\)"):
-        mpii.check_images(persons, images)
+        release_images.check_images(persons, images)
 
 
 @pytest.mark.parametrize(
@@ -472,7 +473,7 @@ def test_damaged_image_is_named(
     path = images / "002.jpg"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(UserError, match=r"1 of 5 images are empty, .* \(002\.jpg\)") as error:
-        mpii.check_images(persons, images)
+        release_images.check_images(persons, images)
     assert one_line(error)
 
 
@@ -483,7 +484,7 @@ def test_png_with_a_wrong_checksum_is_named(persons: tuple[Person, ...], images:
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"\(002\.jpg\)"):
-        mpii.check_images(persons, images)
+        release_images.check_images(persons, images)
 
 
 def test_bytes_after_the_end_of_a_jpeg_are_no_damage(
@@ -491,7 +492,7 @@ def test_bytes_after_the_end_of_a_jpeg_are_no_damage(
 ) -> None:
     path = images / "002.jpg"
     path.write_bytes(path.read_bytes() + bytes(64))
-    mpii.check_images(persons, images)
+    release_images.check_images(persons, images)
 
 
 @pytest.fixture(scope="module")
@@ -501,8 +502,8 @@ def real() -> Release:
 
 @needs_real_rows
 def test_real_rows_leave_the_counts_of_the_raw_file(real: Release) -> None:
-    assert [step.images for step in mpii.filter_steps(real)] == [106, 102, 100, 55, 30, 14]
-    assert mpii.reading_counts(real) == {
+    assert [step.images for step in readings.filter_steps(real)] == [106, 102, 100, 55, 30, 14]
+    assert readings.reading_counts(real) == {
         "visible": 14,
         "annotated": 30,
         "one_annorect": 14,

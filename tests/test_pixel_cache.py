@@ -19,7 +19,7 @@ from conftest import NUM_PERSONS, SIZE
 from PIL import Image
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-from blippose import mpii
+from blippose import mpii, readings
 from blippose.data import Cutter, PoseDataModule
 from blippose.data.pixel_cache import PixelCache, PixelFile, cache_folders
 from blippose.decoding import ClipNormalization
@@ -46,7 +46,7 @@ def root(release_root: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def persons(release_root: Path) -> tuple[mpii.Person, ...]:
-    return mpii.select(mpii.read_release(release_root / mpii.ANNOTATIONS))
+    return readings.select(mpii.read_release(release_root / mpii.ANNOTATIONS))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from blippose.cli import main
-from blippose.runs import flatten
+from blippose.identity import flatten
 from blippose.sweep_file import SweepFile
 
 ROOT = Path(__file__).parents[1]

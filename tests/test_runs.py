@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 
 from blippose.errors import UserError
+from blippose.identity import config_hash, difference
 from blippose.runs import (
     BEST,
     LAST,
     PREVIOUS,
     Run,
     RunFailedError,
-    config_hash,
-    difference,
     is_first_process,
 )
 

@@ -15,7 +15,7 @@ from filelock import FileLock
 from PIL import Image
 from scipy.io import loadmat
 
-from blippose import mpii
+from blippose import mpii, readings, release_images
 from blippose.errors import UserError
 from blippose.pose import JOINTS
 from blippose.synthetic import is_complete, render_frame, write_release
@@ -70,9 +70,9 @@ def _files(root: Path) -> dict[str, bytes]:
 
 
 def test_default_filter_keeps_exactly_num_persons(root: Path) -> None:
-    kept = mpii.select(mpii.read_release(root / MAT))
+    kept = readings.select(mpii.read_release(root / MAT))
     assert len(kept) == NUM_PERSONS
-    mpii.check_images(kept, root / "images")
+    release_images.check_images(kept, root / "images")
 
 
 def test_reader_sees_that_it_is_synthetic(root: Path) -> None:
@@ -280,14 +280,14 @@ def test_test_rows_are_not_train_rows_and_have_no_video(release: Any, rows: list
 
 
 def test_neck_to_head_top_is_four_fifths_of_the_head_box(root: Path) -> None:
-    for person in mpii.select(mpii.read_release(root / MAT)):
+    for person in readings.select(mpii.read_release(root / MAT)):
         neck, top = person.pose.xy[list(HEAD_IDS)]
         assert np.hypot(*(top - neck)) == pytest.approx(0.8 * person.head_size / 0.6, rel=0.03)
 
 
 def test_annotation_is_the_projected_joint_to_half_a_pixel(root: Path, rows: list[Row]) -> None:
     videos = {row.name: row for row in rows}
-    for person in mpii.select(mpii.read_release(root / MAT)):
+    for person in readings.select(mpii.read_release(root / MAT)):
         row = videos[person.image_name]
         drawn = render_frame(3, row.video, row.frame, row.num_people).people[-1]
         np.testing.assert_allclose(person.pose.xy, drawn.xy_img, atol=0.51)

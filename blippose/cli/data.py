@@ -43,7 +43,7 @@ def run(config: Any) -> int:
     from omegaconf import OmegaConf  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
-    from blippose import audit, mpii, split  # noqa: PLC0415
+    from blippose import audit, mpii, readings, split  # noqa: PLC0415
     from blippose.audit import print_audit  # noqa: PLC0415
 
     if OmegaConf.is_missing(config.data, "root") and config.data.annotations is not None:
@@ -71,7 +71,7 @@ def run(config: Any) -> int:
     else:
         print_audit(counts, Console())
     if keys.manifest is not None:
-        persons = mpii.select(release, source.reading)
+        persons = readings.select(release, source.reading)
         sides = split.split_persons(
             persons, source.split, source.train_fraction, source.split_seed, source.test_fraction
         )

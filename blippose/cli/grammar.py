@@ -216,7 +216,7 @@ def _owner(key: str, command: str) -> str | None:
     """The choice of a group that has the key: of `decoding.refine` it is decoding=parallel."""
     import yaml  # noqa: PLC0415
 
-    from blippose.runs import flatten  # noqa: PLC0415
+    from blippose.identity import flatten  # noqa: PLC0415
 
     group, _, own = key.partition(".")
     if group not in _groups(command):
@@ -233,7 +233,7 @@ def _known_keys(command: str) -> list[str]:
     from hydra import compose, initialize_config_dir  # noqa: PLC0415
     from omegaconf import OmegaConf  # noqa: PLC0415
 
-    from blippose.runs import flatten  # noqa: PLC0415
+    from blippose.identity import flatten  # noqa: PLC0415
 
     with initialize_config_dir(str(conf()), version_base="1.3"):
         config: Any = OmegaConf.to_container(compose(command), resolve=False)

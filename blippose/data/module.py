@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch.utils.data import DataLoader
 from transformers import BertTokenizer
 
-from blippose import mpii, split
+from blippose import mpii, readings, release_images, split
 from blippose.augmentation import Augmentation
 from blippose.caption import CaptionFormat
 from blippose.data.batch import Collator, PoseBatch, ViewsBatch, with_pixels
@@ -35,7 +35,7 @@ class PoseDataModule(L.LightningDataModule):
         root: folder with the .mat and `images/`.
         annotations: a .mat that lies elsewhere.
         synthetic: what to draw into `root` when it is not there; None reads what is there.
-        reading: what "one person, all sixteen joints visible" means; see `mpii.READINGS`.
+        reading: what "one person, all sixteen joints visible" means; see `readings.READINGS`.
         split: "video" keeps the frames of a video on one side, "random" is the study's.
         train_fraction: share of the persons to train on.
         test_fraction: share of the persons to report on, kept from training and selection; 0
@@ -127,7 +127,7 @@ class PoseDataModule(L.LightningDataModule):
             UserError: a release that cannot be read, or that nothing is kept of.
         """
         release = self.release_source.read()
-        persons = mpii.select(release, self.reading)
+        persons = readings.select(release, self.reading)
         if not persons:
             raise UserError(
                 f"{release.path}: data.reading={self.reading} keeps no person; "
@@ -135,7 +135,7 @@ class PoseDataModule(L.LightningDataModule):
             )
         pixels = self._pixel_cache.find(persons)
         if pixels is None:
-            mpii.check_images(persons, self.release_source.images)
+            release_images.check_images(persons, self.release_source.images)
         sides = split.split_persons(
             persons, self.split_kind, self.train_fraction, self.split_seed, self.test_fraction
         )

@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blippose import runs
 from blippose.evaluation.markdown import bullets, cautions, rows_tables
 from blippose.evaluation.quantities import is_number
+from blippose.identity import difference
 
 _SAME = {  # what must be equal for a mean to mean something: key of `about`, how to say it
     "subset": "subsets",
@@ -83,7 +83,7 @@ def _changed(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     changes = {
         change.partition(": ")[0]
         for config in configs[1:]
-        for change in runs.difference(configs[0], config)
+        for change in difference(configs[0], config)
     }
     return sorted(key for key in changes if key.rpartition(".")[2] not in _SEEDS)
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from blippose.drawing import contact_sheet, pose_tile
+from blippose.contact_sheet import contact_sheet, pose_tile
 from blippose.evaluation.targets import Answers, Targets
 from blippose.pose import Pose
 

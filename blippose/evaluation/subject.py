@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from blippose import __version__, runs
+from blippose import __version__
 from blippose.data import PoseDataModule, PoseDataset
 from blippose.decoding import Decoding
 from blippose.errors import UserError
@@ -26,6 +26,7 @@ from blippose.model_checkpoint import load_checkpoint
 from blippose.mpii import ANNOTATIONS
 from blippose.predictor import PosePredictor
 from blippose.runs import BEST, RECORD, Run
+from blippose.versions import known_versions
 
 _SHORT = 12  # characters of a hash, for people
 
@@ -130,7 +131,7 @@ class Subject:
     @cached_property
     def versions(self) -> dict[str, str]:
         """Of packages and the commit; git is asked once."""
-        return runs.known_versions()
+        return known_versions()
 
     @property
     def images(self) -> Path:

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from blippose.identity import identity
 from blippose.report.cells import Cell
-from blippose.runs import identity
 
 SEED = "seed"
 _ABSENT = "(absent)"

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+from blippose.identity import identity
 from blippose.report.cells import Cell, CellState
 from blippose.report.measures import Measure
-from blippose.runs import identity
 
 # What decides the images, and what the frame of the input, of a run's config.
 _IMAGES = ("data.root", "data.annotations", "data.reading", "data.split", "data.train_fraction",

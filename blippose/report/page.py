@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from blippose import __version__
+from blippose.identity import flatten
 from blippose.report.cells import Cell, CellState
 from blippose.report.effects import Effects
 from blippose.report.figures.curves import curve_of
@@ -26,7 +27,6 @@ from blippose.report.history import Curve
 from blippose.report.measures import Measure
 from blippose.report.samples import Sample
 from blippose.report.tables import RankedTable
-from blippose.runs import flatten
 
 _ASSETS = Path(__file__).parent / "assets"
 _NUM_POINTS = 200  # of a curve

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from blippose.runs import identity
+from blippose.identity import identity
 
 RECORD = "sweep.json"  # blippose.sweep writes it, and imports this package
 

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from blippose import runs
 from blippose.attention import AttentionReader
 from blippose.data import PoseDataset
 from blippose.decoding import InputFrame
@@ -41,6 +40,7 @@ from blippose.evaluation.targets import Targets
 from blippose.geometry import Crop
 from blippose.output_folder import writable
 from blippose.pose import Pose
+from blippose.versions import known_versions
 
 
 @dataclass(frozen=True)
@@ -210,5 +210,5 @@ def about_of(run: str, source: str, frame: InputFrame, subset: str) -> dict[str,
         "source": source,
         "subset": subset,
         "frame": frame.record(),
-        "versions": runs.known_versions(),
+        "versions": known_versions(),
     }
