@@ -18,7 +18,6 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  torch's own convention
 from torchmetrics import MeanMetric
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
@@ -29,7 +28,7 @@ from blippose.errors import UserError
 from blippose.loss import IGNORED, HardTokens, caption_loss, token_loss
 from blippose.metrics import PoseMetrics
 from blippose.param_groups import param_groups, scale_rates
-from blippose.pose import NUM_JOINTS
+from blippose.patch_head import PatchHead
 from blippose.preparation import check_fit, prepare
 from blippose.readback import Readback, ReadbackMask, ReadbackNoise
 from blippose.seen import SeenImages
@@ -125,7 +124,8 @@ class PoseCaptioner(L.LightningModule):
             self.grammar, text, number_sigma, fixed_weight, label_smoothing
         )
         width = blip.vision_model.config.hidden_size
-        self.patch_head = nn.Linear(width, NUM_JOINTS) if self.patch_weight else None
+        size = self.frame.input_size
+        self.patch_head = PatchHead(width, size) if self.patch_weight else None
         self.val_metrics, self.val_tf_metrics = PoseMetrics(), PoseMetrics()
         # Sums and counts: Lightning's own mean was wrong with uneven processes.
         self.val_loss = MeanMetric()
@@ -173,7 +173,7 @@ class PoseCaptioner(L.LightningModule):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
         if self.patch_head is None:
             return loss
-        patch_loss = self._patch_loss(states, batch)
+        patch_loss = self.patch_head.loss(states, batch["xy_input"], batch["valid"])
         self.log("train/patch_loss", patch_loss, batch_size=len(batch["image"]))
         return loss + self.patch_weight * patch_loss
 
@@ -187,18 +187,6 @@ class PoseCaptioner(L.LightningModule):
         progress = self.global_step / max(1, int(self.trainer.estimated_stepping_batches))
         shown: Tensor = self.readback(input_ids, key, progress)
         return shown
-
-    def _patch_loss(
-        self, hidden: Float[Tensor, "batch token width"], batch: PoseBatch
-    ) -> Float[Tensor, ""]:
-        """Cross entropy over the patches of the one that holds each joint."""
-        assert self.patch_head is not None
-        logits = self.patch_head(hidden[:, 1:]).transpose(1, 2)  # (B, 16, P), without [CLS]
-        grid = math.isqrt(logits.shape[-1])
-        patch_xy = (batch["xy_input"] + 0.5) * grid / self.frame.input_size
-        column, row = patch_xy.nan_to_num().floor().long().clamp(0, grid - 1).unbind(-1)
-        target = torch.where(batch["valid"], row * grid + column, IGNORED)  # (B, 16)
-        return F.cross_entropy(logits.flatten(0, 1).float(), target.flatten())
 
     @torch.no_grad()
     def say(

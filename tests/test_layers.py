@@ -42,6 +42,7 @@ LAYERS = (
         "loss",
         "lora",
         "param_groups",
+        "patch_head",
         "preparation",
         "readback",
         "sdpa",

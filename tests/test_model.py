@@ -331,45 +331,6 @@ def test_hiding_leaves_the_batch_alone(make_captioner: MakeCaptioner, batch: Pos
     assert all(torch.equal(batch[name], before[name]) for name in ("input_ids", "labels"))
 
 
-@pytest.mark.parametrize(
-    ("xy_input", "patch"),
-    [
-        ((0.0, 0.0), 0),
-        ((7.4, 24.0), 12),  # first column, last row of 4 x 4 patches of 8 px
-        ((7.5, 24.0), 13),  # the border between pixels 7 and 8
-        ((31.0, 0.0), 3),
-        ((-3.0, 40.0), 12),  # outside: the nearest
-    ],
-)
-def test_patch_target_is_the_patch_that_holds_the_joint(
-    make_captioner: MakeCaptioner, batch: PoseBatch, xy_input: tuple[float, float], patch: int
-) -> None:
-    captioner = make_captioner(patch_weight=1.0)
-    assert captioner.patch_head is not None
-    torch.nn.init.eye_(captioner.patch_head.weight)  # channel j of a patch is joint j's logit
-    torch.nn.init.zeros_(captioner.patch_head.bias)
-    batch["xy_input"] = torch.tensor(xy_input).expand(1, NUM_JOINTS, 2)
-    batch["valid"] = torch.ones(1, NUM_JOINTS, dtype=torch.bool)
-    losses = []
-    for said in range(16):
-        hidden = torch.zeros(1, 17, 32)
-        hidden[0, 1 + said] = 50.0
-        losses.append(float(captioner._patch_loss(hidden, batch).detach()))
-    assert int(np.argmin(losses)) == patch
-    assert losses[patch] < 1e-6
-
-
-def test_missing_joints_have_no_patch(make_captioner: MakeCaptioner, batch: PoseBatch) -> None:
-    captioner = make_captioner(patch_weight=1.0)
-    hidden = torch.randn(8, 17, 32, generator=torch.Generator().manual_seed(0))
-    whole = captioner._patch_loss(hidden, batch)
-    batch["xy_input"][:, 3:] = torch.nan
-    batch["valid"][:, 3:] = False
-    part = captioner._patch_loss(hidden, batch)
-    assert part.isfinite()
-    assert part != whole
-
-
 def test_perfect_logits_say_the_target(
     make_captioner: MakeCaptioner, tokenizer: BertTokenizer, batch: PoseBatch
 ) -> None:

@@ -1,0 +1,55 @@
+"""The patch that holds a joint, and joints that have none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from blippose.patch_head import PatchHead
+from blippose.pose import NUM_JOINTS
+
+SIZE, WIDTH = 32, 24  # patches of 8 px
+
+
+@pytest.fixture
+def head() -> PatchHead:
+    made = PatchHead(WIDTH, SIZE)
+    torch.nn.init.eye_(made.weight)  # channel j of a patch is joint j's logit
+    torch.nn.init.zeros_(made.bias)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("xy_input", "patch"),
+    [
+        ((0.0, 0.0), 0),
+        ((7.4, 24.0), 12),  # first column, last row of 4 x 4 patches
+        ((7.5, 24.0), 13),  # the border between pixels 7 and 8
+        ((31.0, 0.0), 3),
+        ((-3.0, 40.0), 12),  # outside: the nearest
+    ],
+)
+def test_the_target_is_the_patch_that_holds_the_joint(
+    head: PatchHead, xy_input: tuple[float, float], patch: int
+) -> None:
+    xy = torch.tensor(xy_input).expand(1, NUM_JOINTS, 2)
+    losses = []
+    for said in range(16):
+        states = torch.zeros(1, 17, WIDTH)
+        states[0, 1 + said] = 50.0
+        losses.append(float(head.loss(states, xy, torch.ones(1, NUM_JOINTS).bool()).detach()))
+    assert int(np.argmin(losses)) == patch
+    assert losses[patch] < 1e-6
+
+
+def test_missing_joints_have_no_patch(head: PatchHead) -> None:
+    draw = torch.Generator().manual_seed(0)
+    states = torch.randn(8, 17, WIDTH, generator=draw)
+    xy = SIZE * torch.rand(8, NUM_JOINTS, 2, generator=draw)
+    valid = torch.ones(8, NUM_JOINTS).bool()
+    whole = head.loss(states, xy, valid)
+    xy[:, 3:], valid[:, 3:] = torch.nan, False
+    part = head.loss(states, xy, valid)
+    assert part.isfinite()
+    assert part != whole
