@@ -1,6 +1,8 @@
 # `make train` on a fresh machine does everything; each line works by hand too.
 PYTHON ?= python3
 BIN := .venv/bin
+# A process a core, each with one thread: much of a test is not matrix products.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help train test test-fast test-slurm test-ray browser lint format clean
 help:  ## this list
@@ -10,10 +12,10 @@ train: .venv/installed  ## fine-tune the shipped tiny BLIP on synthetic people (
 	$(BIN)/blippose train
 
 test: lint  ## lint, then every test
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: .venv/installed  ## the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 browser: .venv/installed  ## a headless Chromium for the tests of report.html, which skip without one
 	@command -v chromium || command -v google-chrome || { apt-get update -q && \
