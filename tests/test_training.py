@@ -185,7 +185,7 @@ def test_mps_is_refused() -> None:
     class OnMPS:
         """All that is asked of a Trainer; a real one needs the hardware."""
 
-        accelerator, max_epochs = MPSAccelerator(), 1
+        accelerator, max_epochs, check_val_every_n_epoch = MPSAccelerator(), 1, 1
 
     with pytest.raises(UserError, match="MPS lacks the float64"):
         training.check(torch.optim.AdamW, None, lambda **_: OnMPS())
