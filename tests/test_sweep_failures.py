@@ -89,6 +89,7 @@ def _out_of_memory() -> None:
 def _lose_a_loader() -> None:
     [loader] = multiprocessing.active_children()
     os.kill(loader.pid or 0, signal.SIGKILL)
+    os.waitid(os.P_PID, loader.pid or 0, os.WEXITED | os.WNOWAIT)  # torch is told of it here
 
 
 FATES = {0: _out_of_gpu_memory, 1: _out_of_memory, 2: _lose_a_loader}
