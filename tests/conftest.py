@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,13 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
-def release_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def release_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A release of 24 kept persons. Read only: tests that break one copy it first."""
-    return write_release(tmp_path_factory.mktemp("release") / "root", NUM_PERSONS, progress=False)
+    root = tmp_path_factory.mktemp("release") / "root"
+    write_release(root, NUM_PERSONS, progress=False)
+    images = sorted(root.glob("images/*"))
+    yield root
+    assert sorted(root.glob("images/*")) == images, "a test drew into the release that all read"
 
 
 @pytest.fixture(scope="session")

@@ -97,8 +97,9 @@ def test_weights_that_know_no_poses_are_told_which_patch_holds_each_joint(
     checkpoint = tmp_path / "weights.ckpt"
     torch.save({"state_dict": tiny_weights()}, checkpoint)
     start = [word.format(checkpoint=checkpoint) for word in start]
-    words = [f"data.root={release_root}", f"runs={tmp_path}", "logger=csv", "trainer.max_epochs=1"]
-    words += ["+trainer.limit_train_batches=1", "trainer.log_every_n_steps=1", "decoding=parallel"]
+    words = [f"data.root={release_root}", "data.synthetic=null", f"runs={tmp_path}", "logger=csv"]
+    words += ["trainer.max_epochs=1", "trainer.log_every_n_steps=1", "decoding=parallel"]
+    words += ["+trainer.limit_train_batches=1"]
     assert main(["train", *words, "+trainer.limit_val_batches=1", *start]) == 0
     columns = (tmp_path / "demo" / "metrics.csv").read_text().partition("\n")[0].split(",")
     assert ("train/patch_loss" in columns) == is_told
