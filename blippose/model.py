@@ -25,7 +25,7 @@ from blippose.caption import CaptionFormat, ParsedCaption
 from blippose.data import PoseBatch
 from blippose.decoding import CaptionReader, ClipNormalization, Decoding, InputFrame, Reading
 from blippose.errors import UserError
-from blippose.loss import IGNORED, HardTokens, caption_loss, token_loss
+from blippose.loss import HardTokens, caption_loss, token_loss
 from blippose.metrics import PoseMetrics
 from blippose.param_groups import param_groups, scale_rates
 from blippose.patch_head import PatchHead
@@ -216,10 +216,6 @@ class PoseCaptioner(L.LightningModule):
             return self.look(batch["image"])
         return self.seen(self.look, batch["image"], batch["index"])
 
-    def parse(self, captions: list[str]) -> list[ParsedCaption]:
-        """The poses that captions say, in the input frame."""
-        return [self.caption_format.decode(caption) for caption in captions]
-
     def validation_step(self, batch: PoseBatch, batch_idx: int) -> None:
         """Captions read by the model itself (`val/`), and beside the true ones (`val_tf/`)."""
         states = self.see(batch)
@@ -232,16 +228,8 @@ class PoseCaptioner(L.LightningModule):
         loss = caption_loss(HardTokens(), nn.Identity(), output.logits, batch["labels"])
         self.val_loss.update(loss, len(batch["image"]))
         self._measure(self.val_metrics, self.say(batch["image"], states).parsed, batch)
-        forced = self.parse(self._teacher_forced(output.logits, batch))
+        _, forced = self.reader.teacher_forced(states, batch["input_ids"], output.logits)
         self._measure(self.val_tf_metrics, forced, batch)
-
-    def _teacher_forced(
-        self, logits: Float[Tensor, "batch length vocabulary"], batch: PoseBatch
-    ) -> list[str]:
-        """What the model says of each next token when it is shown the true ones before it."""
-        pad = self.tokenizer.pad_token_id
-        said = logits[:, :-1].argmax(-1).masked_fill(batch["labels"][:, 1:] == IGNORED, pad)
-        return self.tokenizer.batch_decode(said, skip_special_tokens=True)
 
     def _measure(
         self, metrics: PoseMetrics, said: Sequence[ParsedCaption], batch: PoseBatch

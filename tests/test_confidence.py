@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.blip import load_tokenizer
@@ -288,6 +289,26 @@ def test_by_expectation_joints_lie_between_bins_and_captions_stay(
     assert [parsed.reasons for parsed in mean.parsed] == [
         parsed.reasons for parsed in whole.parsed
     ]
+
+
+@pytest.mark.parametrize("expectation", [False, True])
+def test_teacher_forced_poses_are_by_expectation_as_those_that_the_model_reads_itself(
+    keen: BlipForConditionalGeneration,
+    tokenizer: BertTokenizer,
+    caption_format: CaptionFormat,
+    image: Tensor,
+    expectation: bool,
+) -> None:
+    """Shown its own captions and choosing them again: the same poses."""
+    reader = CaptionReader(keen, tokenizer, caption_format, Constrained(expectation))
+    said = reader.read(image)
+    logits = F.one_hot(said.tokens.roll(-1, dims=1), len(tokenizer)).float()
+    captions, parsed = reader.teacher_forced(image, said.tokens, logits)
+    assert captions == said.captions
+    forced, read = (np.stack([each.pose.xy for each in way]) for way in (parsed, said.parsed))
+    assert np.isfinite(read).all()
+    assert bool((read % 1 > 0).any()) == expectation
+    np.testing.assert_allclose(forced, read, atol=1e-4)
 
 
 def test_the_name_of_a_decoding_tells_it_from_all_others() -> None:

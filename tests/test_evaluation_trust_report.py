@@ -55,6 +55,7 @@ def stored(targets: Targets, free: Answers, forced: Answers) -> StoredPrediction
     for i in range(len(targets)):
         caption = FORMAT.encode(free.xy_input[i])
         parsed = FORMAT.decode(caption)
+        forced_caption = FORMAT.encode(forced.xy_input[i])
         rows.append(
             PredictionRow(
                 image=targets.image_names[i],
@@ -66,7 +67,8 @@ def stored(targets: Targets, free: Answers, forced: Answers) -> StoredPrediction
                 xy_input=joints(parsed.pose.xy),
                 xy_img=joints(parsed.pose.xy),
                 confidence=tuple((0.75 * parsed.pose.valid).tolist()),
-                teacher_forced_caption=FORMAT.encode(forced.xy_input[i]),
+                teacher_forced_caption=forced_caption,
+                teacher_forced_xy_input=joints(FORMAT.decode(forced_caption).pose.xy),
                 coordinate_tokens=(8, 32),
                 all_tokens=(105, 130),
             )

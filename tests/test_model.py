@@ -337,9 +337,9 @@ def test_perfect_logits_say_the_target(
     captioner = make_captioner()
     following = batch["input_ids"].roll(-1, dims=1)
     logits = 50.0 * F.one_hot(following, len(tokenizer)).float()
-    poses = [
-        parsed.pose.xy for parsed in captioner.parse(captioner._teacher_forced(logits, batch))
-    ]
+    states = captioner.look(batch["image"])
+    _, parsed = captioner.reader.teacher_forced(states, batch["input_ids"], logits)
+    poses = [each.pose.xy for each in parsed]
     target = batch["xy_input"].numpy().clip(0, SIZE - 1)
     np.testing.assert_allclose(np.stack(poses), target, atol=0.5 + 1e-4)
 
@@ -503,9 +503,9 @@ def test_captions_of_untrained_weights_are_missing_joints(
     make_captioner: MakeCaptioner, batch: PoseBatch
 ) -> None:
     captioner = make_captioner()
-    captions = list(captioner.say(batch["image"]).captions)
-    assert len(captions) == 8
-    assert not any(parsed.pose.valid.any() for parsed in captioner.parse(captions))
+    parsed = captioner.say(batch["image"]).parsed
+    assert len(parsed) == 8
+    assert not any(each.pose.valid.any() for each in parsed)
 
 
 def test_a_checkpoint_says_all_that_is_needed_to_read_it(

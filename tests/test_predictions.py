@@ -37,6 +37,7 @@ from blippose.evaluation.predictions import (
     stored_features,
     stored_predict,
 )
+from blippose.evaluation.stored_predictions import joints
 from blippose.loss import IGNORED
 from blippose.model import PoseCaptioner
 from blippose.predictor import PosePredictor
@@ -76,8 +77,8 @@ def data(make_data: MakeData) -> PoseDataModule:
 
 
 def row(number: int, captions: tuple[str, str], truncated: bool = False) -> PredictionRow:
-    parsed = CaptionFormat(SIZE).decode(captions[0])
-    xy = tuple(None if np.isnan(x) else (float(x), float(y)) for x, y in parsed.pose.xy)
+    parsed, forced = map(CaptionFormat(SIZE).decode, captions)
+    xy = joints(parsed.pose.xy)
     return PredictionRow(
         image=f"{number}.jpg",
         index=number,
@@ -89,6 +90,7 @@ def row(number: int, captions: tuple[str, str], truncated: bool = False) -> Pred
         xy_img=tuple(None if at is None else (at[0] / 3, at[1] / 7) for at in xy),
         confidence=tuple(0.0 if at is None else 0.75 for at in xy),
         teacher_forced_caption=captions[1],
+        teacher_forced_xy_input=joints(forced.pose.xy),
         coordinate_tokens=(number, 32),
         all_tokens=(90 + number, 126),
     )
@@ -229,7 +231,8 @@ def test_predictions_are_those_of_validation(
     for batch in data.val_dataloader():
         free += captioner.say(batch["image"]).captions
         logits = stock_logits(captioner, batch)
-        forced += captioner._teacher_forced(logits, batch)
+        states = captioner.look(batch["image"])
+        forced += captioner.reader.teacher_forced(states, batch["input_ids"], logits)[0]
     assert predictions.free().captions == tuple(free)
     assert predictions.teacher_forced().captions == tuple(forced)
     assert len(set(free)) > 1

@@ -16,7 +16,7 @@ from blippose.caption import CaptionFormat, ParsedCaption
 from blippose.decoding.confidence import expected_xy, mass_within
 from blippose.decoding.flip import averaged, mirrored, most_likely
 from blippose.decoding.grammar import TokenGrammar
-from blippose.decoding.modes import Decoded, Decoding, Free, Writer
+from blippose.decoding.modes import Decoded, Decoding, Free, Writer, number_log_probability
 from blippose.decoding.written import written
 from blippose.pose import Pose
 
@@ -93,12 +93,11 @@ class CaptionReader:
         parsed = tuple(map(writer.caption_format.decode, captions))
         log_p, confidence = decoded.log_probability, None
         if log_p is not None:
-            xy = torch.from_numpy(np.stack([each.pose.xy for each in parsed]))
-            xy, log_p = xy.to(log_p), log_p.nan_to_num(neginf=-torch.inf)
+            log_p = log_p.nan_to_num(neginf=-torch.inf)
             if by_mean:
-                xy = expected_xy(log_p, xy, writer.caption_format)
-                parsed = tuple(map(_moved, parsed, xy.double().cpu().numpy()))
-            confidence = mass_within(log_p, xy, writer.caption_format).double().cpu().numpy()
+                parsed = self._between_bins(parsed, log_p)
+            mass = mass_within(log_p, _xy(parsed, log_p), writer.caption_format)
+            confidence = mass.double().cpu().numpy()
         ends = (decoded.tokens == writer.grammar.sep).any(dim=1)
         return Reading(
             decoded.tokens,
@@ -107,6 +106,38 @@ class CaptionReader:
             confidence if with_confidence else None,
             (~ends).cpu().numpy(),
         )
+
+    @torch.no_grad()
+    def teacher_forced(
+        self,
+        states: Float[Tensor, "batch patch width"],
+        input_ids: Int[Tensor, "batch length"],
+        logits: Float[Tensor, "batch length vocabulary"],
+    ) -> tuple[tuple[str, ...], tuple[ParsedCaption, ...]]:
+        """The model's choice of each next token when it is shown the true ones before it.
+
+        As captions and as poses in input pixels, by expectation if the decoding is; then the model
+        is asked a second time. A flip test is not made.
+
+        Args:
+            states: what its vision tower says of the images.
+            input_ids: the true captions, [DEC] ... [SEP] [PAD]...
+            logits: of each token after those before it, as the model gave them for `input_ids`.
+        """
+        writer, pad = self.writer, self.writer.grammar.pad
+        said = logits[:, :-1].argmax(-1).masked_fill(input_ids[:, 1:] == pad, pad)
+        captions = tuple(writer.tokenizer.batch_decode(said, skip_special_tokens=True))
+        parsed = tuple(map(writer.caption_format.decode, captions))
+        if self.decoding.expectation:
+            log_p = number_log_probability(writer, states, input_ids)
+            parsed = self._between_bins(parsed, log_p.nan_to_num(neginf=-torch.inf))
+        return captions, parsed
+
+    def _between_bins(
+        self, parsed: tuple[ParsedCaption, ...], log_p: Float[Tensor, "batch 16 2 number"]
+    ) -> tuple[ParsedCaption, ...]:
+        xy = expected_xy(log_p, _xy(parsed, log_p), self.writer.caption_format)
+        return tuple(map(_moved, parsed, xy.double().cpu().numpy()))
 
     def _flip_tested(
         self, image: Float[Tensor, "batch patch width"], mirror: Float[Tensor, "batch patch width"]
@@ -122,6 +153,10 @@ class CaptionReader:
         is_cut = (both.tokens[: len(image)] != sep).all(dim=1)
         tokens[(tokens == sep) & is_cut[:, None]] = writer.grammar.pad
         return Decoded(tokens, log_p)
+
+
+def _xy(parsed: tuple[ParsedCaption, ...], like: Tensor) -> Float[Tensor, "batch 16 2"]:
+    return torch.from_numpy(np.stack([each.pose.xy for each in parsed])).to(like)
 
 
 def _moved(parsed: ParsedCaption, xy_input: Float[np.ndarray, "16 2"]) -> ParsedCaption:

@@ -43,7 +43,15 @@ def ask(
     states = captioner.look(image)
     said = captioner.say(image, states, with_confidence=True)
     assert said.confidence is not None
-    forced, coordinates, tokens = _teacher_forced(captioner, states, batch)
+    input_ids = batch["input_ids"].to(captioner.device)
+    output = captioner.blip.text_decoder(
+        input_ids=input_ids,
+        attention_mask=batch["attention_mask"].to(captioner.device),
+        encoder_hidden_states=states,
+        use_cache=False,
+    )
+    captions, forced = captioner.reader.teacher_forced(states, input_ids, output.logits)
+    coordinates, tokens = _right(captioner, batch, output.logits.cpu())
     return [
         PredictionRow(
             image=dataset.persons[position].image_name,
@@ -55,7 +63,8 @@ def ask(
             xy_input=joints(parsed.pose.xy),
             xy_img=joints(sample.crop.to_img(parsed.pose.xy)),
             confidence=tuple(said.confidence[i].tolist()),
-            teacher_forced_caption=forced[i],
+            teacher_forced_caption=captions[i],
+            teacher_forced_xy_input=joints(forced[i].pose.xy),
             coordinate_tokens=coordinates[i],
             all_tokens=tokens[i],
         )
@@ -65,29 +74,17 @@ def ask(
     ]
 
 
-def _teacher_forced(
-    captioner: PoseCaptioner, states: Float[Tensor, "batch patch width"], batch: PoseBatch
-) -> tuple[list[str], list[tuple[int, int]], list[tuple[int, int]]]:
-    """The model's choice of each next token when it is shown the true ones before it.
-
-    As captions, and as counts of right and all: of the coordinates' tokens, and of every token.
-    """
-    output = captioner.blip.text_decoder(
-        input_ids=batch["input_ids"].to(states.device),
-        attention_mask=batch["attention_mask"].to(states.device),
-        encoder_hidden_states=states,
-        use_cache=False,
-    )
-    said = output.logits[:, :-1].argmax(-1).cpu()  # (B, T)
+def _right(
+    captioner: PoseCaptioner, batch: PoseBatch, logits: Float[Tensor, "batch length vocabulary"]
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """How many next tokens are right, and all, of each person: of the coordinates', of every."""
     shown = batch["labels"][:, 1:]
+    is_right = logits[:, :-1].argmax(-1) == shown
     every = shown != IGNORED
     coordinates = every & captioner.readback.numbers.cpu()[shown.clamp(min=0)]
-    kept = said.masked_fill(~every, captioner.tokenizer.pad_token_id)
-    captions = captioner.tokenizer.batch_decode(kept, skip_special_tokens=True)
-    return captions, _right(said == shown, coordinates), _right(said == shown, every)
+    return _counts(is_right, coordinates), _counts(is_right, every)
 
 
-def _right(is_right: Tensor, among: Tensor) -> list[tuple[int, int]]:
-    """Right and all of each row."""
+def _counts(is_right: Tensor, among: Tensor) -> list[tuple[int, int]]:
     right, total = (is_right & among).sum(dim=1), among.sum(dim=1)
     return list(zip(right.tolist(), total.tolist(), strict=True))

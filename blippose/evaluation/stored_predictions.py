@@ -8,7 +8,7 @@ again instead of believed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from blippose.caption import ParsedCaption, Reason
+from blippose.caption import Reason
 from blippose.decoding import InputFrame
 from blippose.evaluation.targets import Answers
 from blippose.pose import JOINTS
@@ -71,6 +71,7 @@ class PredictionRow:
     xy_img: _Joints
     confidence: tuple[float, ...]  # of each joint, raw, 0 to 1
     teacher_forced_caption: str  # each token after the true ones before it
+    teacher_forced_xy_input: _Joints
     coordinate_tokens: tuple[int, int]  # right and all, teacher-forced
     all_tokens: tuple[int, int]  # of them and of names, brackets, commas and the end
 
@@ -92,6 +93,7 @@ class PredictionRow:
             xy_img=_joints(record["xy_img"]),
             confidence=tuple(map(float, record["confidence"])),
             teacher_forced_caption=str(record["teacher_forced_caption"]),
+            teacher_forced_xy_input=_joints(record["teacher_forced_xy_input"]),
             coordinate_tokens=_counts(record["coordinate_tokens"]),
             all_tokens=_counts(record["all_tokens"]),
         )
@@ -114,14 +116,15 @@ class StoredPredictions:
     def free(self) -> Answers:
         """What the model says when it reads its own tokens."""
         captions = tuple(row.caption for row in self.rows)
-        xy_input = np.array([xy_of(row.xy_input) for row in self.rows]).reshape(-1, 16, 2)
+        xy_input = _stacked(row.xy_input for row in self.rows)
         confidence = np.array([row.confidence for row in self.rows]).reshape(-1, 16)
         return Answers("model, free-running", "model", xy_input, captions, confidence)
 
     def teacher_forced(self) -> Answers:
         """What it says of each next token when it is shown the true ones before it."""
         captions = tuple(row.teacher_forced_caption for row in self.rows)
-        return Answers("model, teacher-forced", "model", _poses(self._parsed(captions)), captions)
+        xy_input = _stacked(row.teacher_forced_xy_input for row in self.rows)
+        return Answers("model, teacher-forced", "model", xy_input, captions)
 
     def reasons(self) -> list[tuple[Reason | None, ...]]:
         """Why each joint is missing from the free-running captions, or None."""
@@ -129,10 +132,6 @@ class StoredPredictions:
             tuple(None if reason is None else Reason(reason) for reason in row.reasons)
             for row in self.rows
         ]
-
-    def _parsed(self, captions: Sequence[str]) -> list[ParsedCaption]:
-        decode = self.frame.caption_format.decode
-        return [decode(caption) for caption in captions]
 
     def token_counts(self) -> tuple[Int[np.ndarray, "persons 2"], Int[np.ndarray, "persons 2"]]:
         """Right and all, teacher-forced: of the coordinates' tokens, and of every token."""
@@ -190,5 +189,5 @@ def _counts(values: Any) -> tuple[int, int]:
     return int(right), int(total)
 
 
-def _poses(parsed: Sequence[ParsedCaption]) -> Float[np.ndarray, "persons 16 2"]:
-    return np.array([each.pose.xy for each in parsed]).reshape(-1, 16, 2)
+def _stacked(rows: Iterable[_Joints]) -> Float[np.ndarray, "persons 16 2"]:
+    return np.array([xy_of(row) for row in rows]).reshape(-1, 16, 2)
