@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # A process a core, each with one thread: much of a test is not matrix products.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
+  --no-loadscope-reorder
 
 .PHONY: help train test test-fast test-slurm test-ray browser lint format clean
 help:  ## this list

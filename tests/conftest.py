@@ -32,6 +32,12 @@ def pytest_configure() -> None:
     settings.load_profile("blippose")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: at the end no process works at one alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def release_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A release of 24 kept persons. Read only: tests that break one copy it first."""
