@@ -223,8 +223,9 @@ def accuracy(run: str) -> None:
     ways: list[Decoding] = [Free(), Constrained(), *map(Parallel, (0, 1, 2, None))]
     ways += [Constrained(expectation=True), Parallel(0, expectation=True)]
     ways += [way(flip_test=True) for way in (Free, Constrained, Parallel)]
+    ways += [way(expectation=True, flip_test=True) for way in (Constrained, Parallel)]
     print(f"\n{run}: {len(persons)} validation images")
-    print(f"{'':<36}{'MAE px':>8}{'EPE px':>8}{'@1 px':>8}{'@5 px':>8}{'@25 px':>8}{'parsed':>8}")
+    print(f"{'':<44}{'MAE px':>8}{'EPE px':>8}{'@1 px':>8}{'@5 px':>8}{'@25 px':>8}{'parsed':>8}")
     with asking(captioner):
         batches = [range(at, min(at + 64, len(persons))) for at in range(0, len(persons), 64)]
         images = [data.collator([persons[i] for i in part])["image"] for part in batches]
@@ -236,7 +237,7 @@ def accuracy(run: str) -> None:
             away = np.linalg.norm(off, axis=-1)
             within = [float((away <= px).mean()) for px in (1, 5, 25)]
             figures = [np.abs(off[known]).mean(), away[known].mean(), *within, known.mean()]
-            print(f"{way.name:<36}" + "".join(f"{figure:>8.3f}" for figure in figures))
+            print(f"{way.name:<44}" + "".join(f"{figure:>8.3f}" for figure in figures))
 
 
 def main() -> None:
