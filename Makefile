@@ -1,7 +1,7 @@
 # `make train` on a fresh machine does everything; each line works by hand too.
 PYTHON ?= python3
 BIN := .venv/bin
-# A process a core, each with one thread: much of a test is not matrix products.
+# A process a core, at most four, each with one thread: much of a test is not matrix products.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
   --no-loadscope-reorder
 

@@ -102,13 +102,27 @@ def _folder(name: str, *patterns: str) -> str:
 def _from_hub(name: str, *patterns: str) -> str:
     """The folder in the hub's cache, with what it lacks fetched.
 
-    It asks the hub once, where transformers asks for each file, and again and again if the hub is
-    out of reach: minutes, before a message.
+    It asks the hub for all files at once, where transformers asks for each, and again and again if
+    the hub is out of reach: minutes, before a message.
+
+    Raises:
+        OSError: the hub is out of reach, or has no such model.
     """
-    folder = snapshot_download(name, allow_patterns=[*_SETTINGS, *patterns])
-    if _WEIGHTS in patterns and not any(Path(folder).glob(_WEIGHTS)):
-        folder = snapshot_download(name, allow_patterns=[*_SETTINGS, _OLD_WEIGHTS])
-    return folder
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=[*_SETTINGS, *patterns]))
+        if _WEIGHTS in patterns and not any(folder.glob(_WEIGHTS)):
+            snapshot_download(name, allow_patterns=[*_SETTINGS, _OLD_WEIGHTS])
+            if not any(folder.glob(_OLD_WEIGHTS)):
+                raise OSError(
+                    "no weights there, or the hub is out of reach and the cache has none"
+                )
+    except (OSError, ValueError):
+        raise
+    except (
+        Exception
+    ) as error:  # of the hub's HTTP client, whichever it is: a connection that broke
+        raise OSError(first_line(error)) from error
+    return str(folder)
 
 
 def _quieten_hub() -> None:

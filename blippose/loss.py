@@ -127,9 +127,10 @@ def token_loss(
     Args:
         grammar: of the captions.
         text_config: of the decoder, for the size of its vocabulary and its own smoothing.
-        number_sigma: see there, as for the others.
-        fixed_weight: see there.
-        label_smoothing: see there.
+        number_sigma: width of the Gaussian target on numbers, bins; 0 is the plain loss.
+        fixed_weight: of the tokens that the grammar fixes, 0 or more; 1 with the plain loss.
+        label_smoothing: share of the plain loss's target for all tokens alike, from 0 to below 1;
+            None: the decoder's own.
 
     Raises:
         UserError: they do not go together, one cannot be, or numbers are more than one token.

@@ -53,8 +53,8 @@ class PoseCaptioner(L.LightningModule):
             it must be 1.
         label_smoothing: share of the plain loss's target that goes to all tokens alike; None: what
             the weights' own config says.
-        patch_weight: weight of an auxiliary loss: which patch holds each joint; None: what weights
-            need that know no poses.
+        patch_weight: weight of an auxiliary loss: which patch holds each joint, 0 or more; None:
+            `LEARN_TO_LOOK`, for weights that know no poses.
         dropout: in training, of what the text decoder's layers say, and of the attention of both
             towers; None: what the weights' own config says.
         layer_decay: factor of the learning rate from each layer to the one below it, through the

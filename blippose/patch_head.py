@@ -40,8 +40,8 @@ class PatchHead(nn.Linear):
 
         Args:
             states: of [CLS] and the patches, row by row.
-            xy_input: the true joints.
-            valid: which of them are known.
+            xy_input: the true joints, pixels of the input.
+            valid: which of them are known; NaN comes out where none is.
         """
         logits = self(states[:, 1:]).transpose(1, 2)  # (B, 16, P)
         grid = math.isqrt(logits.shape[-1])

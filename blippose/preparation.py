@@ -49,7 +49,17 @@ def prepare(
 def check_fit(
     blip: BlipForConditionalGeneration, tokenizer: BertTokenizer, input_size: int, length: int
 ) -> None:
-    """BLIP, tokenizer and captions belong together, or captions would start or end wrongly."""
+    """BLIP, tokenizer and captions belong together, or captions would start or end wrongly.
+
+    Args:
+        blip: the model.
+        tokenizer: the captions'.
+        input_size: side of the images, px.
+        length: of the longest caption, tokens.
+
+    Raises:
+        UserError: they do not.
+    """
     text, vision = blip.text_decoder.config, blip.vision_model.config
     checks = (
         ("image_size", vision.image_size, input_size),

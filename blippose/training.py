@@ -101,8 +101,8 @@ def check(
     `trainer` is used up by it: a strategy in it can serve one Trainer alone.
 
     Raises:
-        UserError: the Trainer, the optimizer or its schedule refuse an argument, or a checkpoint
-            is not there or has no epoch left.
+        UserError: the Trainer, the optimizer or its schedule refuse an argument, no epoch would be
+            trained or validated, or a checkpoint is not there or has no epoch left.
     """
     _averaging(ema_decay)
     if every_n_steps is not None and every_n_steps < 1:
@@ -198,6 +198,11 @@ def fit(
         load_weights(captioner, Path(init_from))
     for path in filter(None, (init_from, ckpt_path)):
         captioner.earlier_manifests = _manifests(_load(Path(path), mmap=True))
+    if ckpt_path is not None:
+        misfit = _misfit(captioner, _load(Path(ckpt_path), mmap=True)["state_dict"])
+        if misfit is not None:
+            raise UserError(f"ckpt_path={ckpt_path}: {misfit}")
+    run.note(patch_weight=captioner.patch_weight)
     last = usable(run, partial(_misfit, captioner))
     if last is None and runs.is_first_process():
         (run.folder / runs.BEST).unlink(missing_ok=True)  # of a try that came to no checkpoint
@@ -230,7 +235,10 @@ def _results(
     """What best.ckpt says of its epoch, and its picture."""
     path = folder / runs.BEST
     if not path.is_file():
-        raise UserError("no epoch was validated: trainer.check_val_every_n_epoch is too large")
+        raise UserError(
+            "no epoch was validated: of trainer.check_val_every_n_epoch, val_check_interval, "
+            "max_epochs, max_steps and limit_val_batches one leaves none"
+        )
     best = load_weights(captioner, path)["blippose"]
     write_samples(folder / PICTURE, captioner, data)
     results = run_results(data, blind_pose, best["metrics"], best["epoch"])
@@ -337,6 +345,15 @@ def _manifests(checkpoint: Mapping[str, Any]) -> tuple[str | None, ...]:
     """Hashes of the splits that a checkpoint's weights learned from; None of one not known."""
     record = checkpoint.get("blippose", {})
     return (*record.get("earlier_manifests", ()), record.get("manifest"))
+
+
+def has_patch_head(path: Path) -> bool:
+    """Whether the model of a checkpoint was told which patch holds each joint.
+
+    Raises:
+        UserError: not a checkpoint of this model.
+    """
+    return "patch_head.weight" in _load(path, mmap=True).get("state_dict", {})
 
 
 def _misfit(captioner: PoseCaptioner, weights: dict[str, Tensor]) -> str | None:

@@ -162,6 +162,31 @@ def test_a_hub_out_of_reach_is_asked_once(load: Any, monkeypatch: pytest.MonkeyP
     assert calls == ["some/model"]
 
 
+@pytest.mark.parametrize("load", [load_blip, load_tokenizer])
+def test_a_connection_that_breaks_is_one_line(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The HTTP client's own errors are no OSError."""
+
+    class ProtocolError(Exception):
+        pass
+
+    def broken(name: str, **_: Any) -> str:
+        raise ProtocolError("peer closed connection")
+
+    monkeypatch.setattr("blippose.blip.snapshot_download", broken)
+    with pytest.raises(UserError, match=r"'some/model'.*peer closed connection"):
+        load("some/model")
+
+
+def test_settings_without_weights_are_told_as_such(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a cache holds them where the network went before the weights came."""
+    (folder / "model.safetensors").unlink()
+    monkeypatch.setattr("blippose.blip.snapshot_download", lambda *_, **__: str(folder))
+    with pytest.raises(UserError, match=r"has no weights, or cannot be reached for them"):
+        load_blip("some/model")
+
+
 @pytest.mark.parametrize("has_new_weights", [True, False], ids=["safetensors", "bin alone"])
 def test_of_a_hub_one_format_of_the_weights_is_fetched(
     blip: BlipForConditionalGeneration,

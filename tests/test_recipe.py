@@ -84,8 +84,9 @@ def test_a_sweep_of_so_many_ingredients_is_listed(
         ([], False),
         (["model.weights=random", "captioner.patch_weight=0.0"], False),
         (["model.weights=random", "init_from={checkpoint}"], False),
+        (["model.weights=random", "captioner.freeze_vision=true"], False),
     ],
-    ids=["random", "tiny", "random, switched off", "of a checkpoint"],
+    ids=["random", "tiny", "random, switched off", "of a checkpoint", "frozen"],
 )
 def test_weights_that_know_no_poses_are_told_which_patch_holds_each_joint(
     release_root: Path,
@@ -97,13 +98,36 @@ def test_weights_that_know_no_poses_are_told_which_patch_holds_each_joint(
     checkpoint = tmp_path / "weights.ckpt"
     torch.save({"state_dict": tiny_weights()}, checkpoint)
     start = [word.format(checkpoint=checkpoint) for word in start]
-    words = [f"data.root={release_root}", "data.synthetic=null", f"runs={tmp_path}", "logger=csv"]
-    words += ["trainer.max_epochs=1", "trainer.log_every_n_steps=1", "decoding=parallel"]
-    words += ["+trainer.limit_train_batches=1"]
-    assert main(["train", *words, "+trainer.limit_val_batches=1", *start]) == 0
-    columns = (tmp_path / "demo" / "metrics.csv").read_text().partition("\n")[0].split(",")
-    assert ("train/patch_loss" in columns) == is_told
+    assert main([*one_step(release_root, tmp_path), "trainer.max_epochs=1", *start]) == 0
+    assert has_patch_loss(tmp_path / "demo") == is_told
     assert ("weights that know no poses" in capfd.readouterr().out) == is_told
+
+
+def one_step(release: Path, runs: Path) -> list[str]:
+    words = ["train", f"data.root={release}", "data.synthetic=null", f"runs={runs}", "logger=csv"]
+    words += ["trainer.log_every_n_steps=1", "decoding=parallel", "keep_last=true"]
+    return [*words, "+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1"]
+
+
+def has_patch_loss(run: Path) -> bool:
+    columns = (run / "metrics.csv").read_text().partition("\n")[0].split(",")
+    weight = json.loads((run / "run.json").read_text())["patch_weight"]
+    assert (weight > 0) == ("train/patch_loss" in columns)
+    return "train/patch_loss" in columns
+
+
+def test_a_checkpoint_goes_on_with_the_patches_or_without_as_it_was_trained(
+    release_root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = one_step(release_root, tmp_path)
+    assert main([*words, "name=a", "model.weights=random", "trainer.max_epochs=1"]) == 0
+    words += [f"ckpt_path={tmp_path / 'a' / 'last.ckpt'}", "trainer.max_epochs=2"]
+    assert main([*words, "name=b"]) == 0
+    assert has_patch_loss(tmp_path / "b")
+    capfd.readouterr()
+    assert main([*words, "name=c", "captioner.patch_weight=0.0"]) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert "last.ckpt: of another model (patch_head.bias differs)" in line
 
 
 def tiny_weights() -> dict[str, torch.Tensor]:

@@ -55,8 +55,8 @@ def run(config: Any) -> int:
     folder = short(Path(HydraConfig.get().runtime.output_dir))
     try:
         plain = plain_config(config)
-        if not str(plain["name"] or "").strip():
-            raise UserError("name: empty; name the run: its folder is RUNS/NAME")
+        if (name := plain["name"]) is None or str(name).strip() in ("", ".", ".."):
+            raise UserError(f"name={name or ''}: name the run: its folder is RUNS/NAME")
         run = Run.open(folder, plain)
         if plain["dry_run"]:
             return _tell(folder)
@@ -215,13 +215,19 @@ def _captioner_and_data(
 
 
 def _patch_weight(plain: dict[str, Any]) -> dict[str, float]:
-    """0 in place of null, where the weights know poses."""
+    """0 in place of null, where the weights know poses, or nobody would learn by it."""
     from blippose.frame_file import knows_poses  # noqa: PLC0415
     from blippose.model import LEARN_TO_LOOK  # noqa: PLC0415
+    from blippose.training import has_patch_head  # noqa: PLC0415
 
-    if plain["captioner"].get("patch_weight", 0.0) is not None:
+    captioner = plain["captioner"]
+    if captioner.get("patch_weight", 0.0) is not None:
         return {}
-    if plain["init_from"] is not None or knows_poses(plain["model"]["weights"]):
+    if plain["ckpt_path"] is not None:  # as it was trained before
+        is_off = not has_patch_head(Path(plain["ckpt_path"]))
+    else:
+        is_off = plain["init_from"] is not None or knows_poses(plain["model"]["weights"])
+    if is_off or captioner.get("freeze_vision"):
         return {"patch_weight": 0.0}
     print(f"weights that know no poses: captioner.patch_weight={LEARN_TO_LOOK}", flush=True)
     return {}
