@@ -113,9 +113,7 @@ def _from_hub(name: str, *patterns: str) -> str:
         if _WEIGHTS in patterns and not any(folder.glob(_WEIGHTS)):
             snapshot_download(name, allow_patterns=[*_SETTINGS, _OLD_WEIGHTS])
             if not any(folder.glob(_OLD_WEIGHTS)):
-                raise OSError(
-                    "no weights there, or the hub is out of reach and the cache has none"
-                )
+                raise OSError("it has no weights, or cannot be reached for them")
     except (OSError, ValueError):
         raise
     except (
