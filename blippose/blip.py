@@ -116,9 +116,8 @@ def _from_hub(name: str, *patterns: str) -> str:
                 raise OSError("it has no weights, or cannot be reached for them")
     except (OSError, ValueError):
         raise
-    except (
-        Exception
-    ) as error:  # of the hub's HTTP client, whichever it is: a connection that broke
+    except Exception as error:
+        # A connection that broke: of the HTTP client's own kind, whichever that is.
         raise OSError(first_line(error)) from error
     return str(folder)
 
