@@ -52,8 +52,8 @@ def load_blip(
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(
             f"cannot load BLIP weights from {weights!r}: expected a Hugging Face folder or a hub "
-            f"name within reach ({first_line(error)}); set model.weights=FOLDER, of predict "
-            "weights=FOLDER"
+            f"name within reach ({first_line(error)}); set model.weights=FOLDER (predict: "
+            "weights=FOLDER)"
         ) from error
     blip, report = loaded
     if missing := sorted(report["missing_keys"]):

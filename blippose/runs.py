@@ -45,6 +45,10 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+class RunDoneError(UserError):
+    """Another process has brought the run to its end since it was opened."""
+
+
 class RunFailedError(Exception):
     """Training raised what nobody expected; the message says where its traceback lies."""
 
@@ -127,9 +131,12 @@ class Run:
 
         Raises:
             UserError: the folder cannot be written, or another process is training in it.
+            RunDoneError: another process has trained there, and to the end.
             RunFailedError: the block raised anything else that is an Exception.
         """
         with self._lock():
+            if is_done(self.folder) and not self.is_done:
+                raise RunDoneError(f"{self.folder}: another process has just ended it")
             self._start()
             try:
                 yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from PIL import Image
 from blippose import training
 from blippose.augmentation import Augmentation
 from blippose.cli import main
+from blippose.cli import train as train_command
 from blippose.data import PoseDataModule
 from blippose.errors import UserError
 from blippose.loggers import CSVLogger
@@ -278,6 +280,37 @@ def test_command_trains_and_answers_at_once_when_it_is_done(
     assert "free-running" in again
     assert main([*command, "optimizer.lr=1"]) == 2
     assert "optimizer.lr: 2e-05 -> 1" in capfd.readouterr().err
+
+
+def records(runs: str) -> list[Path]:
+    return sorted(Path(runs).rglob("run.json"))
+
+
+@pytest.mark.parametrize("grid", [[], ["-m"]], ids=["a run", "a cell"])
+def test_a_run_that_another_process_has_ended_meanwhile_is_not_trained_again(
+    release_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    grid: list[str],
+) -> None:
+    """Both looked before either had begun; the second is slower to load."""
+    monkeypatch.chdir(tmp_path)
+    command = ["train", *grid, f"data.root={release_root}", "name=a", *TINY]
+    command += ["optimizer.lr=1e-3,2e-3"] if grid else []
+    assert main([*command, "runs=others"]) == 0
+    found = {path.relative_to("others"): path.read_text() for path in records("others")}
+    inner = train_command._fit
+
+    def slow(*arguments: Any) -> Any:
+        shutil.copytree("others", "runs", dirs_exist_ok=True)
+        return inner(*arguments)
+
+    monkeypatch.setattr(train_command, "_fit", slow)
+    assert main(command) == 0
+    assert found
+    assert {path.relative_to("runs"): path.read_text() for path in records("runs")} == found
+    assert ("runs/a is done" in capfd.readouterr().out) == (not grid)
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def run(config: Any) -> int:
     from hydra.types import RunMode  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
-    from blippose.runs import Run, is_first_process  # noqa: PLC0415
+    from blippose.runs import Run, RunDoneError, is_first_process  # noqa: PLC0415
     from blippose.summary import print_next, print_summary  # noqa: PLC0415
 
     folder = short(Path(HydraConfig.get().runtime.output_dir))
@@ -62,10 +62,14 @@ def run(config: Any) -> int:
             return _tell(folder)
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             return 0 if run.is_done else _fit_cell(config, plain, run)
-        if run.is_done:
-            print(f"{folder} is done; this is what came out:")
+        if not run.is_done:
+            try:
+                _fit(config, plain, run)
+            except RunDoneError:
+                run = Run.open(folder, plain)
+                print(f"{folder} is done; this is what came out:")
         else:
-            _fit(config, plain, run)
+            print(f"{folder} is done; this is what came out:")
         if not is_first_process():
             return 0
     finally:
@@ -89,7 +93,7 @@ def _tell(folder: Path) -> int:
 
 def _fit_cell(config: Any, plain: dict[str, Any], run: Run) -> int:
     """Fit one of a grid; also a mistake leaves its trace there, as nobody may be watching."""
-    from blippose.runs import RunFailedError  # noqa: PLC0415
+    from blippose.runs import RunDoneError, RunFailedError  # noqa: PLC0415
 
     print(f"\n{run.folder.name}", flush=True)
     from blippose import reuse  # noqa: PLC0415  seconds: torch, lightning, transformers
@@ -97,6 +101,8 @@ def _fit_cell(config: Any, plain: dict[str, Any], run: Run) -> int:
     reuse.give_back()
     try:
         _fit(config, plain, run, plain["name"], _shelf())
+    except RunDoneError:
+        return 0
     except RunFailedError:
         raise
     except Exception as error:
