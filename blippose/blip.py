@@ -21,7 +21,8 @@ from blippose.errors import UserError, first_line
 from blippose.sdpa import use_sdpa
 
 TINY = Path(__file__).parent / "blip_tiny"
-_SETTINGS = ("*.json", "*.txt")  # a hub's repository holds the same weights in other formats too
+_SETTINGS = ("*.json", "*.txt")  # a hub's repository holds the same weights in other formats too,
+_ASIDE = "*/*"  # and in folders other models
 _WEIGHTS, _OLD_WEIGHTS = "*.safetensors", "*.bin"
 
 
@@ -109,9 +110,13 @@ def _from_hub(name: str, *patterns: str) -> str:
         OSError: the hub is out of reach, or has no such model.
     """
     try:
-        folder = Path(snapshot_download(name, allow_patterns=[*_SETTINGS, *patterns]))
+        folder = Path(
+            snapshot_download(name, allow_patterns=[*_SETTINGS, *patterns], ignore_patterns=_ASIDE)
+        )
         if _WEIGHTS in patterns and not any(folder.glob(_WEIGHTS)):
-            snapshot_download(name, allow_patterns=[*_SETTINGS, _OLD_WEIGHTS])
+            snapshot_download(
+                name, allow_patterns=[*_SETTINGS, _OLD_WEIGHTS], ignore_patterns=_ASIDE
+            )
             if not any(folder.glob(_OLD_WEIGHTS)):
                 raise OSError("it has no weights, or cannot be reached for them")
     except (OSError, ValueError):

@@ -119,6 +119,8 @@ def check(
     if tried.max_epochs == 0:
         raise UserError("trainer.max_epochs=0: expected 1 or more, or -1 for no end")
     every, most = tried.check_val_every_n_epoch, tried.max_epochs
+    if every is not None and every < 1:
+        raise UserError(f"trainer.check_val_every_n_epoch={every}: expected 1 or more")
     if every is not None and most is not None and 0 < most < every:
         raise UserError(
             f"trainer.check_val_every_n_epoch={every}: no epoch would be validated of "

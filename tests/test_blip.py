@@ -199,7 +199,8 @@ def test_of_a_hub_one_format_of_the_weights_is_fetched(
         (folder / "model.safetensors").unlink()
     cache = folder / "cache"
 
-    def fetch(name: str, allow_patterns: list[str]) -> str:
+    def fetch(name: str, allow_patterns: list[str], ignore_patterns: str) -> str:
+        assert ignore_patterns == "*/*"
         cache.mkdir(exist_ok=True)
         for pattern in allow_patterns:
             for path in folder.glob(pattern):

@@ -224,6 +224,7 @@ WRONG = {
         ["train", "name=."],
         "name=.: name the run: its folder",
     ),
+    "name beside the runs": (["train", "name=../x"], "name=../x: name the run: its folder"),
     "name that is a number": (["train", "name=0"], "name=0: expected str, got int"),
     "decay of no average": (
         ["train", "ema_decay=1.5"],

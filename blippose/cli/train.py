@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import posixpath
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,8 +56,9 @@ def run(config: Any) -> int:
     folder = short(Path(HydraConfig.get().runtime.output_dir))
     try:
         plain = plain_config(config)
-        if (name := plain["name"]) is None or str(name).strip() in ("", ".", ".."):
-            raise UserError(f"name={name or ''}: name the run: its folder is RUNS/NAME")
+        name = "" if plain["name"] is None else str(plain["name"]).strip()
+        if posixpath.normpath(name).split("/")[0] in (".", ".."):  # RUNS itself, or beside it
+            raise UserError(f"name={name}: name the run: its folder is RUNS/NAME")
         run = Run.open(folder, plain)
         if plain["dry_run"]:
             return _tell(folder)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from blippose.data import Collator, PoseBatch, PoseDataset
@@ -51,7 +51,7 @@ def ask(
         use_cache=False,
     )
     captions, forced = captioner.reader.teacher_forced(states, input_ids, output.logits)
-    coordinates, tokens = _right(captioner, batch, output.logits.cpu())
+    coordinates, tokens = _right(captioner, batch, output.logits[:, :-1].argmax(-1).cpu())
     return [
         PredictionRow(
             image=dataset.persons[position].image_name,
@@ -75,11 +75,11 @@ def ask(
 
 
 def _right(
-    captioner: PoseCaptioner, batch: PoseBatch, logits: Float[Tensor, "batch length vocabulary"]
+    captioner: PoseCaptioner, batch: PoseBatch, said: Int[Tensor, "batch next"]
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """How many next tokens are right, and all, of each person: of the coordinates', of every."""
     shown = batch["labels"][:, 1:]
-    is_right = logits[:, :-1].argmax(-1) == shown
+    is_right = said == shown
     every = shown != IGNORED
     coordinates = every & captioner.readback.numbers.cpu()[shown.clamp(min=0)]
     return _counts(is_right, coordinates), _counts(is_right, every)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,13 @@ def stored_predict(
 
 
 def _task(origin: Origin, dataset: PoseDataset, batch_size: int) -> dict[str, Any]:
-    return {**origin.deciding(), "batch_size": batch_size, "indices": list(dataset.indices)}
+    row = [each.name for each in fields(PredictionRow)]  # those of another version are not these
+    return {
+        **origin.deciding(),
+        "batch_size": batch_size,
+        "indices": list(dataset.indices),
+        "row": row,
+    }
 
 
 def _is_of(stored: StoredPredictions, dataset: PoseDataset) -> bool:
