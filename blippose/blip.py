@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -109,14 +110,11 @@ def _from_hub(name: str, *patterns: str) -> str:
     Raises:
         OSError: the hub is out of reach, or has no such model.
     """
+    fetch = partial(snapshot_download, name, ignore_patterns=_ASIDE)
     try:
-        folder = Path(
-            snapshot_download(name, allow_patterns=[*_SETTINGS, *patterns], ignore_patterns=_ASIDE)
-        )
+        folder = Path(fetch(allow_patterns=[*_SETTINGS, *patterns]))
         if _WEIGHTS in patterns and not any(folder.glob(_WEIGHTS)):
-            snapshot_download(
-                name, allow_patterns=[*_SETTINGS, _OLD_WEIGHTS], ignore_patterns=_ASIDE
-            )
+            fetch(allow_patterns=[*_SETTINGS, _OLD_WEIGHTS])
             if not any(folder.glob(_OLD_WEIGHTS)):
                 raise OSError("it has no weights, or cannot be reached for them")
     except (OSError, ValueError):

@@ -196,14 +196,7 @@ def fit(
     blind_pose = mean_pose(data)
     captioner.set_mean_pose(blind_pose)
     captioner.synthetic, captioner.manifest = data.manifest["synthetic"], data.manifest["hash"]
-    if init_from is not None:
-        load_weights(captioner, Path(init_from))
-    for path in filter(None, (init_from, ckpt_path)):
-        captioner.earlier_manifests = _manifests(_load(Path(path), mmap=True))
-    if ckpt_path is not None:
-        misfit = _misfit(captioner, _load(Path(ckpt_path), mmap=True)["state_dict"])
-        if misfit is not None:
-            raise UserError(f"ckpt_path={ckpt_path}: {misfit}")
+    _start_from(captioner, init_from, ckpt_path)
     run.note(patch_weight=captioner.patch_weight)
     last = usable(run, partial(_misfit, captioner))
     if last is None and runs.is_first_process():
@@ -226,6 +219,20 @@ def fit(
             return
         results = _results(captioner, data, blind_pose, run.folder)
     run.finish(results, keep_last)  # once the loggers are closed: until then it can be resumed
+
+
+def _start_from(captioner: PoseCaptioner, init_from: str | None, ckpt_path: str | None) -> None:
+    """Take in the weights of `init_from`, and what either checkpoint was trained on.
+
+    Lightning takes in `ckpt_path` itself, which must be of this very model.
+    """
+    if init_from is not None:
+        captioner.earlier_manifests = _manifests(load_weights(captioner, Path(init_from)))
+    if ckpt_path is not None:
+        checkpoint = _load(Path(ckpt_path), mmap=True)
+        if (misfit := _misfit(captioner, checkpoint["state_dict"])) is not None:
+            raise UserError(f"ckpt_path={ckpt_path}: {misfit}")
+        captioner.earlier_manifests = _manifests(checkpoint)
 
 
 def _results(

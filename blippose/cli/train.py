@@ -64,13 +64,13 @@ def run(config: Any) -> int:
             return _tell(folder)
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             return 0 if run.is_done else _fit_cell(config, plain, run)
-        if not run.is_done:
+        was_done = run.is_done
+        if not was_done:
             try:
                 _fit(config, plain, run)
             except RunDoneError:
-                run = Run.open(folder, plain)
-                print(f"{folder} is done; this is what came out:")
-        else:
+                run, was_done = Run.open(folder, plain), True
+        if was_done:
             print(f"{folder} is done; this is what came out:")
         if not is_first_process():
             return 0
