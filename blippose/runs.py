@@ -130,13 +130,13 @@ class Run:
         Of a UserError before the first checkpoint nothing is left.
 
         Raises:
-            UserError: the folder cannot be written, or another process is training in it.
+            UserError: the folder cannot be written, or another process is training in it, or has
+                begun a run of another config there.
             RunDoneError: another process has trained there, and to the end.
             RunFailedError: the block raised anything else that is an Exception.
         """
         with self._lock():
-            if is_done(self.folder) and not self.is_done:
-                raise RunDoneError(f"{self.folder}: another process has just ended it")
+            self._look_again()
             self._start()
             try:
                 yield
@@ -166,6 +166,16 @@ class Run:
             ) from error
         except OSError as error:
             raise UserError(f"{self.folder}: cannot be written ({error.strerror})") from error
+
+    def _look_again(self) -> None:
+        """Take up what another process has left in the folder since this run was opened.
+
+        It may have come far between: checking, data and weights take seconds to hours.
+        """
+        now = Run.open(self.folder, self.record["config"])
+        if now.is_done and not self.is_done:
+            raise RunDoneError(f"{self.folder}: another process has just ended it")
+        self.record = now.record
 
     def _start(self) -> None:
         (self.folder / _TRACEBACK).unlink(missing_ok=True)
@@ -210,9 +220,12 @@ class Run:
         """Record what stopped it, be it before it was started: a cell of a grid leaves a trace.
 
         Raises:
-            UserError: the folder cannot be written, or another process is training in it.
+            UserError: the folder cannot be written, or another process is training in it, or has
+                begun a run of another config there.
+            RunDoneError: another process has trained there, and to the end.
         """
         with self._lock():
+            self._look_again()
             self.record |= {"config_hash": self.config_hash}
             self._fail(error)
 

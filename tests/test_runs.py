@@ -16,6 +16,7 @@ from blippose.runs import (
     LAST,
     PREVIOUS,
     Run,
+    RunDoneError,
     RunFailedError,
     is_first_process,
 )
@@ -193,6 +194,36 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
         other.communicate("\n")
     with Run.open(tmp_path, {}).started():
         pass
+
+
+def test_run_of_another_config_that_began_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    late = Run.open(tmp_path, CONFIG)
+    with Run.open(tmp_path, changed(seed=1)).started():
+        (tmp_path / LAST).write_text("weights")
+    with pytest.raises(UserError, match="another config"), late.started():
+        pass
+    with pytest.raises(UserError, match="another config"):
+        late.fail(RuntimeError("out of luck"))
+    assert Run.open(tmp_path, changed(seed=1)).resume_from == tmp_path / LAST
+
+
+def test_run_goes_on_from_what_another_process_did_meanwhile(tmp_path: Path) -> None:
+    late = Run.open(tmp_path, CONFIG)
+    with Run.open(tmp_path, CONFIG).started():
+        (tmp_path / LAST).write_text("weights")
+        Run.open(tmp_path, CONFIG).note(wandb_id="abcd1234", seconds=50.0)
+    with late.started():
+        assert late.resume_from == tmp_path / LAST
+        assert late.record["wandb_id"] == "abcd1234"
+        assert late.record["seconds"] >= 50
+
+
+def test_failure_of_a_run_that_another_process_has_ended_does_not_undo_it(tmp_path: Path) -> None:
+    late = Run.open(tmp_path, CONFIG)
+    started(tmp_path).finish({"mae": 1.5}, keep_last=False)
+    with pytest.raises(RunDoneError):
+        late.fail(RuntimeError("out of luck"))
+    assert Run.open(tmp_path, CONFIG).is_done
 
 
 def test_reading_a_folder_without_a_run_says_so(tmp_path: Path) -> None:

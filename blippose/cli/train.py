@@ -158,8 +158,8 @@ def _fit(
         ema_decay=keys.ema_decay,
     )
     captioner, data = _captioner_and_data(config, plain, captioner_of, shelf)
-    start = run.resume_from
     with run.started():
+        start = run.resume_from
         run.note(command=_command(run.folder))
         run.write_config(OmegaConf.to_yaml(config, resolve=True))
         print(f"going on in {run.folder} from {start.name}" if start else f"into {run.folder}")
