@@ -1,6 +1,6 @@
 """What captions of each format cost and can reach: tokens, and the truth written and read again.
 
-    python benchmarks/captions.py                   the validation persons of data/synthetic
+    python benchmarks/captions.py                   validation persons of the default release
     python benchmarks/captions.py --root FOLDER     of another release, as data.root
     python benchmarks/captions.py --tokenizer NAME  another than the tiny model's
 
@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--root", type=Path, default=Path("data/synthetic"))
+    parser.add_argument("--root", type=Path, default=Path("data/synthetic_1500_seed0"))
     parser.add_argument("--tokenizer", default="tiny")
     asked = parser.parse_args()
     kept: dict[int, Targets] = {}

@@ -173,7 +173,7 @@ def photos_as_persons(folder: Path) -> list[mpii.Person]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--root", type=Path, default=Path("data/synthetic"))
+    parser.add_argument("--root", type=Path, default=Path("data/synthetic_1500_seed0"))
     parser.add_argument("--photos", type=Path, help="a folder of JPEGs instead")
     parser.add_argument("--size", type=int, help="of the input, px; 96, for photos 384")
     parser.add_argument("--times", type=int, default=5)
@@ -185,7 +185,7 @@ def main() -> int:
         persons: Sequence[mpii.Person] = photos_as_persons(given.photos)
         images, size, title = given.photos, given.size or 384, f"{len(persons)} photos"
     else:
-        if given.root == Path("data/synthetic"):
+        if given.root == Path("data/synthetic_1500_seed0"):
             synthetic.write_release(given.root, 1500, 0)
         release = mpii.read_release(given.root / mpii.ANNOTATIONS)
         persons, images = readings.select(release), given.root / "images"

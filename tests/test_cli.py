@@ -362,13 +362,17 @@ def test_data_prints_json_alone(release_root: Path, capfd: pytest.CaptureFixture
     assert json.loads(Path("split.json").read_text())["hash"] == chosen["manifest_hash"]
 
 
-@pytest.mark.parametrize("group", ["mpii", "synthetic"])
+@pytest.mark.parametrize(
+    "words",
+    [["data=mpii"], ["data=synthetic"], ["data=synthetic", "data.synthetic=null"]],
+    ids=" ".join,
+)
 def test_data_counts_annotations_alone(
-    group: str, release_root: Path, capfd: pytest.CaptureFixture[str]
+    words: list[str], release_root: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    Path("data/synthetic/images").mkdir(parents=True)
+    Path("data/synthetic_1500_seed0/images").mkdir(parents=True)
     annotations = release_root / "mpii_human_pose_v1_u12_1.mat"
-    assert main(["data", f"data={group}", f"data.annotations={annotations}"]) == 0
+    assert main(["data", *words, f"data.annotations={annotations}"]) == 0
     assert "images: not at hand" in capfd.readouterr().out
 
 
@@ -385,6 +389,18 @@ def test_data_writes_a_missing_release(capfd: pytest.CaptureFixture[str]) -> Non
     assert main(["data", *arguments]) == 0
     assert "reading=visible" in capfd.readouterr().out
     assert Path("drawn/images").is_dir()
+
+
+def test_releases_of_different_persons_lie_side_by_side(capfd: pytest.CaptureFixture[str]) -> None:
+    for num_persons in (2, 3):
+        assert main(["data", f"data.synthetic.num_persons={num_persons}"]) == 0
+        images = f"data/synthetic_{num_persons}_seed0/images"
+        assert f"{num_persons} of {num_persons} at hand in {images}" in capfd.readouterr().out
+
+
+def test_root_made_of_what_is_not_there_is_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "data.synthetic=null"]) == 2
+    assert "data.root: is made of a key that is not there" in capfd.readouterr().err
 
 
 def test_an_existing_path_needs_no_quotes(capfd: pytest.CaptureFixture[str]) -> None:

@@ -112,14 +112,18 @@ def test_complete_release_is_left_alone(root: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"num_persons": 13}, {"seed": 4}, {"generator_version": -1}])
-def test_release_of_other_arguments_is_not_complete(
+def test_release_of_other_persons_is_not_complete_and_never_emptied(
     root: Path, tmp_path: Path, change: dict[str, int]
 ) -> None:
     copy = Path(shutil.copytree(root, tmp_path / "copy"))
     mark = json.loads((copy / "release.json").read_text())
     assert is_complete(copy, NUM_PERSONS, 3)
     (copy / "release.json").write_text(json.dumps(mark | change))
+    before = _files(copy)
     assert not is_complete(copy, NUM_PERSONS, 3)
+    with pytest.raises(UserError, match=r"copy holds .*, not 12 persons of seed 3 .*data\.root="):
+        write_release(copy, NUM_PERSONS, seed=3, num_workers=1, progress=False)
+    assert _files(copy) == before
 
 
 def test_release_that_lost_an_image_is_drawn_again(root: Path, tmp_path: Path) -> None:

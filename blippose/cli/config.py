@@ -15,15 +15,20 @@ def plain_config(config: Any) -> dict[str, Any]:
     """The config as plain containers, interpolations resolved.
 
     Raises:
-        UserError: a key that the user must give is still open.
+        UserError: a key that the user must give is still open, or made of one that is not there.
     """
     from omegaconf import OmegaConf  # noqa: PLC0415
+    from omegaconf.errors import InterpolationResolutionError  # noqa: PLC0415
 
-    missing = sorted(OmegaConf.missing_keys(config))
+    try:
+        missing = sorted(OmegaConf.missing_keys(config))
+        plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    except InterpolationResolutionError as error:
+        key = error.full_key
+        raise UserError(f"{key}: is made of a key that is not there; add {key}=VALUE") from error
     if missing:
         wanted = " ".join(f"{key}=VALUE" for key in missing)
         raise UserError(f"{', '.join(missing)}: not given; add {wanted}")
-    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     return plain
 
 

@@ -40,13 +40,12 @@ class _ReleaseKeys:
 
 def run(config: Any) -> int:
     """Print the counts; the exit status."""
-    from omegaconf import OmegaConf  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
     from blippose import audit, mpii, readings, split  # noqa: PLC0415
     from blippose.audit import print_audit  # noqa: PLC0415
 
-    if OmegaConf.is_missing(config.data, "root") and config.data.annotations is not None:
+    if config.data.annotations is not None and _root_is_open(config.data):
         config.data.root = None  # the counts need no images
     plain = plain_config(config)
     keys, source = checked(_DataKeys, plain), checked(_ReleaseKeys, plain["data"], "data")
@@ -79,6 +78,14 @@ def run(config: Any) -> int:
         split.write_manifest(Path(keys.manifest), record)
         print(f"wrote {keys.manifest}", file=sys.stderr)
     return 0
+
+
+def _root_is_open(data: Any) -> bool:
+    """Whether nothing says where the images lie."""
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
+    is_made_of_nothing = data.synthetic is None and OmegaConf.is_interpolation(data, "root")
+    return is_made_of_nothing or OmegaConf.is_missing(data, "root")
 
 
 def _release_paths(source: _ReleaseKeys) -> tuple[Path, Path | None]:

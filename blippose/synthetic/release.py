@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from blippose.cores import num_cores
+from blippose.counted import counted
 from blippose.errors import UserError
 from blippose.progress import tracked
 from blippose.synthetic.annotation import activity_row, annolist_row, single_person_row, structs
@@ -55,15 +56,16 @@ def write_release(
     """`root`, which holds the .mat file and `images/` afterwards, as `data.root` expects.
 
     Args:
-        root: folder to fill; one that is complete for the same arguments is left as it is.
+        root: folder to fill; one that is complete for the same arguments is left as it is, and one
+            that holds other persons is never emptied: runs have learned from them.
         num_persons: persons that the default filter keeps; about a fifth more rows are rejected.
         seed: of everything that is drawn.
         num_workers: processes; None takes one for every available core.
         progress: whether stderr is told how far it is.
 
     Raises:
-        UserError: `root` holds something that blippose did not write, or cannot be written, or
-            `num_persons` < 1.
+        UserError: `root` holds other persons or something that blippose did not write, or cannot
+            be written, or `num_persons` < 1.
     """
     if num_persons < 1:
         raise UserError(f"num_persons is {num_persons}; a release needs at least one person")
@@ -83,7 +85,7 @@ def write_release(
 def _write(
     root: Path, num_persons: int, seed: int, num_workers: int | None, progress: bool
 ) -> None:
-    _claim(root)
+    _claim(root, _identity(num_persons, seed))
     rows = plan_rows(num_persons, seed)
     drawn = list(_draw_all(rows, root / "images", seed, num_workers, progress))
     _write_mat(root / MAT_NAME, rows, drawn)
@@ -95,13 +97,11 @@ def is_complete(root: Path, num_persons: int, seed: int) -> bool:
 
     Its images are looked for by name, not opened.
     """
-    try:
-        mark = json.loads((Path(root) / _MARK).read_text())
-        names = set(os.listdir(Path(root) / "images"))  # noqa: PTH208  names are all it takes
-    except (OSError, ValueError):
+    if _held(root) != _identity(num_persons, seed):
         return False
-    wanted = _identity(num_persons, seed)
-    if not isinstance(mark, dict) or {key: mark.get(key) for key in wanted} != wanted:
+    try:
+        names = set(os.listdir(Path(root) / "images"))  # noqa: PTH208  names are all it takes
+    except OSError:
         return False
     planned = {row.name for row in plan_rows(num_persons, seed)}
     return (Path(root) / MAT_NAME).is_file() and planned <= names
@@ -116,10 +116,30 @@ def _identity(num_persons: int, seed: int) -> dict[str, Any]:
     }
 
 
-def _claim(root: Path) -> None:
-    """Empty `root` if it is ours, and mark it as begun."""
+def _held(root: Path) -> dict[str, Any] | None:
+    """The identity of the finished release that `root` holds, be some of its images lost."""
+    try:
+        mark = json.loads((Path(root) / _MARK).read_text())
+        return {key: mark[key] for key in _identity(0, 0)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _described(identity: Mapping[str, Any]) -> str:
+    persons, version = counted(identity["num_persons"], "person"), identity["generator_version"]
+    return f"{persons} of seed {identity['seed']} by generator version {version}"
+
+
+def _claim(root: Path, wanted: Mapping[str, Any]) -> None:
+    """Mark `root` as begun, and empty it of what is left of the same persons, or half drawn."""
     is_free = not root.exists() or (root.is_dir() and not any(root.iterdir()))
-    if not is_free and not _is_ours(root):
+    held = _held(root)
+    if held is not None and held != wanted:
+        raise UserError(
+            f"{root} holds {_described(held)}, not {_described(wanted)}: name another folder by "
+            "data.root=, or remove that one"
+        )
+    if not is_free and held is None and not (root / _STARTED).is_file():
         raise UserError(
             f"{root} holds files that blippose did not write: "
             "a synthetic release needs an empty or new folder; choose another root"
@@ -131,17 +151,6 @@ def _claim(root: Path) -> None:
         (root / name).unlink(missing_ok=True)
     shutil.rmtree(root / "images", ignore_errors=True)
     (root / "images").mkdir()
-
-
-def _is_ours(root: Path) -> bool:
-    if not root.is_dir():
-        return False
-    if (root / _STARTED).is_file():
-        return True
-    try:
-        return bool(json.loads((root / _MARK).read_text())["source"] == "synthetic")
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def _draw_all(
