@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from PIL import Image
 from blippose.caption import ParsedCaption
 from blippose.contact_sheet import contact_sheet, pose_tile
 from blippose.data import PoseDataModule, Sample
+from blippose.errors import UserError
 from blippose.model import PoseCaptioner
 from blippose.pose import Pose
 from blippose.wandb_logger import RowLogger
@@ -44,15 +46,25 @@ class EpochLine(Callback):
 
     def __init__(self) -> None:
         self._started = time.monotonic()
+        self._has_validated = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Take the time."""
         self._started = time.monotonic()
+        self._has_validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Metrics are of this epoch, and not of an earlier one, from here on."""
+        self._has_validated = True
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Print the epoch's loss and validation."""
-        values = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        """Print the epoch's loss, and its validation where it had one."""
+        values = {
+            key: float(value)
+            for key, value in trainer.callback_metrics.items()
+            if self._has_validated or key.startswith("train/")
+        }
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
         parts += [
             f"{title} {values[key]:.{digits}f}"
@@ -60,6 +72,52 @@ class EpochLine(Callback):
             if key in values
         ]
         print("  ".join([*parts, f"{time.monotonic() - self._started:.0f} s"]), flush=True)
+
+
+@final
+class ValidationDue(Callback):
+    """Refuses, before its first step, a training that would end before any validation.
+
+    Args:
+        best: the weights of the best epoch; where they are, a validation has come already.
+    """
+
+    def __init__(self, best: Path) -> None:
+        self.best = best
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Count to the next validation.
+
+        Raises:
+            UserError: the training ends before it.
+        """
+        if self.best.is_file():
+            return
+        epochs, steps = _until_validation(trainer)
+        for key, most, due in (
+            ("max_epochs", trainer.max_epochs, epochs),
+            ("max_steps", trainer.max_steps, steps),
+        ):
+            if most not in (None, -1) and due > most:
+                raise UserError(
+                    f"trainer.{key}={most}: training would end before its first validation, "
+                    f"which comes at step {steps} in epoch {epochs} by "
+                    "trainer.check_val_every_n_epoch and val_check_interval"
+                )
+
+
+def _until_validation(trainer: Trainer) -> tuple[int, int]:
+    """Epochs and steps of the optimizer behind the next validation, from the very start."""
+    every, batches = trainer.check_val_every_n_epoch, trainer.num_training_batches
+    first = int(min(trainer.val_check_batch or 1, 2**62))  # inf: there is nothing to validate on
+    if every is None:  # counted over epochs
+        whole, rest = divmod(first - 1, int(batches))
+        rest += 1
+    else:
+        whole, rest = trainer.current_epoch // every * every + every - 1, first
+    per_step = trainer.accumulate_grad_batches
+    steps = whole * math.ceil(batches / per_step) + math.ceil(rest / per_step)
+    return whole + 1, steps
 
 
 @final

@@ -104,6 +104,11 @@ class PoseCaptioner(L.LightningModule):
         self.patch_weight = LEARN_TO_LOOK if patch_weight is None else patch_weight
         if not 0 <= self.patch_weight < math.inf:
             raise UserError(f"captioner.patch_weight={patch_weight}: expected 0 or more, or null")
+        if freeze_vision and self.patch_weight:
+            raise UserError(
+                f"captioner.patch_weight={self.patch_weight} trains the vision tower, which "
+                "captioner.freeze_vision=true keeps as it is: set patch_weight 0"
+            )
         self.seed = seed
         if not 0 < layer_decay <= 1:
             raise UserError(f"captioner.layer_decay={layer_decay}: expected above 0, at most 1")

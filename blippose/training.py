@@ -22,15 +22,15 @@ import torch
 from jaxtyping import Float
 from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.accelerators import MPSAccelerator
+from lightning.pytorch.accelerators import CPUAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 from torch.optim import Optimizer
 
-from blippose import checkpoint_files, runs
+from blippose import bfloat16, checkpoint_files, runs
 from blippose.averaging import AveragedWeights
-from blippose.callbacks import Bars, EpochLine, SamplePictures, write_samples
+from blippose.callbacks import Bars, EpochLine, SamplePictures, ValidationDue, write_samples
 from blippose.checkpoint_files import WholeFiles
 from blippose.checkpoints import BestCheckpoint, LastCheckpoint, usable
 from blippose.cores import num_cores
@@ -116,6 +116,12 @@ def check(
             scheduler(tried_optimizer, 10)
     with _refused("trainer"):
         tried = trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    _check_trainer(tried)
+    if ckpt_path is not None:
+        _check_goes_on(Path(ckpt_path), tried.max_epochs)
+
+
+def _check_trainer(tried: Trainer) -> None:
     if tried.max_epochs == 0:
         raise UserError("trainer.max_epochs=0: expected 1 or more, or -1 for no end")
     every, most = tried.check_val_every_n_epoch, tried.max_epochs
@@ -126,12 +132,16 @@ def check(
             f"trainer.check_val_every_n_epoch={every}: no epoch would be validated of "
             f"trainer.max_epochs={most}; set {most} or fewer"
         )
+    if tried.limit_val_batches == 0:
+        raise UserError("trainer.limit_val_batches=0: expected more; the best epoch is sought")
     if isinstance(tried.accelerator, MPSAccelerator):
         raise UserError(
             "trainer.accelerator: MPS lacks the float64 that metrics are summed in; set cpu"
         )
-    if ckpt_path is not None:
-        _check_goes_on(Path(ckpt_path), tried.max_epochs)
+    if isinstance(tried.accelerator, CPUAccelerator) and str(tried.precision).startswith("bf16"):
+        key = f"trainer.precision={tried.precision}"
+        if (said := bfloat16.caution(key, "trainer.precision=32-true")) is not None:
+            print(said, flush=True)
 
 
 def _check_goes_on(path: Path, max_epochs: int | None) -> None:
@@ -208,6 +218,7 @@ def fit(
         callbacks = [
             *_pictures(data, loggers),
             EpochLine(),
+            ValidationDue(run.folder / runs.BEST),
             BestCheckpoint(run.folder / runs.BEST, files),
             LastCheckpoint(run, files, signals, every_n_steps, is_first),
             *_averaging(ema_decay),  # the last: see there

@@ -158,6 +158,10 @@ WRONG = {
         ["train", CSV, "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=2"],
         "no epoch would be validated of trainer.max_epochs=1; set 1 or fewer",
     ),
+    "nothing to validate on": (
+        ["train", CSV, "+trainer.limit_val_batches=0"],
+        "trainer.limit_val_batches=0: expected more",
+    ),
     "no epochs": (["train", CSV, "model.weights=random", "trainer.max_epochs=0"], "max_epochs=0"),
     "absent checkpoint": (
         ["train", CSV, "model.weights=random", "ckpt_path=nowhere.ckpt"],

@@ -567,6 +567,11 @@ def test_a_weight_or_width_that_cannot_be_is_refused(
         make_captioner(**{name: value})
 
 
+def test_a_frozen_tower_is_not_told_of_patches(make_captioner: MakeCaptioner) -> None:
+    with pytest.raises(UserError, match=r"patch_weight=0\.3 trains .*freeze_vision=true keeps"):
+        make_captioner(patch_weight=0.3, freeze_vision=True)
+
+
 def test_a_weight_that_the_plain_loss_would_ignore_is_refused(
     make_captioner: MakeCaptioner,
 ) -> None:

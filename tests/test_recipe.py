@@ -130,6 +130,21 @@ def test_a_checkpoint_goes_on_with_the_patches_or_without_as_it_was_trained(
     assert "last.ckpt: of another model (patch_head.bias differs)" in line
 
 
+def test_a_run_that_goes_on_keeps_the_patches_though_its_weights_folder_knows_poses_by_now(
+    release_root: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "weights"
+    load_blip("tiny").save_pretrained(source)
+    words = [*one_step(release_root, tmp_path), f"model.weights={source}", "trainer.max_epochs=1"]
+    assert main([*words, "name=a"]) == 0
+    record = tmp_path / "a" / "run.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"state": "running"}))
+    frame = {"input_size": 96, "num_bins": 96, "resize": "stretch", "crop": "full"}
+    (source / "blippose.json").write_text(json.dumps(frame))
+    assert main([*words, "name=a"]) == 0
+    assert has_patch_loss(tmp_path / "a")
+
+
 def tiny_weights() -> dict[str, torch.Tensor]:
     return {f"blip.{name}": weight for name, weight in load_blip("tiny").state_dict().items()}
 

@@ -184,13 +184,27 @@ def test_checkpoint_that_cannot_go_on_is_refused(fit: Make, tmp_path: Path) -> N
 
 
 def test_mps_is_refused() -> None:
-    class OnMPS:
-        """All that is asked of a Trainer; a real one needs the hardware."""
+    class OnMPS(Trainer):
+        """A Trainer that says it has what the real one needs the hardware for."""
 
-        accelerator, max_epochs, check_val_every_n_epoch = MPSAccelerator(), 1, 1
+        accelerator = property(lambda _: MPSAccelerator())  # type: ignore[assignment]
 
     with pytest.raises(UserError, match="MPS lacks the float64"):
-        training.check(torch.optim.AdamW, None, lambda **_: OnMPS())
+        training.check(torch.optim.AdamW, None, partial(OnMPS, accelerator="cpu", max_epochs=1))
+
+
+@pytest.mark.parametrize(("precision", "is_told"), [("bf16-mixed", True), ("32-true", False)])
+def test_a_processor_without_bfloat16_is_told_before_anything_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    precision: str,
+    is_told: bool,
+) -> None:
+    monkeypatch.setattr("blippose.bfloat16.caution", lambda key, instead: f"{key} or {instead}")
+    trainer = partial(Trainer, accelerator="cpu", max_epochs=1, precision=precision)
+    training.check(partial(torch.optim.SGD, lr=0.1), None, trainer)
+    told = "trainer.precision=bf16-mixed or trainer.precision=32-true\n"
+    assert capsys.readouterr().out == (told if is_told else "")
 
 
 def test_init_from_takes_the_weights_of_a_checkpoint(

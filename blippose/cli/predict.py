@@ -59,6 +59,7 @@ def run(config: Any) -> int:
 
     predictor = _predictor(keys).decode_by(instantiate_key(config, "decoding"))
     predictor.in_precision(getattr(torch, keys.precision))
+    _caution(keys.precision, predictor.device)
     counts = predict_files(
         predictor,
         paths,
@@ -75,6 +76,15 @@ def run(config: Any) -> int:
     _say(_written(counts.done, counts.files, out))
     print(f"{counted(counts.done, 'image')} done, {counts.skipped:,} skipped")
     return 1 if counts.skipped else 0
+
+
+def _caution(precision: str, device: Any) -> None:
+    from blippose import bfloat16  # noqa: PLC0415
+
+    if precision == "bfloat16" and device.type == "cpu":
+        said = bfloat16.caution("precision=bfloat16", "precision=float32")
+        if said is not None:
+            _say(said)
 
 
 def _say(text: str) -> None:

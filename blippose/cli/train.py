@@ -157,6 +157,7 @@ def _fit(
         every_n_steps=checkpoint.every_n_steps,
         ema_decay=keys.ema_decay,
     )
+    captioner_of = partial(captioner_of, **_patch_weight(plain, run))
     captioner, data = _captioner_and_data(config, plain, captioner_of, shelf)
     with run.started():
         start = run.resume_from
@@ -217,13 +218,16 @@ def _captioner_and_data(
         blip = shelf.blip(model["weights"], architecture)
     grow_vocabulary(blip, tokenizer, caption_format)
     training.seed(plain["seed"])  # again: what is kept from an earlier cell drew nothing
-    captioner = captioner_of(blip=blip, **fit_together, **_patch_weight(plain))
+    captioner = captioner_of(blip=blip, **fit_together)
     captioner.earlier_manifests = manifests_of(model["weights"])
     return captioner, data
 
 
-def _patch_weight(plain: dict[str, Any]) -> dict[str, float]:
-    """0 in place of null, where the weights know poses, or nobody would learn by it."""
+def _patch_weight(plain: dict[str, Any], run: Run) -> dict[str, float]:
+    """What null stands for: 0 where the weights know poses, or nobody would learn by it.
+
+    A run that goes on keeps what it began with, whatever its weights' folder says by now.
+    """
     from blippose.frame_file import knows_poses  # noqa: PLC0415
     from blippose.model import LEARN_TO_LOOK  # noqa: PLC0415
     from blippose.training import has_patch_head  # noqa: PLC0415
@@ -231,6 +235,8 @@ def _patch_weight(plain: dict[str, Any]) -> dict[str, float]:
     captioner = plain["captioner"]
     if captioner.get("patch_weight", 0.0) is not None:
         return {}
+    if run.resume_from is not None and "patch_weight" in run.record:
+        return {"patch_weight": run.record["patch_weight"]}
     if plain["ckpt_path"] is not None:  # as it was trained before
         is_off = not has_patch_head(Path(plain["ckpt_path"]))
     else:
