@@ -221,19 +221,29 @@ class PoseCaptioner(L.LightningModule):
             return self.look(batch["image"])
         return self.seen(self.look, batch["image"], batch["index"])
 
+    def continue_truth(
+        self,
+        states: Float[Tensor, "batch patch width"],
+        input_ids: Int[Tensor, "batch length"],
+        attention_mask: Int[Tensor, "batch length"],
+    ) -> Float[Tensor, "batch length vocabulary"]:
+        """Scores of each token when the true ones before it are shown: teacher forcing."""
+        logits: Tensor = self.blip.text_decoder(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            encoder_hidden_states=states,
+            use_cache=False,
+        ).logits
+        return logits
+
     def validation_step(self, batch: PoseBatch, batch_idx: int) -> None:
         """Captions read by the model itself (`val/`), and beside the true ones (`val_tf/`)."""
         states = self.see(batch)
-        output = self.blip.text_decoder(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            encoder_hidden_states=states,
-            use_cache=False,
-        )
-        loss = caption_loss(HardTokens(), nn.Identity(), output.logits, batch["labels"])
+        logits = self.continue_truth(states, batch["input_ids"], batch["attention_mask"])
+        loss = caption_loss(HardTokens(), nn.Identity(), logits, batch["labels"])
         self.val_loss.update(loss, len(batch["image"]))
         self._measure(self.val_metrics, self.say(batch["image"], states).parsed, batch)
-        _, forced = self.reader.teacher_forced(states, batch["input_ids"], output.logits)
+        _, forced = self.reader.teacher_forced(states, batch["input_ids"], logits)
         self._measure(self.val_tf_metrics, forced, batch)
 
     def _measure(

@@ -44,14 +44,10 @@ def ask(
     said = captioner.say(image, states, with_confidence=True)
     assert said.confidence is not None
     input_ids = batch["input_ids"].to(captioner.device)
-    output = captioner.blip.text_decoder(
-        input_ids=input_ids,
-        attention_mask=batch["attention_mask"].to(captioner.device),
-        encoder_hidden_states=states,
-        use_cache=False,
-    )
-    captions, forced = captioner.reader.teacher_forced(states, input_ids, output.logits)
-    coordinates, tokens = _right(captioner, batch, output.logits[:, :-1].argmax(-1).cpu())
+    attention_mask = batch["attention_mask"].to(captioner.device)
+    logits = captioner.continue_truth(states, input_ids, attention_mask)
+    captions, forced = captioner.reader.teacher_forced(states, input_ids, logits)
+    coordinates, tokens = _right(captioner, batch, logits[:, :-1].argmax(-1).cpu())
     return [
         PredictionRow(
             image=dataset.persons[position].image_name,
