@@ -175,8 +175,9 @@ def _draw_legend(layout: _Layout, true_drawn: bool) -> Image.Image:
         # A bone as the skeletons have it: ankle and knee are as good as any two joints.
         xy = np.full((len(JOINTS), 2), np.nan)
         xy[0], xy[1] = (x + size * 0.3, top + size * 0.6), (x + size * 2.1, top + size * 0.6)
-        bone = [Pose.of(xy)], replace(style, right=color), size * 0.24
-        legend = Image.fromarray(draw_poses(np.asarray(legend), *bone))
+        colored = replace(style, right=color)
+        drawn = draw_poses(np.asarray(legend), [Pose.of(xy)], colored, size * 0.24)
+        legend = Image.fromarray(drawn)
         _draw_text(ImageDraw.Draw(legend), (x + size * 2.8, top), name, size, _INK, math.inf)
         x += step
     return legend

@@ -135,24 +135,25 @@ def token_loss(
     Raises:
         UserError: they do not go together, one cannot be, or numbers are more than one token.
     """
+    _check_loss(number_sigma, fixed_weight, label_smoothing)
+    if number_sigma == 0:
+        own: float = text_config.label_smoothing
+        return HardTokens(own if label_smoothing is None else label_smoothing)
+    values = one_token_numbers(grammar, f"captioner.number_sigma={number_sigma}", "0")
+    return SoftNumbers(values, number_sigma, text_config.vocab_size, fixed_weight)
+
+
+def _check_loss(number_sigma: float, fixed_weight: float, label_smoothing: float | None) -> None:
     for name, value in (("number_sigma", number_sigma), ("fixed_weight", fixed_weight)):
         if not 0 <= value < float("inf"):
             raise UserError(f"captioner.{name}={value}: expected 0 or more")
+    smoothing = f"captioner.label_smoothing={label_smoothing}"
     if label_smoothing is not None and not 0 <= label_smoothing < 1:
+        raise UserError(f"{smoothing}: expected 0 to below 1, or null")
+    if number_sigma == 0 and fixed_weight != 1:
+        raise UserError(f"captioner.fixed_weight={fixed_weight} needs captioner.number_sigma > 0")
+    if number_sigma and label_smoothing:
         raise UserError(
-            f"captioner.label_smoothing={label_smoothing}: expected 0 to below 1, or null"
+            f"{smoothing} needs captioner.number_sigma=0, the plain loss: soft numbers have a "
+            "smoothing of their own"
         )
-    if number_sigma == 0:
-        if fixed_weight != 1:
-            raise UserError(
-                f"captioner.fixed_weight={fixed_weight} needs captioner.number_sigma > 0"
-            )
-        own: float = text_config.label_smoothing
-        return HardTokens(own if label_smoothing is None else label_smoothing)
-    if label_smoothing:
-        raise UserError(
-            f"captioner.label_smoothing={label_smoothing} needs captioner.number_sigma=0, the "
-            "plain loss: soft numbers have a smoothing of their own"
-        )
-    values = one_token_numbers(grammar, f"captioner.number_sigma={number_sigma}", "0")
-    return SoftNumbers(values, number_sigma, text_config.vocab_size, fixed_weight)
