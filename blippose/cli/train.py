@@ -87,9 +87,10 @@ def _tell(folder: Path) -> int:
     from rich.console import Console  # noqa: PLC0415
 
     from blippose.report.cells import read_cell  # noqa: PLC0415
-    from blippose.sweep import cells_table  # noqa: PLC0415
+    from blippose.report.cells_table import cells_table  # noqa: PLC0415
 
-    Console().print(cells_table([read_cell(folder, str(folder))]))
+    console = Console()
+    console.print(cells_table([read_cell(folder, str(folder))], console.width))
     return 0
 
 
