@@ -19,6 +19,7 @@ from blippose.report.figures.style import (
     FAINT,
     INK,
     LINES,
+    PAPER,
     TITLE,
     at_least_a_tenth,
     level_colors,
@@ -159,7 +160,8 @@ def _mean_pose(axes: Axes, grid: Grid, cells: Sequence[Cell], measure: Measure) 
     y, side = (0.98, "above") if is_above else (0.02, "below")
     text = f"mean pose {measure.text(value)}, {side}"
     axes.text(0.98, y, text, transform=axes.transAxes, ha="right", color=FAINT, fontsize=6.5,
-              va="top" if is_above else "bottom", zorder=1)  # fmt: skip
+              va="top" if is_above else "bottom", zorder=2,
+              bbox={"fc": PAPER, "ec": "none", "pad": 0.6})  # fmt: skip
 
 
 def _is_near(grid: Grid, measure: Measure, value: float) -> bool:
