@@ -58,8 +58,8 @@ def _abreast(grid: Grid, effects: Effects) -> Figure:
         _pair(plot, pair, effects)
     plots[0].set_ylabel(grid.measure.label)
     if effects.noise is None:  # no interval says how little a difference is
-        shown = [*effects.main, *effects.pairs]
-        means = np.concatenate([effect.means.ravel() for effect in shown])
+        pairs = [pair.means.ravel() for pair in effects.pairs]
+        means = np.concatenate([*(main.means for main in effects.main), *pairs])
         low, high = at_least_a_tenth(means[np.isfinite(means)])
         plots[0].set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     figure.suptitle(_caption(effects), fontsize=7.5, color=FAINT, y=0.99)
