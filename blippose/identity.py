@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
+
+_SMALL, _LARGE = 1e-3, 1e6  # from these on a number is written with an exponent
 
 # Keys that do not change what comes out. A name ending in a dot stands for all below it.
 _NOT_IDENTITY = (
@@ -47,10 +51,26 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     before, after = identity(old), identity(new)
     absent = "(absent)"
     return [
-        f"{key}: {before.get(key, absent)} -> {after.get(key, absent)}"
+        f"{key}: {spelled(before.get(key, absent))} -> {spelled(after.get(key, absent))}"
         for key in sorted(before.keys() | after.keys())
         if before.get(key, absent) != after.get(key, absent)
     ]
+
+
+def spelled(value: Any) -> str:
+    """A value as one types it; a number is read back as the same, a float as a float.
+
+    >>> [spelled(value) for value in (5e-06, 0.0001, 0.00125, 0.01, 16, 1.0, 2e6, None, True)]
+    ['5e-6', '1e-4', '0.00125', '0.01', '16', '1.0', '2e6', 'null', 'true']
+    """
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if not isinstance(value, float) or not math.isfinite(value):
+        return str(value)
+    if value == 0 or _SMALL < abs(value) < _LARGE:
+        return repr(value)
+    mantissa, _, exponent = f"{Decimal(repr(value)).normalize():e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,7 +1,7 @@
 """A grid of runs: its cells, what its folder keeps of it, how far each came.
 
     runs/grid/sweep.json                                  the command, the axes, the cells
-    runs/grid/batch_size=2,lr=2e-05,optimizer=adamw/      one cell: a run folder
+    runs/grid/batch_size=2,lr=2e-5,optimizer=adamw/      one cell: a run folder
 
 Knows nothing of how cells are run, and must answer without torch.
 """
@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from blippose import runs
 from blippose.errors import UserError
 from blippose.report.cells import Cell, CellState, read_cell
@@ -26,8 +23,6 @@ from blippose.whole_file import whole_file
 
 RECORD = "sweep.json"
 METRIC = "mae_all"  # of val/: what chooses the best epoch, and what a search makes small
-_COLUMNS = {"mae_all": "MAE px", "epe": "EPE px", "acc_1px": "@1 px", "acc_5px": "@5 px"}
-_STYLES = {CellState.DONE: "green", CellState.RUNNING: "cyan", CellState.FAILED: "red"}
 
 
 @dataclass(frozen=True)
@@ -139,38 +134,7 @@ def counts(cells: Sequence[Cell]) -> str:
     return f"{len(cells)} cell{'s' * (len(cells) != 1)}: {', '.join(parts)}"
 
 
-def cells_table(cells: Sequence[Cell]) -> Table:
-    """A row a cell: its state, the results of one that is done, what stopped the others."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("cell", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    for title in (*_COLUMNS.values(), "s"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for cell in cells:
-        table.add_row(*_row(cell))
-    return table
-
-
 def reasons(cells: Sequence[Cell]) -> list[str]:
     """A line for each cell that was begun and is not done."""
     begun = [cell for cell in cells if cell.reason and cell.state is not CellState.MISSING]
     return [f"{cell.name}: {cell.reason}" for cell in begun]
-
-
-def _row(cell: Cell) -> list[str]:
-    state, style = str(cell.state), _STYLES.get(cell.state)
-    results = cell.results.get("free_running", {})
-    numbers = [_number(name, results.get(name)) for name in _COLUMNS]
-    seconds = cell.fact("seconds")
-    return [
-        cell.name,
-        f"[{style}]{state}[/]" if style else state,
-        *numbers,
-        "-" if seconds is None else f"{seconds:.0f}",
-    ]
-
-
-def _number(name: str, value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.2f}" if name in ("mae_all", "epe") else f"{value:.3f}"

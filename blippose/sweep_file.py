@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from blippose.errors import UserError, first_line
+from blippose.identity import spelled
 
 _KEYS = ("settings", "axes")
 _PLAIN = re.compile(r"[\w.+/:~@-]+")  # what Hydra's grammar reads without quotes
@@ -86,13 +87,11 @@ def _word(value: Any) -> str:
     """A value as the command line takes it.
 
     >>> [_word(value) for value in (None, True, 5e-06, "5e-6", [1, "a b"])]
-    ['null', 'true', '5e-06', '5e-6', "[1,'a b']"]
+    ['null', 'true', '5e-6', '5e-6', "[1,'a b']"]
     """
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
     if isinstance(value, list):
         return f"[{','.join(map(_word, value))}]"
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{_word(item)}" for key, item in value.items()) + "}"
-    text = str(value)
+    text = spelled(value)
     return text if _PLAIN.fullmatch(text) else "'" + text.replace("'", r"\'") + "'"

@@ -283,8 +283,8 @@ def _warn(line: str) -> None:
 def run_name(folder: str) -> str:
     """A short name for a run, of that of its folder.
 
-    >>> run_name("batch_size=2,lr=2e-05,optimizer=adamw")
-    'bs2-lr2e-05-adamw'
+    >>> run_name("batch_size=2,lr=2e-5,optimizer=adamw")
+    'bs2-lr2e-5-adamw'
     >>> run_name("demo")
     'demo'
     """

@@ -416,9 +416,9 @@ def test_an_existing_path_needs_no_quotes(capfd: pytest.CaptureFixture[str]) -> 
 def testcell_names_are_short_sorted_and_one_for_one_value() -> None:
     swept = ["optimizer.lr", "data.batch_size", "optimizer"]
     overrides = ["name=grid", "optimizer.lr=2e-5", "optimizer=adamw", "data.batch_size=2"]
-    assert cell_name(overrides, swept) == "batch_size=2,lr=2e-05,optimizer=adamw"
+    assert cell_name(overrides, swept) == "batch_size=2,lr=2e-5,optimizer=adamw"
     overrides[1] = "optimizer.lr=0.00002"
-    assert cell_name(overrides, swept) == "batch_size=2,lr=2e-05,optimizer=adamw"
+    assert cell_name(overrides, swept) == "batch_size=2,lr=2e-5,optimizer=adamw"
 
 
 def testcell_names_keep_apart_keys_that_end_alike() -> None:

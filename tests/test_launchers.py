@@ -97,4 +97,4 @@ def test_a_killed_cell_stops_no_other_and_the_same_command_goes_on(
     assert "ended" not in said, "a launcher was started for nothing"
     status, said = run(tmp_path, *words, "optimizer.lr=1")
     assert status == 2
-    assert "holds a run of another config (optimizer.lr: 2e-05 -> 1)" in said
+    assert "holds a run of another config (optimizer.lr: 2e-5 -> 1)" in said

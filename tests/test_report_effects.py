@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -131,3 +132,19 @@ def test_one_seed_and_two_axes_tell_no_noise() -> None:
     assert effects.noise.holds_interactions
     [line] = sentences(grid, judge(grid, effects.noise))
     assert "Sweep seed=0,1,2" in line
+
+
+def test_what_cannot_be_compared_yet_is_told_by_what_is_lacking() -> None:
+    whole = grid_of(lambda a, b, _: 5.0 + a, levels=(2, 1))
+    [first, second] = whole.cells
+    begun = replace(second, state=CellState.RUNNING)
+    assert judge(Grid.of([first, begun], MAE), None).basis.startswith("1 of 2 choices is done")
+    neither = [replace(first, state=CellState.RUNNING), begun]
+    assert judge(Grid.of(neither, MAE), None).basis.startswith("None of 2 choices is done")
+    assert judge(Grid.of([first], MAE), None).basis.startswith("There is one choice alone")
+    frames = [{**c.record, "results": {"manifest": c.name, "frame": "px"}} for c in whole.cells]
+    apart = [replace(c, record=r) for c, r in zip(whole.cells, frames, strict=True)]
+    for i, cell in enumerate(apart):
+        cell.record["config"]["data"] = {"root": str(i)}
+    basis = judge(Grid.of(apart, MAE), None).basis
+    assert basis.startswith("No two choices were judged on the same images")

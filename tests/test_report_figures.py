@@ -8,8 +8,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from example_grid import BEST_CELL
+from example_grid import BEST_CELL, cells
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -20,7 +21,7 @@ from blippose.report.figures.curves import curves_figure, loss_of
 from blippose.report.figures.effect_plots import effects_figure
 from blippose.report.figures.heat_map import heat_map
 from blippose.report.figures.parallel import parallel_figure
-from blippose.report.figures.style import styled
+from blippose.report.figures.style import at_least_a_tenth, styled
 from blippose.report.grid import Grid
 from blippose.report.measures import MEASURES, TRAIN_LOSS
 
@@ -162,3 +163,96 @@ def test_the_colour_bar_says_that_scores_lie_beyond_it(poster: Grid) -> None:
     figure = heat_map(poster)
     assert figure is not None
     assert figure.axes[-1]._colorbar.extend == "max"  # type: ignore[attr-defined]
+
+
+def tiny(poster_grid: Path, folder: Path, num_epochs: int, num_batches: int = 1) -> Grid:
+    """Two learning rates of one or two batch sizes, with so many epochs."""
+    runs = [
+        name for name, _ in cells((0,)) if "optimizer=adamw" in name and "lr=5e-05" not in name
+    ]
+    for name in runs[: 2 * num_batches]:
+        copy = Path(shutil.copytree(poster_grid / name, folder / name))
+        rows = [row.split(",") for row in (copy / "metrics.csv").read_text().splitlines()]
+        place, loss = rows[0].index("epoch"), rows[0].index("train/loss")
+        kept = [r for r in rows[1:] if float(r[place]) < num_epochs and not r[loss]]
+        (copy / "metrics.csv").write_text("\n".join(map(",".join, [rows[0], *kept])) + "\n")
+        record = json.loads((copy / "run.json").read_text())
+        del record["results"]["epoch"]
+        (copy / "run.json").write_text(json.dumps(record))
+    return Grid.of(find_cells([folder]), MAE)
+
+
+@pytest.mark.parametrize(("num_epochs", "num_batches"), [(1, 1), (1, 2), (2, 1), (2, 2)])
+def test_no_text_of_a_tiny_grid_is_cut_or_lies_on_another(
+    poster_grid: Path, tmp_path: Path, num_epochs: int, num_batches: int
+) -> None:
+    for name, figure in drawn(tiny(poster_grid, tmp_path, num_epochs, num_batches)).items():
+        assert faults(figure) == [], name
+
+
+def test_epochs_of_runs_of_one_epoch_are_whole(poster_grid: Path, tmp_path: Path) -> None:
+    figure = drawn(tiny(poster_grid, tmp_path, 1))["grid"]
+    drawn_texts(figure)
+    low, high = figure.axes[-1].get_xlim()
+    shown = [tick for tick in figure.axes[-1].get_xticks() if low <= tick <= high]
+    assert shown == [1]
+
+
+def test_points_of_runs_of_one_epoch_stand_side_by_side(poster_grid: Path, tmp_path: Path) -> None:
+    figure = drawn(tiny(poster_grid, tmp_path, 1))["grid"]
+    points = [line for line in figure.axes[-1].lines if line.get_marker() == "o"]
+    places = [line.get_xdata()[0] for line in points]  # type: ignore[index]
+    assert len(set(places)) == len(places) == 2
+
+
+def test_the_star_hides_no_point(poster_grid: Path, tmp_path: Path) -> None:
+    figure = drawn(tiny(poster_grid, tmp_path, 2))["grid"]
+    stars = [line for plot in figure.axes for line in plot.lines if line.get_marker() == "*"]
+    assert len(stars) == 3
+    assert {star.get_markerfacecolor() for star in stars} == {"none"}
+
+
+def test_a_baseline_far_from_all_curves_is_told_in_words_and_presses_none(
+    poster_grid: Path, tmp_path: Path
+) -> None:
+    grid = tiny(poster_grid, tmp_path, 1)
+    for cell in grid.cells:
+        cell.record["results"]["mean_pose"]["mae_all"] = 500.0
+    figure = curves_figure(grid, [MAE])
+    assert figure.axes[0].get_ylim()[1] < 100
+    assert [text.get_text() for text in figure.axes[0].texts] == ["mean pose 500.00, above"]
+    assert "mean pose" not in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_scores_that_are_nearly_equal_do_not_fill_a_panel() -> None:
+    low, high = at_least_a_tenth(np.array([1.872, 1.874]))
+    assert low < 1.8
+    assert high > 1.9
+    assert at_least_a_tenth(np.array([1.0, 3.0])) == (1.0, 3.0)
+
+
+@pytest.mark.parametrize("num_batches", [1, 2])
+def test_scores_that_can_be_read_in_the_squares_have_no_colour_bar(
+    poster_grid: Path, tmp_path: Path, num_batches: int
+) -> None:
+    figure = drawn(tiny(poster_grid, tmp_path, 2, num_batches))["heat map"]
+    assert len(figure.axes) == 1
+    assert figure.get_suptitle() == "MAE (px); light is better"
+
+
+def test_two_axes_and_their_pair_stand_in_one_row_without_a_gap(
+    poster_grid: Path, tmp_path: Path
+) -> None:
+    figure = drawn(tiny(poster_grid, tmp_path, 2, 2))["effects"]
+    assert [plot.get_visible() for plot in figure.axes] == [True] * 3
+    assert len({plot.get_position().y0 for plot in figure.axes}) == 1
+
+
+def test_an_axis_alone_with_a_run_a_value_claims_no_share_of_the_variance(
+    poster_grid: Path, tmp_path: Path
+) -> None:
+    for name, _ in cells((0,)):
+        if name.startswith("batch_size=2") and name.endswith("adam"):
+            shutil.copytree(poster_grid / name, tmp_path / name)
+    figure = drawn(Grid.of(find_cells([tmp_path]), MAE))["effects"]
+    assert figure.axes[0].get_title() == "lr"

@@ -171,7 +171,7 @@ def test_the_worst_samples_are_those_of_a_run_that_was_judged_as_the_best(tmp_pa
     shown = samples(Grid.of(found, MAE))
     assert [(one.cell.name, one.title.partition(",")[0]) for one in shown] == [
         ("a0", "best run"),
-        ("a1", "median run"),
+        ("a1", "worst run"),
     ]
 
 

@@ -110,6 +110,18 @@ def test_a_terminal_shows_whole_columns_and_the_important_ones(
     assert "4.76-5.56" in lines[3]  # below the best value
 
 
+def test_sentences_break_between_words_in_a_terminal_and_nowhere_in_a_file(report: Report) -> None:
+    shown = {}
+    for is_terminal in (True, False):
+        file = io.StringIO()
+        report.print(Console(width=60, file=file, force_terminal=is_terminal, no_color=True))
+        shown[is_terminal] = file.getvalue()
+    [*_, last] = report.sentences
+    assert last in shown[False].splitlines()
+    assert last not in shown[True]
+    assert last.split() == shown[True].split()[-len(last.split()) :]
+
+
 def test_states_are_shown_unless_all_runs_are_done(poster_grid: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(poster_grid, tmp_path / "grid"))
     assert not any("done" in line for line in printed(report_of(copy), 80))

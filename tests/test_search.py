@@ -14,6 +14,7 @@ import pytest
 import tiny_grid
 
 from blippose.cli import main
+from blippose.identity import spelled
 
 pytest.importorskip("optuna")
 
@@ -58,7 +59,8 @@ def copy(done: Path, tmp_path: Path) -> Path:
 def test_each_trial_has_a_cell_and_a_value(done: Path) -> None:
     assert list(cells(done).values()) == ["done"] * 3
     assert all(value is not None for _, value in values(done))
-    names = {f"batch_size={p['data.batch_size']},lr={p['optimizer.lr']}" for p, _ in values(done)}
+    words = [(p["data.batch_size"], spelled(p["optimizer.lr"])) for p, _ in values(done)]
+    names = {f"batch_size={size},lr={rate}" for size, rate in words}
     assert names == cells(done).keys()
 
 

@@ -133,7 +133,7 @@ def test_killed_and_preempted_jobs_end_in_four_done_cells(
     grid.start("optimizer.lr=1")
     status, said = grid.end()
     assert status == 2
-    assert "holds a run of another config (optimizer.lr: 2e-05 -> 1)" in said
+    assert "holds a run of another config (optimizer.lr: 2e-5 -> 1)" in said
 
 
 def check_words_of_preempted(words: str, complaints: str) -> None:

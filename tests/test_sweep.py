@@ -56,7 +56,7 @@ def test_both_ways_in_make_the_same_18_cells(monkeypatch: pytest.MonkeyPatch) ->
     by_file, by_words = ([(c.folder, c.config) for c in sweep.cells] for sweep in seen)
     assert len(by_file) == 18
     assert by_file == by_words
-    assert by_file[0][0] == Path("runs/grid/batch_size=1,lr=5e-06,optimizer=adam")
+    assert by_file[0][0] == Path("runs/grid/batch_size=1,lr=5e-6,optimizer=adam")
 
 
 def test_a_dry_run_leaves_nothing(
@@ -115,6 +115,24 @@ def test_a_cell_that_is_missing_is_run_and_the_others_are_left(done: Path, tmp_p
     assert (grid / NAMES[0] / "run.json").stat().st_mtime_ns == before
 
 
+def test_a_grid_that_was_begun_under_the_names_of_earlier_versions_goes_on(
+    release_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They wrote numbers as Python does: lr=0.0005. A new value has the name of today."""
+    axes = {"optimizer.lr": ["5e-4", "2e-3"]}
+    words = ["train", "-m", *tiny_grid.words(axes, tiny_grid.settings(release_root))]
+    assert main(words) == 0
+    grid = tmp_path / "runs/grid"
+    (grid / "lr=5e-4").rename(grid / "lr=0.0005")
+    record = (grid / "sweep.json").read_text()
+    (grid / "sweep.json").write_text(record.replace("lr=5e-4", "lr=0.0005"))
+    assert main(words) == 0
+    assert "2 cells: 2 done" in capsys.readouterr().out
+    assert main([*words[:-1], "optimizer.lr=5e-4,1e-3"]) == 0
+    assert sorted(tiny_grid.states(grid)) == ["lr=0.0005", "lr=0.002", "lr=1e-3"]
+    assert [cell["name"] for cell in read_record(grid)["cells"]][:1] == ["lr=0.0005"]
+
+
 def test_one_cell_of_a_file_goes_into_the_grids_folder(done: Path, tmp_path: Path) -> None:
     _, command = copied(done, tmp_path)
     assert main([*command, "name=agents", "data.batch_size=8", "optimizer=adam"]) == 0
@@ -135,7 +153,7 @@ WRONG = {
     "unknown key": (["optimizer.rate=1,2"], "optimizer.rate: no such key"),
     "unknown choice": (["optimizer=sgd,adam"], "optimizer=sgd: no such choice"),
     "open value": (["data=mpii", "optimizer=adam,adamw"], "add data.root=VALUE"),
-    "value twice": (["optimizer.lr=1e-3,0.001"], "lr=0.001: two cells would share this folder"),
+    "value twice": (["optimizer.lr=1e-3,0.001"], "lr=1e-3: two cells would share this folder"),
     "interval": (["optimizer.lr=interval(1,2)"], "hydra/sweeper=optuna"),
     "no launcher": (["seed=0,1", "hydra/launcher=nowhere"], "launcher"),
     "no processes": (["seed=0,1", "hydra/launcher=local", "hydra.launcher.jobs=0"], "jobs=0"),

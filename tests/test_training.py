@@ -293,7 +293,7 @@ def test_command_trains_and_answers_at_once_when_it_is_done(
     assert "runs/a is done" in again
     assert "free-running" in again
     assert main([*command, "optimizer.lr=1"]) == 2
-    assert "optimizer.lr: 2e-05 -> 1" in capfd.readouterr().err
+    assert "optimizer.lr: 2e-5 -> 1" in capfd.readouterr().err
 
 
 def records(runs: str) -> list[Path]:

@@ -8,11 +8,12 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from blippose.errors import UserError
+from blippose.identity import spelled
 
 # Of Hydra, whose value is a word of its own.
 _FLAGS_WITH_VALUE = (
@@ -262,8 +263,10 @@ def check_swept(swept: Sequence[str]) -> None:
             raise UserError(f"{key}: names the folder of the whole grid; give it one value")
 
 
-def cell_name(overrides: Sequence[str], swept: Sequence[str]) -> str:
-    """A folder name for one cell of a grid: "batch_size=2,lr=2e-05", sorted."""
+def cell_name(
+    overrides: Sequence[str], swept: Sequence[str], write: Callable[[Any], str] = spelled
+) -> str:
+    """A folder name for one cell of a grid: "batch_size=2,lr=2e-5", sorted."""
     from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: PLC0415
 
     parsed = OverridesParser.create().parse_overrides(list(overrides))
@@ -273,5 +276,5 @@ def cell_name(overrides: Sequence[str], swept: Sequence[str]) -> str:
         key if ends.count(end) > 1 else end: value
         for (key, value), end in zip(values.items(), ends, strict=True)
     }
-    cell = ",".join(f"{name}={value}" for name, value in sorted(names.items()))
+    cell = ",".join(f"{name}={write(value)}" for name, value in sorted(names.items()))
     return re.sub(r"[^\w.,=+-]", "_", cell)

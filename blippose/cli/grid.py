@@ -12,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hydra import initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Transformer
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
@@ -33,6 +34,8 @@ from blippose.cli import grammar
 from blippose.cli.config import instantiate_key, plain_config, short
 from blippose.cli.job import Job, refuse
 from blippose.errors import UserError, first_line
+from blippose.identity import spelled
+from blippose.report.cells_table import cells_table
 from blippose.sweep import PlannedCell, Sweep
 
 _NAME = "grid"  # of a grid that nobody named; a single run's own default would be its folder
@@ -74,7 +77,8 @@ class Grid:
             if not item.is_sweep_override():
                 choices[key] = [f"{key}={item.get_value_element_as_str()}"]
             elif item.is_discrete_sweep():
-                choices[key] = [f"{key}={value}" for value in item.sweep_string_iterator()]
+                values = item.sweep_iterator(transformer=_word)
+                choices[key] = [f"{key}={value}" for value in values]
             else:
                 raise UserError(
                     f"{item.input_line}: not a list of values; an interval wants "
@@ -89,10 +93,22 @@ class Grid:
             UserError: a key is still open.
         """
         parsed = OverridesParser.create().parse_overrides(list(words))
-        name = grammar.cell_name(words, self.swept)
+        name = self._cell_name(words)
         values = {key: _simple(o.value()) for o in parsed if (key := o.key_or_group) in self.swept}
         config = plain_config(self._compose(parsed))
         return PlannedCell(name, self.folder / name, values, tuple(words), config)
+
+    def _cell_name(self, words: Sequence[str]) -> str:
+        """As one types it, lr=1e-4; as earlier versions wrote it, lr=0.0001, where they did."""
+        name = grammar.cell_name(words, self.swept)
+        earlier = grammar.cell_name(words, self.swept, write=str)
+        return earlier if earlier in self._begun and name not in self._begun else name
+
+    @cached_property
+    def _begun(self) -> frozenset[str]:
+        """Names of the cells that the folder and its record have."""
+        recorded = (str(cell["name"]) for cell in sweep.read_record(self.folder).get("cells", []))
+        return frozenset([*recorded, *(path.name for path in self.folder.glob("*/"))])
 
     def _compose(self, parsed: Sequence[Override]) -> Any:
         late = [item for item in parsed if self._is_value_of_axis(item)]
@@ -154,6 +170,13 @@ def _is_group(key: str) -> bool:
     return bool(GlobalHydra.instance().config_loader().get_group_options(key.partition("@")[0]))
 
 
+def _word(element: Any) -> str:
+    """A value as Hydra reads it, and as one types it."""
+    if isinstance(element, float):
+        return spelled(element)
+    return Transformer.str(element)
+
+
 def _simple(value: Any) -> Any:
     """What JSON can hold."""
     is_simple = value is None or isinstance(value, str | int | float | bool)
@@ -211,7 +234,8 @@ def tell(asked: Sweep) -> int:
     """Print the table of all cells; 0 if every one is done."""
     seen = asked.seen()
     console = Console()
-    console.print(sweep.cells_table(seen))
+    console.print()
+    console.print(cells_table(seen, console.width))
     for line in [*sweep.reasons(seen), ""]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"{sweep.counts(seen)}, in {asked.folder}", highlight=False, soft_wrap=True)

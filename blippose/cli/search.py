@@ -21,6 +21,7 @@ from blippose.arguments import suggest
 from blippose.cli.grid import Grid, tell
 from blippose.cli.launchers.base import needs
 from blippose.errors import UserError, first_line
+from blippose.identity import spelled
 from blippose.sweep import Sweep
 
 _KEYS = ("trials", "jobs", "startup", "seed", "storage")
@@ -124,7 +125,7 @@ class _Trials:
             print(f"{len(trials)} of {num_asked} trials proposed; none gave a value yet")
             return 0 if is_dry else 1
         best = self.study.best_trial
-        values = " ".join(f"{key}={value}" for key, value in best.params.items())
+        values = " ".join(f"{key}={spelled(value)}" for key, value in best.params.items())
         result = f"val/{sweep.METRIC} {best.value:.3f}"
         print(f"{len(trials)} of {num_asked} trials proposed; the best: {values} with {result}")
         return 0 if is_dry else status
@@ -153,10 +154,8 @@ class _Trials:
     def _cells(self, trials: Sequence[Any]) -> Sweep:
         items = self.grid.overrides
         fixed = [str(item.input_line) for item in items if not item.is_sweep_override()]
-        cells = [
-            self.grid.planned([*fixed, *(f"{key}={value}" for key, value in t.params.items())])
-            for t in trials
-        ]
+        drawn = [[f"{k}={spelled(v)}" for k, v in trial.params.items()] for trial in trials]
+        cells = [self.grid.planned([*fixed, *words]) for words in drawn]
         return self.grid.sweep(list({cell.name: cell for cell in cells}.values()), self.words)
 
     def _judge(self, trial: Any) -> None:

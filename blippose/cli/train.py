@@ -87,9 +87,10 @@ def _tell(folder: Path) -> int:
     from rich.console import Console  # noqa: PLC0415
 
     from blippose.report.cells import read_cell  # noqa: PLC0415
-    from blippose.sweep import cells_table  # noqa: PLC0415
+    from blippose.report.cells_table import cells_table  # noqa: PLC0415
 
-    Console().print(cells_table([read_cell(folder, str(folder))]))
+    console = Console()
+    console.print(cells_table([read_cell(folder, str(folder))], console.width))
     return 0
 
 
@@ -187,7 +188,17 @@ def _command(folder: Path) -> str:
     words = ["blippose", "train", *HydraConfig.get().overrides.task]
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         words.append(f"hydra.run.dir='{folder}'")
-    return shlex.join(words)
+    return " ".join(map(_for_shell, words))
+
+
+def _for_shell(word: str) -> str:
+    """A word as one would write it for a shell.
+
+    >>> print(_for_shell("hydra.run.dir='runs/grid/lr=1e-4,seed=0'"))
+    "hydra.run.dir='runs/grid/lr=1e-4,seed=0'"
+    """
+    is_literal = "'" in word and not set(word) & set('"$`\\!')
+    return f'"{word}"' if is_literal else shlex.quote(word)
 
 
 def _captioner_and_data(

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from blippose.identity import identity
+from blippose.identity import identity, spelled
 from blippose.report.cells import Cell
 
 SEED = "seed"
@@ -46,20 +46,12 @@ class Axis:
 
 
 def format_value(value: Value) -> str:
-    """A value as one would write it.
+    """A value as one types it, a number in six digits at most.
 
-    >>> [format_value(value) for value in (2e-05, 0.0004, 16, 0.01, None, True)]
-    ['2e-5', '4e-4', '16', '0.01', 'none', 'true']
+    >>> [format_value(value) for value in (2e-05, 0.00012345678, 16, None)]
+    ['2e-5', '1.23457e-4', '16', 'null']
     """
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        text = f"{value:.5e}" if 0 < abs(value) <= 1e-3 else f"{value:g}"
-        mantissa, _, exponent = text.partition("e")
-        return f"{float(mantissa):g}e{int(exponent)}" if exponent else text
-    return str(value)
+    return spelled(float(f"{value:.6g}") if isinstance(value, float) else value)
 
 
 def _cut(text: str, most: int | None) -> str:

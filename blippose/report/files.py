@@ -80,11 +80,12 @@ class Report:
             if cell.notes:
                 self._line(console, f"{cell.name}: {'; '.join(cell.notes)}")
         for line in (headline(self.grid), *self.sentences):
-            self._line(console, line)
+            # Between words before somebody's eyes; whole for a file or another program.
+            self._line(console, line, soft_wrap=not console.is_terminal)
 
     @staticmethod
-    def _line(console: Console, line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    def _line(console: Console, line: str, soft_wrap: bool = True) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=soft_wrap)
 
     def _write_tables(self, folder: Path) -> None:
         (folder / "table.csv").write_text(csv_table(self.table, self.grid))

@@ -24,7 +24,7 @@ from blippose.report.figures.curves import curve_of
 from blippose.report.figures.style import level_colors
 from blippose.report.grid import Grid
 from blippose.report.history import Curve
-from blippose.report.measures import Measure
+from blippose.report.measures import TRAIN_LOSS, Measure
 from blippose.report.samples import Sample
 from blippose.report.tables import RankedTable
 
@@ -123,9 +123,11 @@ def _sections(parts: PageParts, cells: Sequence[Cell]) -> list[tuple[str, str]]:
 
 def _curves_caption(parts: PageParts) -> str:
     titles = ", ".join(measure.label for measure in parts.charts)
+    is_drawn = TRAIN_LOSS in parts.charts
+    training = " A training loss is drawn as means of up to 60 stretches." if is_drawn else ""
     return (
         f"{titles} over epochs. The star is the best run at its best epoch by "
-        f"{parts.grid.measure.title}. A training loss is drawn as means of up to 60 stretches."
+        f"{parts.grid.measure.title}.{training}"
     )
 
 

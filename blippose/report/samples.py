@@ -41,6 +41,8 @@ def _chosen(grid: Grid) -> Iterator[tuple[str, Cell]]:
     alike = [cell for cell in grid.ranked if grid.is_comparable(cell)]
     done = [c for c in alike if c.state is CellState.DONE and grid.score(c) is not None]
     places = {"best run": 0, "median run": len(done) // 2, "worst run": len(done) - 1}
+    if len(done) == 2:
+        del places["median run"]
     seen: set[int] = set()
     for title, place in places.items():
         if done and place not in seen:

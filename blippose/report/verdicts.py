@@ -37,7 +37,7 @@ def judge(grid: Grid, noise: Noise | None) -> Verdicts:
     """Hold every choice against the best one."""
     choices = [c for c in grid.choices if c.set_number == 0 and grid.mean(c) is not None]
     if len(choices) < 2:
-        return Verdicts({}, "There are not two choices to compare.")
+        return Verdicts({}, _nothing_to_compare(grid, len(choices)))
     if noise is not None and grid.is_replicated:
         return _by_noise(grid, choices, noise)
     estimates = [_estimate(grid, choice) for choice in choices]
@@ -50,6 +50,17 @@ def judge(grid: Grid, noise: Noise | None) -> Verdicts:
         "Nothing tells noise from difference here: one seed a choice, too few runs, no intervals. "
         "Sweep seed=0,1,2 or run `blippose eval` on each run.",
     )
+
+
+def _nothing_to_compare(grid: Grid, num_judged: int) -> str:
+    """Why there are not two choices: there is but one, or the others are not done or not alike."""
+    num = len({choice.key for choice in grid.choices})
+    if num < 2:
+        return "There is one choice alone, so nothing to compare it with."
+    done = [choice for choice in grid.choices if grid.mean(choice) is not None]
+    if len(done) > num_judged:
+        return "No two choices were judged on the same images, so none is compared."
+    return f"{num_judged or 'None'} of {num} choices is done: there is nothing to compare yet."
 
 
 def _by_noise(grid: Grid, choices: list[Choice], noise: Noise) -> Verdicts:

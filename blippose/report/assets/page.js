@@ -81,7 +81,8 @@
     const xs = curves.flatMap((curve) => curve[0]);
     const ys = curves.flatMap((curve) => curve[1]);
     const [high, low] = [Math.max(...ys), Math.min(...ys)];
-    const last = Math.max(...xs, 1);
+    const only = new Set(xs).size === 1;  // one epoch: its points stand in the middle
+    const last = only ? 2 * xs[0] : Math.max(...xs, 1);
     const span = high - low || Math.abs(high) || 1;
     const x = (value) => box.left + (box.width - box.left - box.right) * value / last;
     const y = (value) => box.top + (box.height - box.top - box.bottom) * (high - value) / span;
@@ -93,9 +94,14 @@
     }
     svg.append(
       svgNode("text", { x: x(0), y: box.height - 8, class: "chart-text" }, "0"),
-      svgNode("text", { x: x(last), y: box.height - 8, "text-anchor": "end", class: "chart-text" }, `epoch ${short(last)}`));
+      svgNode("text", { x: x(only ? xs[0] : last), y: box.height - 8, "text-anchor": only ? "middle" : "end", class: "chart-text" },
+        `epoch ${short(only ? xs[0] : last)}`));
     const points = (curve) => curve[0].map((at, i) => `${x(at).toFixed(1)},${y(curve[1][i]).toFixed(1)}`).join(" ");
-    if (other) svg.append(svgNode("polyline", { points: points(other), class: "chart-other" }));
+    if (other) {
+      svg.append(svgNode("polyline", { points: points(other), class: "chart-other" }));
+      if (other[0].length < 3) other[0].forEach((at, i) => svg.append(
+        svgNode("circle", { r: 2.5, class: "chart-other-dot", cx: x(at), cy: y(other[1][i]) })));
+    }
     svg.append(svgNode("polyline", { points: points(own), class: "chart-line" }));
     const dot = svgNode("circle", { r: own[0].length < 3 ? 3 : 0, class: "chart-dot", cx: x(own[0].at(-1)), cy: y(own[1].at(-1)) });
     const read = svgNode("text", { x: box.width - box.right, y: 14, "text-anchor": "end", class: "chart-text" });

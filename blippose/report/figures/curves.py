@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,28 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 
 from blippose.report.cells import Cell, CellState
 from blippose.report.figures.roles import Roles
-from blippose.report.figures.style import ACCENT, FAINT, INK, LINES, TITLE, level_colors, place
+from blippose.report.figures.style import (
+    ACCENT,
+    FAINT,
+    INK,
+    LINES,
+    PAPER,
+    TITLE,
+    at_least_a_tenth,
+    level_colors,
+    place,
+)
 from blippose.report.grid import Grid, Key
 from blippose.report.history import Curve
 from blippose.report.measures import MEASURES, TRAIN_LOSS, Measure
 
 _ENTRY, _LETTER = 0.65, 0.065  # inches of a legend's entry without its text, of a letter
+# Hollow, so that it hides no point.
+_STAR: dict[str, Any] = {"color": ACCENT, "marker": "*", "ls": "", "markerfacecolor": "none",
+                         "markeredgewidth": 1.1}  # fmt: skip
 _NUM_POINTS = 60  # of a training loss; more hides the curves behind each other
 _LOG_FROM = 12.0  # largest over smallest value
+_DODGE = 0.3  # epochs between the outermost of runs that have one epoch
 _ENDS = {CellState.FAILED: "x", CellState.CUT_OFF: "|", CellState.RUNNING: ">"}
 
 
@@ -45,7 +60,8 @@ def curves_figure(grid: Grid, measures: Sequence[Measure]) -> Figure:
     handles, notes = _handles(grid, roles, measures), _notes(grid, roles, measures)
     width = 0.8 + 2.35 * max(len(panels), 1.6)
     ncols = _fitting_columns(handles, width)
-    bottom, top = 0.6 + 0.18 * -(-len(handles) // ncols), 0.3 + 0.15 * len(notes)
+    bottom = 0.6 + 0.18 * -(-len(handles) // ncols)
+    top = (0.3 if roles.panel else 0.12) + 0.15 * len(notes)
     figure = Figure(figsize=(width, 1.85 * len(measures) + bottom + top))
     table = figure.subplots(
         len(measures), len(panels), squeeze=False, sharex=True, sharey="row"
@@ -56,6 +72,7 @@ def curves_figure(grid: Grid, measures: Sequence[Measure]) -> Figure:
             _panel(axes, grid, roles, key, measure)
         row[0].set_ylabel(measure.label)
         _scale(row, grid, measure)
+    _whole_epochs(table[0][0], grid, measures)
     for axes, key in zip(table[0], panels, strict=True):
         axes.set_title(roles.panel_title(key))
     for axes in table[-1]:
@@ -70,15 +87,34 @@ def curves_figure(grid: Grid, measures: Sequence[Measure]) -> Figure:
 
 
 def _panel(axes: Axes, grid: Grid, roles: Roles, key: Key, measure: Measure) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     cells = [c for c in grid.cells if c.name in grid.values and roles.in_panel(grid, c, key)]
+    shifts = _shifts(grid, cells, measure)
     for cell in cells:
         curve = curve_of(cell, measure)
         if len(curve):
+            curve = replace(curve, epochs=curve.epochs + shifts[cell.name])
             _draw(axes, cell, curve, grid, roles)
-    _mean_pose(axes, cells, measure)
+    _mean_pose(axes, grid, cells, measure)
     if grid.best in cells and grid.best is not None:
-        _mark(axes, grid, grid.best, measure)
+        _mark(axes, grid, grid.best, measure, shifts[grid.best.name])
+
+
+def _shifts(grid: Grid, cells: Sequence[Cell], measure: Measure) -> dict[str, float]:
+    """Epochs to the side, by the cell's name: points of runs of one epoch stand side by side."""
+    is_short = all(len(curve_of(cell, measure)) < 2 for cell in grid.cells)
+    half = _DODGE / 2 if is_short and len(cells) > 1 else 0.0
+    steps = np.linspace(-half, half, len(cells))
+    return {cell.name: float(step) for cell, step in zip(cells, steps, strict=True)}
+
+
+def _whole_epochs(axes: Axes, grid: Grid, measures: Sequence[Measure]) -> None:
+    """Room for one whole epoch at least, or its axis would have none to name."""
+    found = [curve_of(cell, one).epochs for cell in grid.cells for one in measures]
+    epochs = np.concatenate([*found, np.empty(0)])
+    if len(epochs) and np.ptp(epochs) < 1:
+        low, high = epochs.min(), epochs.max()
+        axes.set_xlim((low - 0.5, high + 0.5) if low == high else (np.floor(low), np.ceil(high)))
 
 
 def _draw(axes: Axes, cell: Cell, curve: Curve, grid: Grid, roles: Roles) -> None:
@@ -108,47 +144,71 @@ def _draw(axes: Axes, cell: Cell, curve: Curve, grid: Grid, roles: Roles) -> Non
         )
 
 
-def _mean_pose(axes: Axes, cells: Sequence[Cell], measure: Measure) -> None:
-    """The baseline that a model has to beat, where the runs agree on it."""
+def _mean_pose(axes: Axes, grid: Grid, cells: Sequence[Cell], measure: Measure) -> None:
+    """The baseline that a model has to beat, where the runs agree on it.
+
+    Far from all curves it would press them together: it is told in words there.
+    """
     known = {c.results.get("mean_pose", {}).get(measure.name) for c in cells} - {None}
-    if len(known) == 1:
-        axes.axhline(known.pop(), color=FAINT, lw=0.8, ls=(0, (5, 3)), zorder=2)
+    if len(known) != 1:
+        return
+    [value] = known
+    if _is_near(grid, measure, value):
+        axes.axhline(value, color=FAINT, lw=0.8, ls=(0, (5, 3)), zorder=2)
+        return
+    is_above = value > _limits(grid, measure)[1]
+    y, side = (0.98, "above") if is_above else (0.02, "below")
+    text = f"mean pose {measure.text(value)}, {side}"
+    axes.text(0.98, y, text, transform=axes.transAxes, ha="right", color=FAINT, fontsize=6.5,
+              va="top" if is_above else "bottom", zorder=2,
+              bbox={"fc": PAPER, "ec": "none", "pad": 0.6})  # fmt: skip
 
 
-def _mark(axes: Axes, grid: Grid, cell: Cell, measure: Measure) -> None:
-    """A star at the best epoch; on the training loss at the same epoch."""
+def _is_near(grid: Grid, measure: Measure, value: float) -> bool:
+    """Whether a line there leaves the curves half of the panel, or there are none."""
+    low, high = _limits(grid, measure)
+    is_within = low - (high - low) <= value <= high + (high - low)
+    return bool(np.isnan(low) or is_within or _is_log(low, high, measure))
+
+
+def _limits(grid: Grid, measure: Measure) -> tuple[float, float]:
+    """Of all curves, and a tenth of their values apart at least: less is mostly noise."""
+    values = np.concatenate([*(curve_of(c, measure).values for c in grid.cells), np.empty(0)])
+    return at_least_a_tenth(values)
+
+
+def _is_log(low: float, high: float, measure: Measure) -> bool:
+    return measure.is_error and low > 0 and high > _LOG_FROM * low
+
+
+def _mark(axes: Axes, grid: Grid, cell: Cell, measure: Measure, shift: float) -> None:
+    """A hollow star round the best epoch; on the training loss at the same epoch."""
     curve, epoch = curve_of(cell, measure), cell.best_epoch(grid.measure)
     if not len(curve) or epoch is None:
         return
     at = int(np.abs(curve.epochs - epoch).argmin())
-    axes.plot(
-        curve.epochs[at],
-        curve.values[at],
-        marker="*",
-        markersize=11,
-        color=ACCENT,
-        markeredgecolor="white",
-        markeredgewidth=0.6,
-        zorder=6,
-        clip_on=False,
-    )
+    axes.plot(curve.epochs[at] + shift, curve.values[at], **_STAR, markersize=13, clip_on=False,
+              zorder=6)  # fmt: skip
 
 
 def _scale(row: Sequence[Axes], grid: Grid, measure: Measure) -> None:
-    """Decades where the values span them; shares from 0."""
-    curves = [curve_of(cell, measure).values for cell in grid.cells]
-    values = np.concatenate([*curves, np.empty(0)])
-    if not len(values):
+    """Decades where the values span them; shares from 0, unless that is far from all."""
+    low, high = _limits(grid, measure)
+    if np.isnan(low):
         row[0].text(
             0.5, 0.5, "nothing logged yet", transform=row[0].transAxes, ha="center", color=FAINT
         )
-    elif measure.is_error and values.min() > 0 and values.max() > _LOG_FROM * values.min():
+    elif _is_log(low, high, measure):
         row[0].set_yscale("log")
         row[0].yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         row[0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         row[0].yaxis.set_minor_locator(NullLocator())
-    elif not measure.is_error:
-        row[0].set_ylim(0, None)
+    else:
+        has_words = any(axes.texts for axes in row)
+        pad = (0.15 if has_words else 0.05) * (high - low)
+        bottom, top = row[0].get_ylim()
+        is_from_zero = not measure.is_error and low <= high - low
+        row[0].set_ylim(0 if is_from_zero else min(bottom, low - pad), max(top, high + pad))
 
 
 def _fitting_columns(handles: Sequence[Line2D], width: float) -> int:
@@ -170,10 +230,8 @@ def _notes(grid: Grid, roles: Roles, measures: Sequence[Measure]) -> list[str]:
     started = [cell for cell in grid.cells if cell.history.curves]
     silent = [cell for cell in started if not len(cell.history[TRAIN_LOSS.name])]
     if silent and measures[0] in (TRAIN_LOSS, MEASURES["loss"]):
-        who = "runs" if len(silent) == len(started) else f"{len(silent)} runs"
-        notes.append(
-            f"{who} without a training loss had fewer steps than trainer.log_every_n_steps"
-        )
+        who = "no run" if len(silent) == len(started) else f"{len(started) - len(silent)} runs"
+        notes.append(f"{who} logged a training loss: fewer steps than trainer.log_every_n_steps")
     return notes
 
 
@@ -195,9 +253,10 @@ def _marks(grid: Grid, measures: Sequence[Measure]) -> list[Line2D]:
     """Legend of the star, the baseline and the ends that occur."""
     handles = []
     if grid.best is not None:
-        handles.append(Line2D([], [], color=ACCENT, marker="*", ls="", markersize=9, label="best"))
-    known = {name for cell in grid.cells for name in cell.results.get("mean_pose", {})}
-    if any(measure.name in known for measure in measures):
+        handles.append(Line2D([], [], **_STAR, markersize=9, label="best"))
+    known = [(one, c.results.get("mean_pose", {}).get(one.name)) for one in measures
+             for c in grid.cells]  # fmt: skip
+    if any(value is not None and _is_near(grid, one, value) for one, value in known):
         handles.append(Line2D([], [], color=FAINT, lw=0.8, ls=(0, (5, 3)), label="mean pose"))
     states = {cell.state for cell in grid.cells}
     for state, marker in _ENDS.items():

@@ -11,10 +11,11 @@ from matplotlib.lines import Line2D
 
 from blippose.report.axes import Axis
 from blippose.report.effects import Effects, Interaction, MainEffect
-from blippose.report.figures.style import FAINT, INK, TICK, level_colors, place
+from blippose.report.figures.style import FAINT, INK, TICK, at_least_a_tenth, level_colors, place
 from blippose.report.grid import Grid
 
 _MOST_ABREAST = 8  # values of one axis that have room beside each other
+_ABREAST = 3  # effects that one row has room for: two axes and their pair
 _LONG_TEXT = 24  # characters of a value that has a row
 
 
@@ -24,21 +25,44 @@ def effects_figure(grid: Grid, effects: Effects) -> Figure | None:
         return None
     if len(effects.main) == 1 and len(effects.main[0].means) > _MOST_ABREAST:
         return _long(grid, effects)
+    if len(effects.main) + len(effects.pairs) <= _ABREAST:
+        return _abreast(grid, effects)
     num_rows = 2 if effects.pairs else 1
     num_columns = max(len(effects.main), len(effects.pairs))
     figure = Figure(figsize=(max(0.8 + 2.5 * num_columns, 3.4), 0.6 + 2.5 * num_rows))
     table = figure.subplots(num_rows, num_columns, squeeze=False, sharey="row").tolist()
     place(figure, left=0.7, right=0.1, bottom=0.45, top=0.65, gap=0.18, row_gap=1.05)
     for plot, main in zip(table[0], effects.main, strict=False):
-        _main(plot, main)
+        _main(plot, main, effects)
     for plot, pair in zip(table[-1], effects.pairs, strict=False):
-        _pair(plot, pair)
+        _pair(plot, pair, effects)
     drawn = [len(effects.main), len(effects.pairs)][:num_rows]
     for row, num in zip(table, drawn, strict=True):
         row[0].set_ylabel(grid.measure.label)
         for plot in row[num:]:
             plot.set_visible(False)
     figure.suptitle(_caption(effects), fontsize=7.5, color=FAINT, y=0.995)
+    return figure
+
+
+def _abreast(grid: Grid, effects: Effects) -> Figure:
+    """All in one row, on one scale."""
+    num = len(effects.main) + len(effects.pairs)
+    figure = Figure(figsize=(max(0.8 + 2.5 * num, 3.8), 3.2))
+    plots = figure.subplots(1, num, squeeze=False, sharey=True)[0].tolist()
+    top = 0.9 if effects.pairs else 0.65
+    place(figure, left=0.7, right=0.1, bottom=0.45, top=top, gap=0.18)
+    for plot, main in zip(plots, effects.main, strict=False):
+        _main(plot, main, effects)
+    for plot, pair in zip(plots[len(effects.main) :], effects.pairs, strict=True):
+        _pair(plot, pair, effects)
+    plots[0].set_ylabel(grid.measure.label)
+    if effects.noise is None:  # no interval says how little a difference is
+        pairs = [pair.means.ravel() for pair in effects.pairs]
+        means = np.concatenate([*(main.means for main in effects.main), *pairs])
+        low, high = at_least_a_tenth(means[np.isfinite(means)])
+        plots[0].set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    figure.suptitle(_caption(effects), fontsize=7.5, color=FAINT, y=0.99)
     return figure
 
 
@@ -58,7 +82,7 @@ def _long(grid: Grid, effects: Effects) -> Figure:
     plot.set_yticks(y, texts)
     plot.set_ylim(-0.6, len(order) - 0.4)
     plot.set_xlabel(grid.measure.label)
-    plot.set_title(f"{effect.axis.name}, {_strength(effect)}")
+    plot.set_title(", ".join(filter(None, [effect.axis.name, _strength(effect, effects)])))
     figure.suptitle(_caption(effects), fontsize=7.5, color=FAINT, y=1 - 0.05 / height)
     return figure
 
@@ -69,7 +93,7 @@ def _caption(effects: Effects) -> str:
     return f"means over the grid with 95 % intervals; noise: {effects.noise.source}"
 
 
-def _main(plot: Plot, effect: MainEffect) -> None:
+def _main(plot: Plot, effect: MainEffect, effects: Effects) -> None:
     x = np.arange(len(effect.means))
     plot.errorbar(
         x,
@@ -83,10 +107,10 @@ def _main(plot: Plot, effect: MainEffect) -> None:
         elinewidth=1.2,
     )
     _ticks(plot, effect.axis)
-    plot.set_title(f"{effect.axis.name}\n{_strength(effect)}")
+    plot.set_title("\n".join(filter(None, [effect.axis.name, _strength(effect, effects)])))
 
 
-def _pair(plot: Plot, effect: Interaction) -> None:
+def _pair(plot: Plot, effect: Interaction, effects: Effects) -> None:
     """Lines for the axis with fewer values."""
     a, b = effect.axes
     means, halves = effect.means, np.nan_to_num(effect.halves)
@@ -108,7 +132,7 @@ def _pair(plot: Plot, effect: Interaction) -> None:
             elinewidth=0.8,
         )
     _ticks(plot, a)
-    plot.set_title(f"{a.name} x {b.name}\n{_strength(effect)}", pad=17)
+    plot.set_title(f"{a.name} x {b.name}\n{_strength(effect, effects)}", pad=17)
     _values(plot, b)
 
 
@@ -138,7 +162,10 @@ def _ticks(plot: Plot, axis: Axis) -> None:
     plot.set_xlabel(axis.name)
 
 
-def _strength(effect: MainEffect | Interaction) -> str:
+def _strength(effect: MainEffect | Interaction, effects: Effects) -> str:
+    """Empty of an axis that is alone with a run a value: all of the variance is its own."""
+    if len(effects.main) == 1 and effects.noise is None:
+        return ""
     share = f"{effect.share:.0%} of variance"
     if np.isnan(effect.p_value):
         return share

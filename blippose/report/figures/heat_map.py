@@ -19,6 +19,8 @@ from blippose.report.figures.style import ACCENT, FAINT, RULE, TICK, TITLE, pale
 from blippose.report.grid import Grid
 
 _BETTER_IS_LIGHT = "cividis"
+_FEWEST = 5  # different scores; fewer are read in the squares, and a bar says nothing more
+_FEWEST_ASTRAY = 10  # scores of which a tenth is one
 _LETTER = 0.065  # inches of one at an axis
 
 
@@ -32,24 +34,33 @@ def heat_map(grid: Grid) -> Figure | None:
     values: tuple[Value, ...] = maps.values if maps else (None,)
     num_rows = len(rows.values) if rows else 1
     left = 0.5 + _LETTER * max(map(len, _texts(rows)))
-    size = (left + 0.7 + len(values) * (0.85 * len(columns.values) + 0.35), 1.15 + 0.5 * num_rows)
-    figure = Figure(figsize=(max(size[0], 3.6), size[1]))
-    plots = figure.subplots(1, len(values), squeeze=False, sharey=True)[0].tolist()
-    place(figure, left=left, right=0.95, bottom=0.5, top=0.35, gap=0.12)
     low, high = _limits(grid)
+    has_bar = len(set(_scores(grid))) >= _FEWEST
+    top = (0.35 if maps else 0.1) + (0.0 if has_bar else 0.25)
+    width = left + 0.7 + len(values) * (0.85 * len(columns.values) + 0.35)
+    height = 0.5 + top + 0.55 * num_rows
+    figure = Figure(figsize=(max(width, 3.6), height))
+    plots = figure.subplots(1, len(values), squeeze=False, sharey=True)[0].tolist()
+    place(figure, left=left, right=0.95 if has_bar else 0.2, bottom=0.5, top=top, gap=0.12)
     norm = Normalize(low, high, clip=True)
     for plot, value in zip(plots, values, strict=True):
         _map(plot, grid, columns, rows, (maps, value), norm)
     if rows:
         plots[0].set_ylabel(rows.name)
-    if low < high:
+    if has_bar:
         _bar(figure, plots, grid, norm)
+    else:
+        caption = f"{grid.measure.label}; light is better"
+        figure.suptitle(caption, fontsize=7.5, color=FAINT, y=1 - 0.06 / height)
     return figure
 
 
 def _limits(grid: Grid) -> tuple[float, float]:
     """From the best to the worst score; a cell that went astray may not hide the others."""
-    low, high = np.quantile(_scores(grid), [0.0, 0.9] if grid.measure.is_error else [0.1, 1.0])
+    scores = _scores(grid)
+    astray = 0.1 if len(scores) >= _FEWEST_ASTRAY else 0.0
+    shares = [0.0, 1.0 - astray] if grid.measure.is_error else [astray, 1.0]
+    low, high = np.quantile(scores, shares)
     return float(low), float(high)
 
 

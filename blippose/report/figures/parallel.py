@@ -42,13 +42,14 @@ def parallel_figure(grid: Grid, measures: Sequence[Measure]) -> Figure | None:
         _line(plot, heights[:, i], i / max(len(cells) - 1, 1), cell is grid.best)
     for x, (_, ticks) in enumerate(columns):
         plot.axvline(x, color=FAINT, lw=0.8, zorder=1)
+        is_crossed = len(grid.axes) <= x < len(columns) - 1  # lines leave it where its texts stand
         for height, text in ticks:
             plot.text(
                 x + 0.03,
-                height,
+                height + (0.02 if is_crossed else 0.0),
                 text,
                 fontsize=7,
-                va="center",
+                va="bottom" if is_crossed else "center",
                 zorder=6,
                 bbox={"fc": PAPER, "ec": "none", "alpha": 0.85, "pad": 0.6},
             )

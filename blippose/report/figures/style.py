@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -103,6 +104,18 @@ def place(
     for axes in figure.axes:
         axes.xaxis.set_label_coords(0.5, -_BELOW_TICKS / sides[1])
         axes.yaxis.set_label_coords(-(left - _EDGE) / sides[0], 0.5)
+
+
+def at_least_a_tenth(values: np.ndarray) -> tuple[float, float]:
+    """Lowest and highest, or a tenth of them apart about their middle; NaN of no values.
+
+    An axis that is drawn tight round 1.872 and 1.874 would show noise as a difference.
+    """
+    if not len(values):
+        return float("nan"), float("nan")
+    low, high = float(values.min()), float(values.max())
+    lacking = max(0.1 * max(abs(low), abs(high)) - (high - low), 0.0)
+    return low - lacking / 2, high + lacking / 2
 
 
 def pale(axes: Axes) -> None:
