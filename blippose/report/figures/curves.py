@@ -31,8 +31,13 @@ from blippose.report.measures import MEASURES, TRAIN_LOSS, Measure
 
 _ENTRY, _LETTER = 0.65, 0.065  # inches of a legend's entry without its text, of a letter
 # Hollow, so that it hides no point.
-_STAR: dict[str, Any] = {"color": ACCENT, "marker": "*", "ls": "", "markerfacecolor": "none",
-                         "markeredgewidth": 1.1}  # fmt: skip
+_STAR: dict[str, Any] = {
+    "color": ACCENT,
+    "marker": "*",
+    "ls": "",
+    "markerfacecolor": "none",
+    "markeredgewidth": 1.1,
+}
 _NUM_POINTS = 60  # of a training loss; more hides the curves behind each other
 _LOG_FROM = 12.0  # largest over smallest value
 _DODGE = 0.3  # epochs between the outermost of runs that have one epoch
@@ -159,9 +164,18 @@ def _mean_pose(axes: Axes, grid: Grid, cells: Sequence[Cell], measure: Measure) 
     is_above = value > _limits(grid, measure)[1]
     y, side = (0.98, "above") if is_above else (0.02, "below")
     text = f"mean pose {measure.text(value)}, {side}"
-    axes.text(0.98, y, text, transform=axes.transAxes, ha="right", color=FAINT, fontsize=6.5,
-              va="top" if is_above else "bottom", zorder=2,
-              bbox={"fc": PAPER, "ec": "none", "pad": 0.6})  # fmt: skip
+    axes.text(
+        0.98,
+        y,
+        text,
+        transform=axes.transAxes,
+        ha="right",
+        color=FAINT,
+        fontsize=6.5,
+        va="top" if is_above else "bottom",
+        zorder=2,
+        bbox={"fc": PAPER, "ec": "none", "pad": 0.6},
+    )
 
 
 def _is_near(grid: Grid, measure: Measure, value: float) -> bool:
@@ -187,8 +201,9 @@ def _mark(axes: Axes, grid: Grid, cell: Cell, measure: Measure, shift: float) ->
     if not len(curve) or epoch is None:
         return
     at = int(np.abs(curve.epochs - epoch).argmin())
-    axes.plot(curve.epochs[at] + shift, curve.values[at], **_STAR, markersize=13, clip_on=False,
-              zorder=6)  # fmt: skip
+    axes.plot(
+        curve.epochs[at] + shift, curve.values[at], **_STAR, markersize=13, clip_on=False, zorder=6
+    )
 
 
 def _scale(row: Sequence[Axes], grid: Grid, measure: Measure) -> None:
@@ -254,8 +269,9 @@ def _marks(grid: Grid, measures: Sequence[Measure]) -> list[Line2D]:
     handles = []
     if grid.best is not None:
         handles.append(Line2D([], [], **_STAR, markersize=9, label="best"))
-    known = [(one, c.results.get("mean_pose", {}).get(one.name)) for one in measures
-             for c in grid.cells]  # fmt: skip
+    known = [
+        (one, c.results.get("mean_pose", {}).get(one.name)) for one in measures for c in grid.cells
+    ]
     if any(value is not None and _is_near(grid, one, value) for one, value in known):
         handles.append(Line2D([], [], color=FAINT, lw=0.8, ls=(0, (5, 3)), label="mean pose"))
     states = {cell.state for cell in grid.cells}
