@@ -154,6 +154,8 @@ def test_free_tokens_equal_generate_wherever_a_row_leaves_the_grammar(noise: flo
     tokens = free_tokens(blip, grammar, look(blip, pixel_values), grammar.longest)
     said = rows(tokens, grammar.sep)
     assert said == generate(blip, pixel_values, grammar.longest)
+    for row, of_row in zip(tokens.tolist(), said, strict=True):
+        assert set(row[len(of_row) :]) <= {grammar.pad}  # nothing of a draft that was left
     whole = rows(constrained_tokens(blip, grammar, look(blip, pixel_values)), grammar.sep)
     num_left = sum(row != other for row, other in zip(said, whole, strict=True))
     assert num_left < len(said) if noise == 0 else num_left > 0
