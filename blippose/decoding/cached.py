@@ -170,7 +170,7 @@ def _feed_forward(
     layer: Any, hidden: Float[Tensor, "row length width"]
 ) -> Float[Tensor, "row length width"]:
     """Some rows at a time, as what lies in between is four times as wide."""
-    parts = hidden.split(_rows_at_once(hidden.device, *hidden.shape[:2]))
+    parts = torch.split(hidden, _rows_at_once(hidden.device, *hidden.shape[:2]))
     done = [layer.output(layer.intermediate(part), part) for part in parts]
     return done[0] if len(done) == 1 else torch.cat(done)
 
