@@ -32,16 +32,17 @@ def use_sdpa(blip: BlipForConditionalGeneration) -> BlipForConditionalGeneration
     return blip
 
 
+# Plain types: where torch compiles a caller, jaxtyping's check of a traced tensor fails, whatever
+# its shape (`test_a_compiled_step_is_the_same`).
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Of each query the mean of `value`, weighted by how its key fits.
-
-    Plain types, as torch compiles it: each is (B, heads, length, depth).
+    """Of each query the mean of `value`, weighted by how its key fits: float[B, H, S, D].
 
     Args:
-        query: what is asked for.
-        key: what is there; products with it are divided by the root of the depth.
-        value: what it says.
-        mask: which tokens a query may look at, as truths or as what is added to the products.
+        query: float[B, H, S, D], what is asked for; H heads of depth D.
+        key: float[B, H, T, D], what is there; products with it are divided by the root of D.
+        value: float[B, H, T, D], what it says.
+        mask: what broadcasts to [B, H, S, T]: which tokens a query may look at, as truths or as
+            what is added to the products.
     """
     if query.device.type != "cpu" or query.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)

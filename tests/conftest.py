@@ -7,16 +7,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import scipy.io
 import torch
 from example_grid import write_grid
 from hypothesis import settings
+from mat_rows import EMPTY, Reader, cells, struct_array
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
+from blippose import mpii
 from blippose.blip import load_blip, load_tokenizer
 from blippose.caption import CaptionFormat
-from blippose.data import PoseDataModule
+from blippose.data import PoseBatch, PoseDataModule
 from blippose.model import PoseCaptioner
+from blippose.mpii import Release, read_release
 from blippose.synthetic import write_release
 from blippose.vocabulary import write_tiny_tokenizer
 
@@ -84,6 +89,42 @@ def mpii_images() -> list[Path]:
     return photos
 
 
+@pytest.fixture
+def read(tmp_path: Path) -> Reader:
+    """Writes rows (`mat_rows`) as a release and reads them back."""
+
+    def write_then_read(*rows: dict[str, Any], **fields: Any) -> Release:
+        path = tmp_path / mpii.ANNOTATIONS
+        annolist = [
+            {
+                "image": {"name": r.get("name", f"{i:03}.jpg")},
+                "annorect": struct_array(r["annorects"]),
+                "vididx": r.get("video", i + 1),
+            }
+            for i, r in enumerate(rows)
+        ]
+        release = {
+            "annolist": struct_array(annolist),
+            "img_train": np.array([[r["train"] for r in rows]], dtype=np.uint8),
+            "single_person": cells([r["single"] for r in rows]),
+            "act": struct_array([{"act_name": r.get("act", EMPTY)} for r in rows]),
+            **fields,
+        }
+        scipy.io.savemat(path, {"RELEASE": {k: v for k, v in release.items() if v is not None}})
+        return read_release(path)
+
+    return write_then_read
+
+
+@pytest.fixture(scope="session")
+def real() -> Release:
+    """Real rows of MPII's annotations."""
+    path = SHARED / "mpii" / "mini_release.mat"
+    if not path.is_file():
+        pytest.skip("no real MPII rows here")
+    return read_release(path)
+
+
 @pytest.fixture(scope="session")
 def caption_format() -> CaptionFormat:
     return CaptionFormat(SIZE)
@@ -131,6 +172,12 @@ def make_data(
         return data
 
     return make
+
+
+@pytest.fixture
+def batch(make_data: Callable[..., PoseDataModule]) -> PoseBatch:
+    batch: PoseBatch = next(iter(make_data().train_dataloader()))
+    return batch
 
 
 @pytest.fixture

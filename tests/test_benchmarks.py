@@ -31,4 +31,4 @@ def test_a_loop_over_blips_processor_sees_the_pixels_of_ours(release_root: Path)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1)  # 1: slower than asked, which says nothing here
     ways = [line.split()[3] for line in done.stdout.splitlines() if " images " in line[:16]]
-    assert ways == ["peer", "cold", "warm"], done.stderr  # their sums agreed
+    assert ways == ["peer", "cold", "warm"], done.stderr  # they saw the same

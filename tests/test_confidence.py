@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from teacher_forcing import number_ids, numbers_alone_are_its_own, stock_xy
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from transformers import BertTokenizer, BlipForConditionalGeneration
@@ -309,6 +310,39 @@ def test_teacher_forced_poses_are_by_expectation_as_those_that_the_model_reads_i
     assert np.isfinite(read).all()
     assert bool((read % 1 > 0).any()) == expectation
     np.testing.assert_allclose(forced, read, atol=1e-4)
+
+
+@pytest.mark.parametrize("expectation", [False, True])
+def test_teacher_forced_poses_are_those_of_hugging_face_shown_the_true_captions(
+    keen: BlipForConditionalGeneration,
+    tokenizer: BertTokenizer,
+    caption_format: CaptionFormat,
+    expectation: bool,
+) -> None:
+    """Captions of unequal lengths, each with an image of its own, against each by itself."""
+    captions = (
+        "right ankle (3,4), right knee (30,1), right hip (17,2)",
+        caption_format.encode(np.arange(32.0).reshape(16, 2)),
+        "right ankle (21,8)",
+    )
+    input_ids, numbers = written(tokenizer, *captions), number_ids(tokenizer, caption_format.bins)
+    size, pad = keen.vision_model.config.image_size, tokenizer.pad_token_id
+    kept = input_ids != pad
+    pixels = torch.randn(len(captions), 3, size, size)
+    with torch.no_grad():
+        states = keen.vision_model(pixels)[0]
+        logits = keen(pixels, input_ids, attention_mask=kept.long()).logits
+    reader = CaptionReader(keen, tokenizer, caption_format, Constrained(expectation))
+    said, parsed = reader.teacher_forced(
+        states, input_ids, numbers_alone_are_its_own(logits, input_ids, numbers, pad)
+    )
+    for row, joints in enumerate((3, 16, 1)):
+        alone = input_ids[row, kept[row]].tolist()
+        expected = stock_xy(keen, pixels[row], alone, numbers, expectation=expectation)
+        assert parsed[row].pose.valid.sum() == len(expected) == joints
+        np.testing.assert_allclose(parsed[row].pose.xy[:joints], expected, atol=1e-3)
+        assert len(tokenizer(said[row]).input_ids) == len(alone)  # nothing behind the end
+        assert np.abs(expected - caption_format.decode(captions[row]).pose.xy[:joints]).max() > 1
 
 
 def test_the_name_of_a_decoding_tells_it_from_all_others() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_drawing import grey, pose_of, standing
+from example_poses import grey, pose_of, standing
 
 from blippose.contact_sheet import contact_sheet, pose_tile
 from blippose.drawing import PREDICTED

@@ -12,7 +12,7 @@ from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.blip import load_blip, load_tokenizer
 from blippose.caption import CaptionFormat
-from blippose.decoding import TokenGrammar, constrained_tokens, free_tokens
+from blippose.decoding import TokenGrammar, cached, constrained_tokens, free_tokens
 from blippose.decoding.cached import CachedDecoder
 from blippose.pose import NUM_JOINTS
 
@@ -154,6 +154,8 @@ def test_free_tokens_equal_generate_wherever_a_row_leaves_the_grammar(noise: flo
     tokens = free_tokens(blip, grammar, look(blip, pixel_values), grammar.longest)
     said = rows(tokens, grammar.sep)
     assert said == generate(blip, pixel_values, grammar.longest)
+    for row, of_row in zip(tokens.tolist(), said, strict=True):
+        assert set(row[len(of_row) :]) <= {grammar.pad}  # nothing of a draft that was left
     whole = rows(constrained_tokens(blip, grammar, look(blip, pixel_values)), grammar.sep)
     num_left = sum(row != other for row, other in zip(said, whole, strict=True))
     assert num_left < len(said) if noise == 0 else num_left > 0
@@ -240,10 +242,15 @@ def test_free_tokens_stop_at_sep(
     assert tokens.tolist() == [[tokenizer.bos_token_id, tokenizer.sep_token_id]] * 3
 
 
+@pytest.mark.parametrize("at_once", [1, 10, 10_000])  # tokens: rows one by one, two, or all
 @torch.no_grad()
 def test_rows_of_the_cache_stand_at_their_own_places(
-    talkative: BlipForConditionalGeneration, pixel_values: torch.Tensor
+    talkative: BlipForConditionalGeneration,
+    pixel_values: torch.Tensor,
+    at_once: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(cached, "_TOKENS_AT_ONCE", at_once)
     image = look(talkative, pixel_values)
     tokens = torch.randint(5, 30, (3, 12), generator=torch.Generator().manual_seed(3))
     expected = talkative.text_decoder(input_ids=tokens, encoder_hidden_states=image).logits

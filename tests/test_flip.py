@@ -42,12 +42,17 @@ class Told:
     expectation: bool = False
     flip_test: bool = False
     name: str = "told"
+    cut: tuple[int, ...] = ()  # rows whose captions have no end
 
     def __call__(self, writer: Writer, image: Tensor, *, with_probability: bool) -> Decoded:
         log_p = image.view(len(image), 16, 2, -1)
         valid = ~log_p.isnan().any(-1).any(-1)
         numbers = log_p.nan_to_num(neginf=-1e9).argmax(-1)
-        return Decoded(written(writer.tokenizer, writer.caption_format, numbers, valid), log_p)
+        tokens = written(writer.tokenizer, writer.caption_format, numbers, valid)
+        is_cut = torch.isin(torch.arange(len(image)), torch.tensor(self.cut))[:, None]
+        return Decoded(
+            tokens.masked_fill((tokens == writer.grammar.sep) & is_cut, writer.grammar.pad), log_p
+        )
 
 
 @pytest.fixture
@@ -183,6 +188,13 @@ def test_caption_that_was_cut_counts_as_cut(keen: PoseCaptioner, pixels: Tensor)
     said = keen.say(pixels)
     assert said.truncated.all()
     assert said.captions == ("",) * 3
+
+
+def test_a_caption_counts_as_cut_if_the_images_own_was(told: CaptionReader) -> None:
+    """Of two images the first one's is cut, and that of the second one's mirror image."""
+    told.decoding = Told(flip_test=True, cut=(0, 3))
+    said = told.read(as_states(answers()), lambda: as_states(mirrored(answers())))
+    assert said.truncated.tolist() == [True, False]
 
 
 def test_flip_test_without_a_mirror_image_is_refused(told: CaptionReader) -> None:

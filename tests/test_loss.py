@@ -9,11 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from transformers import BertTokenizer, BlipForConditionalGeneration
+from transformers import BertTokenizer, BlipForConditionalGeneration, BlipTextConfig
 
 from blippose.caption import CaptionFormat
 from blippose.decoding import TokenGrammar
-from blippose.loss import IGNORED, HardTokens, SoftNumbers, caption_loss
+from blippose.loss import IGNORED, HardTokens, SoftNumbers, caption_loss, token_loss
 
 VALUES = {3: 10, 5: 11, 6: 12, 8: 13}  # token id: integer
 VOCABULARY = 10
@@ -99,12 +99,13 @@ def test_soft_numbers_without_width_are_the_caption_loss(seed: int) -> None:
     torch.testing.assert_close(loss_of(soft, logits, labels), expected)
 
 
-def test_soft_numbers_by_hand() -> None:
-    # Two numbers one apart: the Gaussian gives the right one 1 / (1 + exp(-1/2)).
-    soft = SoftNumbers({0: 5, 1: 6}, sigma=1.0, vocabulary_size=3, fixed_weight=0.5)
+@pytest.mark.parametrize("sigma", [1.0, 2.0])
+def test_soft_numbers_by_hand(sigma: float) -> None:
+    # Two numbers two apart: the Gaussian gives the right one 1 / (1 + exp(-4 / (2 sigma^2))).
+    soft = SoftNumbers({0: 5, 1: 7}, sigma, vocabulary_size=3, fixed_weight=0.5)
     probability = torch.tensor([[[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.3, 0.3, 0.4]]])
     labels = torch.tensor([[2, 0, 2]])
-    right = 1 / (1 + math.exp(-0.5))
+    right = 1 / (1 + math.exp(-4 / (2 * sigma**2)))
     number = -(right * math.log(0.5) + (1 - right) * math.log(0.3))
     word = -math.log(0.8)
     expected = (number + 0.5 * word) / 1.5
@@ -147,6 +148,16 @@ def test_soft_numbers_of_berts_vocabulary_stay_small(bert_tokenizer: BertTokeniz
     soft = SoftNumbers(values, 1.0, len(bert_tokenizer))
     num_bytes = sum(buffer.nbytes for buffer in soft.buffers())
     assert num_bytes < 20e6  # a table of the whole vocabulary would have 3.7e9
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 0.1), (0.0, 0.0), (0.2, 0.2)])
+def test_smoothing_that_is_set_holds_also_where_it_is_none_at_all(
+    tokenizer: BertTokenizer, asked: float | None, expected: float
+) -> None:
+    grammar = TokenGrammar.of(tokenizer, CaptionFormat(32))
+    made = token_loss(grammar, BlipTextConfig(label_smoothing=0.1), 0.0, 1.0, asked)
+    assert isinstance(made, HardTokens)
+    assert made.label_smoothing == expected
 
 
 def test_soft_numbers_leave_nothing_in_a_checkpoint() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial, partialmethod
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,10 +16,11 @@ import torch
 from conftest import SIZE
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from one_step import forward_loss, step_of
 from PIL import Image
 from reciting import Reciting
+from teacher_forcing import number_ids, stock_xy, sure_of_words
 from tokenizers import Tokenizer
-from torch import nn
 from torch.nn import functional as F  # noqa: N812  torch's own convention
 from torch.utils.data import DataLoader
 from transformers import BertTokenizer, BlipForConditionalGeneration
@@ -29,9 +30,9 @@ from blippose.augmentation import Augmentation
 from blippose.blip import load_blip
 from blippose.caption import CaptionFormat
 from blippose.data import EpochSampler, PoseBatch, PoseDataModule
+from blippose.decoding import Constrained
 from blippose.errors import UserError
 from blippose.geometry import Crop, Resize
-from blippose.loss import HardTokens, caption_loss
 from blippose.metrics import PoseMetrics
 from blippose.model import PoseCaptioner, to_img
 from blippose.pose import NUM_JOINTS
@@ -74,12 +75,6 @@ def fit_once(captioner: PoseCaptioner, batch: PoseBatch, root: Path) -> L.Traine
     return training
 
 
-@pytest.fixture
-def batch(make_data: MakeData) -> PoseBatch:
-    batch: PoseBatch = next(iter(make_data().train_dataloader()))
-    return batch
-
-
 def hide(
     captioner: PoseCaptioner, ids: torch.Tensor, step: int = 0, batch_idx: int = 0, epoch: int = 0
 ) -> torch.Tensor:
@@ -91,16 +86,6 @@ def hide(
 def is_number(ids: torch.Tensor, tokenizer: BertTokenizer) -> torch.Tensor:
     pieces = tokenizer.convert_ids_to_tokens(ids.flatten().tolist())
     return torch.tensor([piece.isdigit() for piece in pieces]).view(ids.shape)
-
-
-def forward_loss(captioner: PoseCaptioner, batch: PoseBatch) -> float:
-    with torch.no_grad():
-        output = captioner.blip(
-            pixel_values=captioner.pixel_values(batch["image"]),
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-        )
-        return float(caption_loss(HardTokens(), nn.Identity(), output.logits, batch["labels"]))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -141,50 +126,6 @@ def test_a_step_keeps_no_map_of_tokens_by_tokens(
     }
 
 
-def step_of(captioner: PoseCaptioner, batch: PoseBatch) -> tuple[float, list[torch.Tensor]]:
-    """The loss, and the gradients of what is trained."""
-    captioner.log = lambda *args, **settings: None
-    captioner.zero_grad()
-    loss = captioner.train().training_step(batch, 0)
-    loss.backward()
-    return loss.item(), [p.grad.clone() for p in captioner.parameters() if p.requires_grad]
-
-
-def assert_same_step(
-    found: tuple[float, list[torch.Tensor]], expected: tuple[float, list[torch.Tensor]]
-) -> None:
-    assert found[0] == pytest.approx(expected[0], rel=1e-6)
-    largest = max(float(gradient.abs().max()) for gradient in expected[1])
-    for one, other in zip(found[1], expected[1], strict=True):
-        assert float((one - other).abs().max()) <= 2e-6 * largest
-
-
-def kept_bytes(captioner: PoseCaptioner, batch: PoseBatch) -> int:
-    """Of what a step keeps for its gradients."""
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        kept[tensor.data_ptr()] = tensor.nbytes
-        return tensor
-
-    captioner.log = lambda *args, **settings: None
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        captioner.training_step(batch, 0)
-    return sum(kept.values())
-
-
-def test_layers_that_are_computed_again_keep_less_for_the_same_gradients(
-    make_captioner: MakeCaptioner, batch: PoseBatch
-) -> None:
-    steps, num_bytes = [], []
-    for checkpoint_layers in (False, True):
-        captioner = make_captioner(checkpoint_layers=checkpoint_layers)
-        num_bytes.append(kept_bytes(captioner, batch))
-        steps.append(step_of(captioner, batch))
-    assert_same_step(steps[1], steps[0])
-    assert num_bytes[1] < 0.6 * num_bytes[0]
-
-
 def test_a_frozen_vision_tower_is_asked_once_an_image_and_does_not_learn(
     make_captioner: MakeCaptioner, batch: PoseBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,20 +154,6 @@ def test_augmented_images_are_looked_at_anew(
     training.fit(captioner, datamodule=data)
     assert captioner.seen is not None
     assert captioner.seen.num_images == 0
-
-
-def test_a_compiled_step_is_the_same(
-    make_captioner: MakeCaptioner, batch: PoseBatch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Traced as for a GPU, but run without a C++ compiler, which would take minutes."""
-    expected = step_of(make_captioner(), batch)
-    names = list(make_captioner().state_dict())
-    monkeypatch.setattr(
-        nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager")
-    )
-    captioner = make_captioner(compiled=True)
-    assert_same_step(step_of(captioner, batch), expected)
-    assert list(captioner.state_dict()) == names
 
 
 def test_bfloat16_takes_a_step_near_that_of_float32(
@@ -474,6 +401,32 @@ def test_validation_logs_both_ways_of_reading(
     assert np.isfinite(logged["val/loss"])
 
 
+def test_validation_beside_the_true_captions_is_that_of_hugging_face(
+    make_captioner: MakeCaptioner, make_data: MakeData
+) -> None:
+    captioner = make_captioner(decoding=Constrained(expectation=True)).eval()
+    with torch.no_grad():
+        for parameter in captioner.blip.parameters():
+            parameter.mul_(3)  # strong views: the images differ, and what stands before a number
+    batch: PoseBatch = next(iter(make_data().val_dataloader()))
+    numbers, pad = number_ids(captioner.tokenizer, SIZE), captioner.tokenizer.pad_token_id
+    hook = captioner.blip.text_decoder.register_forward_hook(
+        sure_of_words(numbers, pad), with_kwargs=True
+    )
+    with torch.no_grad():
+        captioner.validation_step(batch, 0)
+    hook.remove()
+    pixels, ids = captioner.pixel_values(batch["image"]), batch["input_ids"].tolist()
+    expected = [
+        stock_xy(captioner.blip, one, row, numbers, expectation=True)
+        for one, row in zip(pixels, ids, strict=True)
+    ]
+    off = np.linalg.norm(np.stack(expected) - batch["xy_input"].numpy(), axis=-1)
+    found = captioner.val_tf_metrics.compute()
+    assert float(found["epe"]) == pytest.approx(off.mean(), rel=1e-4)
+    assert float(found["parse_rate"]) == 1
+
+
 def test_a_captioner_that_says_the_target_has_no_error(
     make_captioner: MakeCaptioner,
     make_data: MakeData,
@@ -533,29 +486,6 @@ def test_pretrained_weights_are_trained_in_training_mode(
 ) -> None:
     assert not blip.training  # as `from_pretrained` leaves it
     assert all(module.training for module in make_captioner().modules())
-
-
-def test_an_input_of_another_size_is_refused(
-    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer
-) -> None:
-    with pytest.raises(UserError, match="image_size = 32, its tokenizer and captions need 48"):
-        PoseCaptioner(blip, tokenizer, CaptionFormat(48), torch.optim.AdamW)
-
-
-def test_a_tokenizer_of_another_model_is_refused(
-    blip: BlipForConditionalGeneration, bert_tokenizer: BertTokenizer
-) -> None:
-    with pytest.raises(UserError, match="vocab_size = 147"):
-        PoseCaptioner(blip, bert_tokenizer, CaptionFormat(SIZE), torch.optim.AdamW)
-
-
-def test_captions_longer_than_the_decoder_reads_are_refused(
-    architecture: dict[str, dict[str, Any]], tokenizer: BertTokenizer
-) -> None:
-    text = {**architecture["text"], "max_position_embeddings": 100}
-    blip = load_blip("random", {**architecture, "text": text})
-    with pytest.raises(UserError, match="max_position_embeddings = 100"):
-        PoseCaptioner(blip, tokenizer, CaptionFormat(SIZE), torch.optim.AdamW)
 
 
 @pytest.mark.parametrize("name", ["number_sigma", "fixed_weight", "patch_weight"])
@@ -625,34 +555,9 @@ def test_label_smoothing_of_soft_numbers_is_refused(make_captioner: MakeCaptione
         make_captioner(label_smoothing=0.1, number_sigma=1.0)
 
 
-@pytest.mark.parametrize(
-    "settings", [{"label_smoothing": 1.0}, {"dropout": -0.1}, {"dropout": 1.0}]
-)
-def test_shares_that_leave_nothing_are_refused(
-    make_captioner: MakeCaptioner, settings: dict[str, Any]
-) -> None:
-    with pytest.raises(
-        UserError, match=rf"captioner\.{next(iter(settings))}=.*expected 0 to below 1"
-    ):
-        make_captioner(**settings)
-
-
-def test_dropout_draws_in_both_towers_in_training_and_in_neither_otherwise(
-    make_captioner: MakeCaptioner, batch: PoseBatch
-) -> None:
-    expected = forward_loss(make_captioner().eval(), batch)
-    captioner = make_captioner(dropout=0.2)
-    looks = [captioner.look(batch["image"]) for _ in range(2)]
-    assert not torch.equal(*looks)
-    states = looks[0].detach()
-    losses = set()
-    for _ in range(2):
-        decoded = captioner.blip.text_decoder(
-            input_ids=batch["input_ids"], encoder_hidden_states=states
-        )
-        losses.add(float(decoded.logits.detach().sum()))
-    assert len(losses) == 2
-    assert forward_loss(captioner.eval(), batch) == expected
+def test_label_smoothing_that_leaves_nothing_is_refused(make_captioner: MakeCaptioner) -> None:
+    with pytest.raises(UserError, match=r"captioner\.label_smoothing=1\.0: expected 0 to below 1"):
+        make_captioner(label_smoothing=1.0)
 
 
 def test_a_frozen_vision_tower_drops_nothing(

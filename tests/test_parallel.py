@@ -18,7 +18,9 @@ from blippose.decoding import (
     Constrained,
     Parallel,
     TokenGrammar,
+    Writer,
     constrained_tokens,
+    number_log_probability,
     parallel_tokens,
 )
 from blippose.decoding.cached import CachedDecoder
@@ -216,12 +218,18 @@ def test_probabilities_are_those_of_the_pass_that_said_the_number(
     num_bins: int,
 ) -> None:
     grammar = grammar_of(few_numbers, num_bins)
+    writer = Writer(talkative, few_numbers, CaptionFormat(32, num_bins), grammar)
     for refine in (0, 2, None):
         found = parallel_tokens(talkative, grammar, image, refine, with_probability=True)
         assert found.log_probability is not None
         assert found.log_probability.shape == (len(image), NUM_NUMBERS, num_bins)
         total = found.log_probability.exp().sum(-1)
         torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-4)
+        if refine is None:  # all were read as they are: as if the caption were given
+            alone = number_log_probability(writer, image, found.tokens)
+            torch.testing.assert_close(
+                found.log_probability, alone.flatten(1, 2), rtol=1e-3, atol=1e-3
+            )
         if num_bins == 10:  # where pieces are numbers the likeliest is what greed says
             assert (found.log_probability.argmax(-1) == found.numbers).all()
 

@@ -43,6 +43,17 @@ def test_the_target_is_the_patch_that_holds_the_joint(
     assert losses[patch] < 1e-6
 
 
+def test_each_joint_of_each_image_has_a_patch_of_its_own(head: PatchHead) -> None:
+    draw = torch.Generator().manual_seed(0)
+    patch = torch.stack([torch.randperm(NUM_JOINTS, generator=draw) for _ in range(3)])  # (B, 16)
+    xy = torch.stack([patch % 4, patch // 4], dim=-1) * 8 + 3.0
+    states = torch.zeros(3, 17, WIDTH)
+    image, joint = torch.arange(3)[:, None], torch.arange(NUM_JOINTS)
+    states[image, 1 + patch, joint] = 50.0
+    valid = torch.ones(3, NUM_JOINTS).bool()
+    assert float(head.loss(states, xy, valid).detach()) < 1e-6
+
+
 def test_missing_joints_have_no_patch(head: PatchHead) -> None:
     """Wherever they are said to be: the loss is the mean of those of the others alone."""
     draw = torch.Generator().manual_seed(0)

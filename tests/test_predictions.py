@@ -19,11 +19,12 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from reciting import Reciting
+from teacher_forcing import number_ids, stock_xy, sure_of_words
 
 from blippose.augmentation import Augmentation
 from blippose.caption import CaptionFormat, Reason
 from blippose.data import PoseDataModule
-from blippose.decoding import InputFrame
+from blippose.decoding import Constrained, InputFrame
 from blippose.errors import UserError
 from blippose.evaluation import parts
 from blippose.evaluation.predictions import (
@@ -40,6 +41,7 @@ from blippose.evaluation.predictions import (
 from blippose.evaluation.stored_predictions import joints
 from blippose.loss import IGNORED
 from blippose.model import PoseCaptioner
+from blippose.pose import Pose
 from blippose.predictor import PosePredictor
 
 MakeData = Callable[..., PoseDataModule]
@@ -240,6 +242,39 @@ def test_predictions_are_those_of_validation(
     assert [each.image for each in predictions.rows] == [
         p.image_name for p in data.val_set.persons
     ]
+
+
+@pytest.mark.parametrize("expectation", [False, True])
+def test_teacher_forced_rows_are_what_hugging_face_says_beside_each_true_caption(
+    captioner: PoseCaptioner, data: PoseDataModule, expectation: bool
+) -> None:
+    """Person number n has n + 1 joints, so that the captions of a batch are of unequal lengths."""
+    captioner.reader.decoding = Constrained(expectation)
+    some = data.val_set.part(range(6))
+    for position, person in enumerate(some.persons):
+        xy = np.where(np.arange(16)[:, None] <= position, person.pose.xy, np.nan)
+        some.persons[position] = replace(person, pose=Pose.of(xy))
+    numbers, pad = number_ids(captioner.tokenizer, SIZE), captioner.tokenizer.pad_token_id
+    hook = captioner.blip.text_decoder.register_forward_hook(
+        sure_of_words(numbers, pad), with_kwargs=True
+    )
+    predictions = predict(captioner, some, data.collator, 4, progress=False)
+    hook.remove()
+    captioner.eval()
+    forced = predictions.teacher_forced()
+    assert forced.captions is not None
+    for position, xy_input in enumerate(forced.xy_input):
+        batch = data.collator([some[position]])
+        pixels = captioner.pixel_values(batch["image"])[0]
+        ids = batch["input_ids"][0].tolist()
+        mean, written = (
+            stock_xy(captioner.blip, pixels, ids, numbers, expectation=way)
+            for way in (expectation, False)
+        )
+        assert np.isfinite(xy_input).all(axis=1).sum() == len(mean) == position + 1
+        np.testing.assert_allclose(xy_input[: len(mean)], mean, atol=1e-3)
+        said = captioner.caption_format.decode(forced.captions[position]).pose.xy
+        np.testing.assert_array_equal(said[: len(mean)], written)
 
 
 def stock_logits(captioner: PoseCaptioner, batch: Any) -> torch.Tensor:

@@ -39,7 +39,9 @@ def test_numbers_are_moved_by_rounded_noise_and_nothing_else_is(
     tokenizer: BertTokenizer, ids: torch.Tensor
 ) -> None:
     moved = readback(tokenizer, ReadbackNoise(sigma=2.0, share=1.0))(ids, KEY, 0.0)
-    steps = (numbers(moved, tokenizer) - numbers(ids, tokenizer))[:, 3].double()  # of 16
+    every = (numbers(moved, tokenizer) - numbers(ids, tokenizer)).double()
+    steps = every[:, 3]  # of 16
+    assert torch.corrcoef(every[:, [0, 3]].T)[0, 1].abs() < 0.2  # each by a draw of its own
     assert steps.mean() == pytest.approx(0, abs=0.3)
     assert steps.std() == pytest.approx((4 + 1 / 12) ** 0.5, rel=0.15)  # rounding adds 1/12
     is_number = torch.tensor(
@@ -52,23 +54,56 @@ def test_moved_numbers_stay_among_the_captions_bins(
     tokenizer: BertTokenizer, ids: torch.Tensor
 ) -> None:
     moved = readback(tokenizer, ReadbackNoise(sigma=500.0, share=1.0))(ids, KEY, 0.0)
-    assert (numbers(moved, tokenizer).aminmax()) == (0, SIZE - 1)
+    found = numbers(moved, tokenizer)
+    assert found.aminmax() == (0, SIZE - 1)
+    at_an_end = (found == 0) | (found == SIZE - 1)
+    assert at_an_end.double().mean() > 0.9  # what went beyond stays at that end
 
 
 def test_the_share_that_is_asked_for_is_moved(tokenizer: BertTokenizer, ids: torch.Tensor) -> None:
     moved = readback(tokenizer, ReadbackNoise(sigma=500.0, share=0.25))(ids, KEY, 0.0)
     is_other = (numbers(moved, tokenizer) != numbers(ids, tokenizer)).double()
     assert is_other[:, [0, 3]].mean() == pytest.approx(0.25, abs=0.04)
+    both = is_other[:, 0] * is_other[:, 3]
+    assert both.mean() == pytest.approx(0.25**2, abs=0.04)  # not whole captions
 
 
-def test_what_is_moved_belongs_to_epoch_and_batch(
-    tokenizer: BertTokenizer, ids: torch.Tensor
+@pytest.mark.parametrize(
+    ("noise", "mask"), [(ReadbackNoise(), None), (None, ReadbackMask(first=0.5))]
+)
+def test_what_is_moved_or_hidden_belongs_to_seed_epoch_batch_and_process(
+    tokenizer: BertTokenizer,
+    ids: torch.Tensor,
+    noise: ReadbackNoise | None,
+    mask: ReadbackMask | None,
 ) -> None:
-    shown = readback(tokenizer, ReadbackNoise())
+    shown = readback(tokenizer, noise, mask)
     first = shown(ids, KEY, 0.0)
     assert torch.equal(shown(ids, KEY, 0.0), first)
-    assert not torch.equal(shown(ids, (0, 1, 3, 0), 0.0), first)
-    assert not torch.equal(shown(ids, (0, 2, 2, 0), 0.0), first)
+    for place in range(len(KEY)):
+        other = (*KEY[:place], KEY[place] + 1, *KEY[place + 1 :])
+        assert not torch.equal(shown(ids, other, 0.0), first)
+
+
+def test_which_are_moved_has_nothing_to_do_with_which_are_hidden(
+    tokenizer: BertTokenizer, ids: torch.Tensor
+) -> None:
+    mask, noise = ReadbackMask(first=0.5), ReadbackNoise(sigma=500.0, share=0.5)
+    shown = readback(tokenizer, noise, mask)(ids, KEY, 0.0)
+    # 12 and 16: what lies at an end may be moved to where it is.
+    inner = torch.isin(ids, torch.tensor(tokenizer.convert_tokens_to_ids(["12", "16"])))
+    seen = shown[inner & (shown != tokenizer.mask_token_id)]
+    ends = torch.tensor(tokenizer.convert_tokens_to_ids(["0", str(SIZE - 1)]))
+    assert torch.isin(seen, ends).double().mean() == pytest.approx(0.5, abs=0.08)
+
+
+def test_shares_are_spread_only_once_the_first_one_has_ended(
+    tokenizer: BertTokenizer, ids: torch.Tensor
+) -> None:
+    shown = readback(tokenizer, None, ReadbackMask(1.0, until=0.5, then=0.0, spread=True))
+    hidden = [(shown(ids, KEY, at) == tokenizer.mask_token_id).sum(dim=1) for at in (0.4, 0.5)]
+    assert (hidden[0] == 4).all()
+    assert set(hidden[1].tolist()) == {0, 1, 2, 3, 4}
 
 
 def test_noise_leaves_what_is_hidden_as_it_was(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from blippose.errors import UserError
-from blippose.identity import config_hash, difference
+from blippose.identity import config_hash
 from blippose.runs import (
     BEST,
     LAST,
@@ -125,25 +125,6 @@ def test_run_without_a_checkpoint_does_not_hold_its_folder(tmp_path: Path) -> No
     with pytest.raises(RunFailedError), Run.open(tmp_path, CONFIG).started():
         raise RuntimeError("out of luck")
     assert Run.open(tmp_path, changed(optimizer={"lr": 2e-3})).resume_from is None
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        changed(logger=None),
-        changed(name="b"),
-        changed(debug=True),
-        changed(checkpoint={"every_n_steps": 5}),
-        changed(data={"batch_size": 2, "num_workers": 3}),
-    ],
-)
-def test_what_changes_no_result_is_not_identity(other: dict[str, Any]) -> None:
-    assert config_hash(other) == config_hash(CONFIG)
-    assert difference(CONFIG, other) == []
-
-
-def test_new_and_lost_keys_are_differences() -> None:
-    assert difference({"a": 1}, {"b": {"c": 2}}) == ["a: 1 -> (absent)", "b.c: (absent) -> 2"]
 
 
 def test_place_in_wandb_is_kept_when_a_run_begins_again_and_not_by_another_config(

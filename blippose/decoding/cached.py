@@ -169,15 +169,21 @@ def _heads(attention: Any, states: Tensor) -> Tensor:
 def _feed_forward(
     layer: Any, hidden: Float[Tensor, "row length width"]
 ) -> Float[Tensor, "row length width"]:
-    """Some rows at a time, as what lies in between is four times as wide.
+    """Some rows at a time, as what lies in between is four times as wide."""
+    parts = torch.split(hidden, _rows_at_once(hidden.device, *hidden.shape[:2]))
+    done = [layer.output(layer.intermediate(part), part) for part in parts]
+    return done[0] if len(done) == 1 else torch.cat(done)
 
-    All at once on a GPU, where each part would have to be launched.
+
+def _rows_at_once(device: torch.device, num_rows: int, length: int) -> int:
+    """All at once on a GPU, where each part would have to be launched.
+
+    >>> [_rows_at_once(torch.device(kind), 64, 100) for kind in ("cpu", "cuda", "mps")]
+    [5, 64, 64]
+    >>> _rows_at_once(torch.device("cpu"), 64, 2000)
+    1
     """
-    if hidden.device.type != "cpu":
-        whole: Tensor = layer.output(layer.intermediate(hidden), hidden)
-        return whole
-    parts = torch.split(hidden, max(1, _TOKENS_AT_ONCE // hidden.shape[1]))
-    return torch.cat([layer.output(layer.intermediate(part), part) for part in parts])
+    return max(1, _TOKENS_AT_ONCE // length) if device.type == "cpu" else num_rows
 
 
 def _attend(

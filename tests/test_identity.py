@@ -1,0 +1,39 @@
+"""What of a config makes it another run, and what does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from blippose.identity import config_hash, difference
+
+CONFIG: dict[str, Any] = {
+    "name": "demo",
+    "data": {"batch_size": 2, "num_workers": 0},
+    "optimizer": {"lr": 1e-3},
+    "logger": {"project": "blippose"},
+}
+
+
+def changed(**values: Any) -> dict[str, Any]:
+    return {**CONFIG, **values}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        changed(logger=None),
+        changed(name="b"),
+        changed(debug=True),
+        changed(checkpoint={"every_n_steps": 5}),
+        changed(data={"batch_size": 2, "num_workers": 3}),
+    ],
+)
+def test_what_changes_no_result_is_not_identity(other: dict[str, Any]) -> None:
+    assert config_hash(other) == config_hash(CONFIG)
+    assert difference(CONFIG, other) == []
+
+
+def test_new_and_lost_keys_are_differences() -> None:
+    assert difference({"a": 1}, {"b": {"c": 2}}) == ["a: 1 -> (absent)", "b.c: (absent) -> 2"]
