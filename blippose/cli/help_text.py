@@ -91,7 +91,7 @@ def _settings(command: str, config: Any, choices: Mapping[str, str | None]) -> s
 def _rows(
     node: Mapping[str, Any], comments: Mapping[str, str], prefix: str = ""
 ) -> Iterator[tuple[str, str]]:
-    """Keys with values, and what they mean; a block of keys has a line where that means something."""
+    """A key with its value, and what it means; a block of keys where something is said of it."""
     for name, value in node.items():
         key = f"{prefix}{name}"
         if name in ("_target_", "_partial_"):
