@@ -311,7 +311,7 @@ WRONG = {
     "unknown format": (["data", "format=xml"], "format=xml: expected table or json"),
     "unknown split": (
         ["data", "data=mpii", "data.root=.", "data.split=half"],
-        "mpii_human_pose",
+        "data.split=half: no such split; choose one of random, video",
     ),
     "open value of report": (["report"], "add run=VALUE"),
     "absent runs": (["report", "nowhere"], "nowhere: no such folder"),
@@ -338,6 +338,50 @@ WRONG = {
     "unknown format of predict": (
         ["predict", f"images={__file__}", "format=yaml"],
         "format=yaml: expected json, coco or hrnet, got 'yaml'",
+    ),
+    "folder that is no run": (
+        ["predict", f"images={__file__}", f"run={Path(__file__).parent}"],
+        "holds no best.ckpt and no run.json, so it is no run folder; expected one that",
+    ),
+    "weights of what is no checkpoint": (
+        ["train", CSV, f"init_from={__file__}"],
+        "test_cli.py: is no checkpoint, or cut short; expected a file that `blippose train`",
+    ),
+    "absent checkpoint to start from": (
+        ["train", CSV, "init_from=nowhere.ckpt"],
+        "blippose: init_from=nowhere.ckpt: no such checkpoint",
+    ),
+    "release of one": (
+        ["train", CSV, "data.synthetic.num_persons=1"],
+        "blippose: data.synthetic.num_persons=1: expected 2 or more",
+    ),
+    "share that is a percentage": (
+        ["train", CSV, "data.train_fraction=80"],
+        "blippose: data.train_fraction=80: expected more than 0 and less than 1, such as 0.8",
+    ),
+    "shares that leave nothing": (
+        ["data", "data.test_fraction=0.2"],
+        "data.test_fraction=0.2 beside data.train_fraction=0.8 leaves nothing for validation",
+    ),
+    "split of another name": (
+        ["train", CSV, "data.split=half"],
+        "blippose: data.split=half: no such split; choose one of random, video",
+    ),
+    "reading of another name": (
+        ["train", CSV, "data.reading=all"],
+        "blippose: data.reading=all: no such reading; choose one of",
+    ),
+    "captions of no bin": (
+        ["train", CSV, "model.caption.num_bins=0"],
+        "blippose: model.caption.num_bins=0: expected 1 or more",
+    ),
+    "captions of another order": (
+        ["train", CSV, "model.caption.order=feet"],
+        "blippose: model.caption.order='feet': expected one of mpii, torso",
+    ),
+    "view of a wrong share": (
+        ["train", CSV, "data.augmentation.flip=3"],
+        "blippose: data.augmentation.flip=3: expected 0 to 1",
     ),
     "empty name of a run": (["train", "name="], "blippose: name=: name the run: its folder"),
     "name that is the folder of all runs": (
