@@ -356,8 +356,8 @@ WRONG = {
         "blippose: data.synthetic.num_persons=1: expected 2 or more",
     ),
     "share that is a percentage": (
-        ["train", CSV, "data.train_fraction=80"],
-        "blippose: data.train_fraction=80: expected more than 0 and less than 1, such as 0.8",
+        ["train", CSV, "data.train_fraction=80.0"],
+        "blippose: data.train_fraction=80.0: expected more than 0 and less than 1, such as 0.8",
     ),
     "shares that leave nothing": (
         ["data", "data.test_fraction=0.2"],
