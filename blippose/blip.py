@@ -5,7 +5,6 @@ The traps it closes are listed in the README under "BLIP's traps". Knows nothing
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -20,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from blippose.errors import UserError, first_line
 from blippose.sdpa import use_sdpa
+from blippose.weights_config import quieten_hub
 
 TINY = Path(__file__).parent / "blip_tiny"
 _SETTINGS = ("*.json", "*.txt")  # a hub's repository holds the same weights in other formats too,
@@ -46,7 +46,7 @@ def load_blip(
             raise UserError("random weights need model.architecture: its vision and text settings")
         return _random_blip(architecture)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not annotated
-    _quieten_hub()
+    quieten_hub()
     try:
         loaded: Any = BlipForConditionalGeneration.from_pretrained(
             _folder(weights, _WEIGHTS), dtype=torch.float32, output_loading_info=True
@@ -77,7 +77,7 @@ def load_tokenizer(name: str) -> BertTokenizer:
         UserError: no tokenizer there. (`BertTokenizer(vocab_file=...)` would silently read
             everything as [UNK]; only a folder with tokenizer.json is right.)
     """
-    _quieten_hub()
+    quieten_hub()
     try:
         tokenizer = BertTokenizer.from_pretrained(_folder(name))
     except (OSError, ValueError) as error:
@@ -123,11 +123,6 @@ def _from_hub(name: str, *patterns: str) -> str:
         # A connection that broke: of the HTTP client's own kind, whichever that is.
         raise OSError(first_line(error)) from error
     return str(folder)
-
-
-def _quieten_hub() -> None:
-    """Of a hub out of reach our own line is enough: its client tells each of five retries."""
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def _random_blip(

@@ -70,8 +70,13 @@ class CaptionFormat:
     location_tokens: bool = False
 
     def __post_init__(self) -> None:
-        if self.input_size < 1 or self.bins < 1:
-            raise ValueError(f"a caption needs at least one pixel and one bin, got {self}")
+        for key in ("input_size", "num_bins"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ValueError(
+                    f"{key}={value}: expected 1 or more; a caption needs at least one pixel and "
+                    "one bin"
+                )
         if self.order not in ORDERS:
             raise ValueError(f"order={self.order!r}: expected one of {', '.join(ORDERS)}")
 

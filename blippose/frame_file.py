@@ -25,11 +25,18 @@ FRAME_FILE = "blippose.json"
 
 
 def find_frame_file(name: str) -> Path | None:
-    """The frame's file in a local folder, or beside the weights on the hub; None without one."""
+    """The frame's file in a local folder, or beside the weights on the hub; None without one.
+
+    It is fetched with the weights: once they are there the hub, which may be out of reach for half
+    a minute, is not asked again.
+    """
     if Path(name).expanduser().is_dir():
         path = Path(name).expanduser() / FRAME_FILE
         return path if path.is_file() else None
     try:
+        cached = try_to_load_from_cache(name, FRAME_FILE)
+        if cached is not None:  # a path, or a mark that the hub has said that there is none
+            return Path(cached) if isinstance(cached, str) else None
         return Path(hf_hub_download(name, FRAME_FILE))
     except LocalEntryNotFoundError as error:  # a kind of EntryNotFoundError
         raise UserError(

@@ -23,7 +23,7 @@ from blippose.decoding import InputFrame
 from blippose.errors import UserError, first_line
 from blippose.frame_file import frame_of
 from blippose.lora import merged
-from blippose.runs import BEST
+from blippose.runs import BEST, RECORD
 from blippose.sdpa import use_sdpa
 
 
@@ -37,6 +37,11 @@ def best_checkpoint(folder: str | Path) -> Path:
     if not folder.is_dir():
         raise UserError(f"run={folder}: no such folder; `blippose train` makes run folders")
     path = folder / BEST
+    if not path.is_file() and not (folder / RECORD).is_file():
+        raise UserError(
+            f"run={folder}: holds no {BEST} and no {RECORD}, so it is no run folder; expected one "
+            "that `blippose train` has made, such as runs/demo"
+        )
     if not path.is_file():
         raise UserError(
             f"run={folder}: holds no {BEST}; the run has not finished its first "

@@ -8,6 +8,8 @@ from __future__ import annotations
 from torch import nn
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
+from blippose.caption import CaptionFormat
+from blippose.decoding.grammar import TokenGrammar
 from blippose.errors import UserError
 from blippose.lora import add_lora
 
@@ -44,6 +46,25 @@ def prepare(
     if compiled:
         blip.vision_model.compile()
         blip.text_decoder.bert.compile()
+
+
+def check_length(tokenizer: BertTokenizer, caption_format: CaptionFormat, most: int) -> None:
+    """Refuse captions that are longer than a decoder's `most` tokens, before it is loaded.
+
+    Raises:
+        UserError: they are; also a tokenizer without the format's location tokens.
+    """
+    length = TokenGrammar.of(tokenizer, caption_format).longest
+    if length > most:
+        raise UserError(
+            f"model.caption.num_bins={_word(caption_format.num_bins)}: captions take up to "
+            f"{length} tokens, and the model has max_position_embeddings = {most}; set fewer "
+            "bins, or model.caption.location_tokens=true, of which one is a number"
+        )
+
+
+def _word(value: int | None) -> str:
+    return "null" if value is None else str(value)
 
 
 def check_fit(

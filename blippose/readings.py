@@ -87,7 +87,7 @@ def select(release: Release, reading: str = "visible") -> tuple[Person, ...]:
     Raises:
         UserError: no reading of this name.
     """
-    rule = _reading(reading)
+    rule = reading_of(reading)
     return tuple(p for p in _picked(release, rule) if p.pose.valid.all() and rule.keeps(p))
 
 
@@ -97,7 +97,7 @@ def filter_steps(release: Release, reading: str = "visible") -> list[FilterStep]
     Raises:
         UserError: no reading of this name.
     """
-    rule = _reading(reading)
+    rule = reading_of(reading)
     train = [row for row in release.rows if row.is_train]
     picked = _picked(release, rule)
     complete = [person for person in picked if person.pose.valid.all()]
@@ -117,9 +117,16 @@ def reading_counts(release: Release) -> dict[str, int]:
     return {name: len(select(release, name)) for name in READINGS}
 
 
-def _reading(name: str) -> Reading:
+def reading_of(name: str) -> Reading:
+    """The reading of this name.
+
+    Raises:
+        UserError: there is none.
+    """
     if name not in READINGS:
-        raise UserError(f"reading={name}: no such reading; choose one of {', '.join(READINGS)}")
+        raise UserError(
+            f"data.reading={name}: no such reading; choose one of {', '.join(READINGS)}"
+        )
     return READINGS[name]
 
 

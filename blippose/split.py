@@ -51,11 +51,10 @@ def split_persons(
         UserError: an unknown kind, fractions that leave nothing for validation, or one side
             would be empty.
     """
+    check_kind(kind)
     if kind == "random":
         return split_random(len(persons), fraction, seed, test_fraction)
-    if kind == "video":
-        return split_video([person.video for person in persons], fraction, seed, test_fraction)
-    raise UserError(f"split={kind}: no such split; choose one of {', '.join(KINDS)}")
+    return split_video([person.video for person in persons], fraction, seed, test_fraction)
 
 
 def split_random(
@@ -99,8 +98,8 @@ def split_video(
     groups = _groups(videos)
     if len(groups) < 2:
         raise UserError(
-            f"split=video: all {len(videos)} persons come from one video, so that one side would "
-            "be empty; expected two videos or more (split=random takes any)"
+            f"data.split=video: all {len(videos)} persons come from one video, so that one "
+            "side would be empty; expected two videos or more (data.split=random takes any)"
         )
     order = np.random.default_rng(seed).permutation(len(groups))
     drawn = [groups[i] for i in order.tolist()]
@@ -108,8 +107,8 @@ def split_video(
     left = [group for group in drawn if group[0] not in train]
     if num_test and len(left) < 2:
         raise UserError(
-            f"split=video: one video alone ({len(left[0])} persons) is left for validation and "
-            "test; choose a smaller train_fraction, or test_fraction=0"
+            f"data.split=video: one video alone ({len(left[0])} persons) is left for "
+            "validation and test; choose a smaller data.train_fraction, or data.test_fraction=0"
         )
     test = _fill(left, num_test) if num_test else []
     split = Split((), (), "video", seed, fraction, test_fraction=test_fraction)
@@ -195,6 +194,16 @@ def check_manifest_path(path: Path) -> None:
         raise UserError(f"manifest={path}: its folder cannot be written to")
 
 
+def check_kind(kind: str) -> None:
+    """Refuses what is no kind of split.
+
+    Raises:
+        UserError: it is none.
+    """
+    if kind not in KINDS:
+        raise UserError(f"data.split={kind}: no such split; choose one of {', '.join(KINDS)}")
+
+
 def check_fractions(fraction: float, test_fraction: float = 0.0) -> None:
     """Refuses shares of training and test persons that leave nothing for validation.
 
@@ -202,15 +211,17 @@ def check_fractions(fraction: float, test_fraction: float = 0.0) -> None:
         UserError: they do, or one is outside its range.
     """
     if not 0 < fraction < 1:
-        raise UserError(f"fraction={fraction}: expected more than 0 and less than 1, such as 0.8")
+        raise UserError(
+            f"data.train_fraction={fraction}: expected more than 0 and less than 1, such as 0.8"
+        )
     if not 0 <= test_fraction < 1:
         raise UserError(
-            f"test_fraction={test_fraction}: expected 0 or more and less than 1, such as 0.1"
+            f"data.test_fraction={test_fraction}: expected 0 or more and less than 1, such as 0.1"
         )
     if fraction + test_fraction >= 1:
         raise UserError(
-            f"test_fraction={test_fraction} beside fraction={fraction} leaves nothing for "
-            "validation; expected less than 1 together"
+            f"data.test_fraction={test_fraction} beside data.train_fraction={fraction} leaves "
+            "nothing for validation; expected less than 1 together"
         )
 
 
@@ -220,13 +231,13 @@ def _sizes(num_persons: int, fraction: float, test_fraction: float) -> tuple[int
     num_train, num_test = int(fraction * num_persons), int(test_fraction * num_persons)
     if num_train in (0, num_persons):
         raise UserError(
-            f"a split of {num_persons} persons at fraction={fraction} leaves one side empty; "
-            "choose another fraction, or a reading that keeps more persons"
+            f"a split of {num_persons} persons at data.train_fraction={fraction} leaves one side "
+            "empty; choose another, or a data.reading that keeps more persons"
         )
     if test_fraction and num_test in (0, num_persons - num_train):
         raise UserError(
-            f"a split of {num_persons} persons at fraction={fraction}, test_fraction="
-            f"{test_fraction} leaves test or validation empty; choose other fractions"
+            f"a split of {num_persons} persons at data.train_fraction={fraction}, "
+            f"data.test_fraction={test_fraction} leaves test or validation empty; choose others"
         )
     return num_train, num_test
 

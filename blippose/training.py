@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -107,8 +108,9 @@ def check(
     _averaging(ema_decay)
     if every_n_steps is not None and every_n_steps < 1:
         raise UserError(f"checkpoint.every_n_steps={every_n_steps}: expected 1 or more, or null")
-    for path in filter(None, (ckpt_path, init_from)):
-        _checkpoint(Path(path))
+    for key, path in (("ckpt_path", ckpt_path), ("init_from", init_from)):
+        if path is not None:
+            _check_readable(key, Path(path))
     with _refused("optimizer"):
         tried_optimizer = optimizer(iter([torch.nn.Parameter(torch.zeros(1))]))
     if scheduler is not None:
@@ -390,7 +392,23 @@ def _load(path: Path, mmap: bool = False) -> Any:
     except UserError:
         raise
     except Exception as error:  # damaged files raise nearly anything
-        raise UserError(f"{path}: not a checkpoint of this model ({first_line(error)})") from error
+        why = checkpoint_files.damage(path) or "it holds what is no weight, number or text"
+        raise UserError(
+            f"{path}: not a checkpoint of this model ({why}); name one that `blippose train` wrote"
+        ) from error
+
+
+def _check_readable(key: str, path: Path) -> None:
+    """Refuses by its key what is no checkpoint at first sight: torch's are archives."""
+    if not path.is_file():
+        raise UserError(
+            f"{key}={path}: no such checkpoint; expected a file such as runs/demo/best.ckpt"
+        )
+    if not zipfile.is_zipfile(path):
+        raise UserError(
+            f"{key}={path}: is no checkpoint, or cut short; expected a file that `blippose train` "
+            "wrote, such as runs/demo/best.ckpt"
+        )
 
 
 def _checkpoint(path: Path) -> Path:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,14 @@ from PIL import Image
 
 from blippose import __version__
 from blippose.cli import main
-from blippose.cli.grammar import cell_name, named
+from blippose.cli.grammar import cell_name, conf, named
 
 CSV = "logger=csv"
 COMMANDS = ("data", "train", "sweep", "eval", "predict", "analyze", "report", "export")
+PRIMARY = (
+    *("data", "train", "eval", "predict", "report", "export"),
+    *("analyze_attention", "analyze_occlusion"),
+)
 FEW = "data.synthetic.num_persons=3"
 
 
@@ -55,13 +60,67 @@ def test_each_command_explains_its_groups_and_keys(
     assert main([command, "--help"]) == 0
     printed = capsys.readouterr().out
     assert f"blippose {command}:" in printed
-    assert "debug: false" in printed
+    assert "debug=false" in printed
+
+
+@pytest.mark.parametrize("command", PRIMARY)
+def test_help_names_each_key_with_its_value_and_the_comment_of_conf(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command.split("_"), "--help"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    path = conf() / f"{command}.yaml"
+    lines = path.read_text().partition("\nhydra:")[0].splitlines()
+    explained = [re.fullmatch(r"([a-z_]+): (.*?) # (.*)", line) for line in lines]
+    keys = [found.groups() for found in explained if found]
+    assert keys
+    for key, value, comment in keys:
+        said = f"VALUE needed: {comment}" if value == "???" else f"{value} {comment}"
+        assert f" {key}={said.replace(', 0', ',0').replace(', 2', ',2')}" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "data.batch_size=16 persons a step and a process"),
+        ([], "data.synthetic.num_persons=1500 persons that the default filter keeps"),
+        ([], "optimizer.weight_decay=0.01 decoupled from the gradient"),
+        ([], "model.architecture. what random weights are built as"),
+        (["data.batch_size=5"], "data.batch_size=5 persons a step"),
+        (["data=mpii"], "data.root=VALUE needed: folder with mpii_human_pose_v1_u12_1.mat"),
+        (["data=mpii"], "data.synthetic=null nothing is drawn"),
+        (["trainer=ddp"], "trainer.devices=-1 how many; -1 takes all"),
+        (["trainer=ddp"], "trainer.strategy. each process takes a share of every step"),
+        (["experiment=poster", "data.root=a"], "data.split=random video: frames of a video on"),
+        (["hydra/launcher=local"], "hydra.launcher.jobs=2 processes at the same time"),
+        (["-m", "optimizer.lr=1,2"], "optimizer.lr=2e-05 highest learning rate"),
+        ([], "* data=synthetic Drawn people in MPII's own format"),
+        ([], "ingredient=rate_high Ten times the rate"),
+        (["trainer=gpu"], "* trainer=gpu One GPU"),
+        ([], "hydra/launcher=slurm Jobs of a Slurm array"),
+    ],
+)
+def test_help_tells_what_the_other_words_make_of_groups_and_keys(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *words, "--help"]) == 0
+    assert f" {said}" in f" {' '.join(capsys.readouterr().out.split())}"
+
+
+@pytest.mark.parametrize("command", PRIMARY)
+def test_help_lists_the_flags(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command.split("_"), "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(
+        f"\n  {flag} " in printed for flag in ("--cfg job", "--info defaults", "-h, --help")
+    )
+    assert ("\n  -m, --multirun" in printed) == (command == "train")
 
 
 @pytest.mark.parametrize("command", ["predict", "eval", "train"])
 def test_help_shows_the_ways_to_decode(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
-    header = capsys.readouterr().out.partition("debug: false")[0]
+    header = capsys.readouterr().out.partition("debug=false")[0]
     assert f"blippose {command} " in header
     assert "decoding=constrained" in header
     assert "decoding=parallel decoding.refine=1" in header
@@ -90,6 +149,47 @@ def test_a_grid_without_values_still_explains_itself(
     assert "blippose train:" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("flag", ["-m", "--multirun"])
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_grid_may_be_asked_for_anywhere_after_the_command(
+    flag: str, place: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["optimizer.lr=1,2", "dry_run=true", CSV]
+    assert main(["train", *words[:place], flag, *words[place:]]) == 0
+    assert "2 cells: 2 missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["train", "--cfg", "job"],
+        ["predict", "--info", "defaults"],
+        ["train", "nonsense"],
+    ],
+    ids=" ".join,
+)
+def test_a_pipe_that_has_ended_is_no_traceback(words: list[str]) -> None:
+    """As of `blippose ... 2>&1 | head`, which has gone before the first word is written."""
+    shell = 'import os, sys; sys.stdin.read(); os.execv(sys.executable, [sys.executable, "-m", '
+    shell += '"blippose", *sys.argv[1:]])'
+    process = subprocess.Popen(
+        [sys.executable, "-c", shell, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if words[-1] != "nonsense" else subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdin.close()
+    said = process.stderr.read() if process.stderr else ""
+    assert process.wait() == 1
+    assert said == ""
+
+
 def test_composed_config_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "optimizer=adam", "--cfg", "job"]) == 0
     assert "torch.optim.Adam\n" in capsys.readouterr().out
@@ -103,6 +203,26 @@ def test_null_is_a_choice_where_it_is_the_default(capsys: pytest.CaptureFixture[
 
 
 WRONG = {
+    "flag before the command": (["-m", "train"], "-m: flags stand after a command; commands are"),
+    "grid of predict": (
+        ["predict", "-m", "images=a,b"],
+        "-m: grids are of train alone; several images are images=[A,B]",
+    ),
+    "grid of eval": (["eval", "run=a,b", "-m"], "several runs are run=[A,B]"),
+    "grid of data": (["data", "seed=1,2", "-m"], "other settings are a call each"),
+    "grid of reports": (["report", "a", "b", "-m"], "one call, `blippose report A B`"),
+    "grid of exports": (["export", "-m", "run=a,b", "out=c"], "a call each with its own out="),
+    "grid of studies": (["analyze", "occlusion", "-m", "run=a,b"], "several runs are a call each"),
+    "settings of a grid": (["train", "-m", "seed=1,2", "--cfg", "job"], "leave out -m, and give"),
+    "settings and where from": (
+        ["train", "--cfg", "job", "--info"],
+        "--cfg and --info: each prints something else; give one of them",
+    ),
+    "several values of predict": (
+        ["predict", "images=a,b"],
+        "blippose: images=a,b: one value is expected here; a list is images=[a,b]",
+    ),
+    "sweep that is to be shown": (["sweep", "--cfg", "job"], "expected one sweep file, such as"),
     "unknown command": (["trian"], "did you mean train"),
     "unknown flag": (["train", "--fast"], "--fast"),
     "unknown key": (["train", "trainer.max_epoch=3"], "did you mean trainer.max_epochs"),
@@ -195,7 +315,7 @@ WRONG = {
     "unknown format": (["data", "format=xml"], "format=xml: expected table or json"),
     "unknown split": (
         ["data", "data=mpii", "data.root=.", "data.split=half"],
-        "mpii_human_pose",
+        "data.split=half: no such split; choose one of random, video",
     ),
     "open value of report": (["report"], "add run=VALUE"),
     "absent runs": (["report", "nowhere"], "nowhere: no such folder"),
@@ -222,6 +342,50 @@ WRONG = {
     "unknown format of predict": (
         ["predict", f"images={__file__}", "format=yaml"],
         "format=yaml: expected json, coco or hrnet, got 'yaml'",
+    ),
+    "folder that is no run": (
+        ["predict", f"images={__file__}", f"run={Path(__file__).parent}"],
+        "holds no best.ckpt and no run.json, so it is no run folder; expected one that",
+    ),
+    "weights of what is no checkpoint": (
+        ["train", CSV, f"init_from={__file__}"],
+        "test_cli.py: is no checkpoint, or cut short; expected a file that `blippose train`",
+    ),
+    "absent checkpoint to start from": (
+        ["train", CSV, "init_from=nowhere.ckpt"],
+        "blippose: init_from=nowhere.ckpt: no such checkpoint",
+    ),
+    "release of one": (
+        ["train", CSV, "data.synthetic.num_persons=1"],
+        "blippose: data.synthetic.num_persons=1: expected 2 or more",
+    ),
+    "share that is a percentage": (
+        ["train", CSV, "data.train_fraction=80.0"],
+        "blippose: data.train_fraction=80.0: expected more than 0 and less than 1, such as 0.8",
+    ),
+    "shares that leave nothing": (
+        ["data", "data.test_fraction=0.2"],
+        "data.test_fraction=0.2 beside data.train_fraction=0.8 leaves nothing for validation",
+    ),
+    "split of another name": (
+        ["train", CSV, "data.split=half"],
+        "blippose: data.split=half: no such split; choose one of random, video",
+    ),
+    "reading of another name": (
+        ["train", CSV, "data.reading=all"],
+        "blippose: data.reading=all: no such reading; choose one of",
+    ),
+    "captions of no bin": (
+        ["train", CSV, "model.caption.num_bins=0"],
+        "blippose: model.caption.num_bins=0: expected 1 or more",
+    ),
+    "captions of another order": (
+        ["train", CSV, "model.caption.order=feet"],
+        "blippose: model.caption.order='feet': expected one of mpii, torso",
+    ),
+    "view of a wrong share": (
+        ["train", CSV, "data.augmentation.flip=3"],
+        "blippose: data.augmentation.flip=3: expected 0 to 1",
     ),
     "empty name of a run": (["train", "name="], "blippose: name=: name the run: its folder"),
     "name that is the folder of all runs": (

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from blippose.drawing import PREDICTED
-from blippose.joint_names import draw_joint_names
+from blippose.joint_names import Name, draw_joint_names, place_names
 from blippose.pose import JOINTS, Pose
 
 
@@ -41,6 +43,56 @@ def test_names_stand_beside_their_joints_in_the_colour_of_their_side() -> None:
 def test_a_name_at_the_border_is_whole(point: tuple[float, float]) -> None:
     inked = changed(pose_of(left_ankle=(100, 150))).sum()
     assert changed(pose_of(left_ankle=point)).sum() == pytest.approx(inked, rel=0.1)
+
+
+WIDTHS = {joint: 6.0 * len(name) for joint, name in enumerate(JOINTS)}
+points = st.tuples(st.floats(0, 399), st.floats(0, 299))
+
+
+@st.composite
+def poses(draw: st.DrawFn) -> Pose:
+    """Some of whose joints are crowded round one point, as in a far or folded person."""
+    xy = np.array(draw(st.lists(points, min_size=16, max_size=16)))
+    shrink = draw(st.floats(0.05, 1))
+    return Pose.of(xy[0] + (xy - xy[0]) * shrink)
+
+
+def placed(pose: Pose) -> list[Name]:
+    return place_names(pose, (400, 300), WIDTHS, 11.0, 3.0)
+
+
+def distances(name: Name, pose: Pose) -> np.ndarray:
+    """From a name to every joint."""
+    return np.linalg.norm(pose.xy - np.clip(pose.xy, name.box[:2], name.box[2:]), axis=1)
+
+
+@settings(max_examples=40)
+@given(pose=poses())
+def test_a_name_is_nearest_to_its_own_joint_or_has_a_line_from_it(pose: Pose) -> None:
+    names = placed(pose)
+    assert sorted(name.joint for name in names) == list(range(16))
+    for name in names:
+        if name.line is None:
+            away = distances(name, pose)
+            assert away[name.joint] < 0.7 * np.delete(away, name.joint).min()
+        else:
+            assert name.line[0].tolist() == pose.xy[name.joint].tolist()
+            assert (name.line[1] >= name.box[:2] - 1e-9).all()
+            assert (name.line[1] <= name.box[2:] + 1e-9).all()
+
+
+@settings(max_examples=40)
+@given(pose=poses())
+def test_names_cover_no_other_name_and_no_other_joint_and_are_whole(pose: Pose) -> None:
+    names = placed(pose)
+    for name in names:
+        assert (name.box[:2] >= 0).all()
+        assert (name.box[2:] <= (400, 300)).all()
+        assert (np.delete(distances(name, pose), name.joint) > 0).all()
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
+            apart = (one.box[:2] >= other.box[2:]) | (other.box[:2] >= one.box[2:])
+            assert apart.any()
 
 
 def test_names_of_joints_in_one_place_do_not_cover_each_other() -> None:

@@ -34,6 +34,7 @@ LAYERS = (
     {
         "synthetic",
         "blip",
+        "weights_config",
         "decoding",
         "calibration",
         "attention",
@@ -103,6 +104,7 @@ WITHOUT_TORCH = (
     "images",
     "synthetic",
     "occlusion",
+    "weights_config",
     "runs",
     "identity",
     "versions",

@@ -13,7 +13,7 @@ from PIL import Image
 from blippose.calibration import Calibration
 from blippose.evaluation.intervals import Bootstrap, units
 from blippose.evaluation.reliability import NUM_BINS, calibration_of, is_hit, reliability
-from blippose.evaluation.reliability_figure import write_reliability
+from blippose.evaluation.reliability_figure import draw_reliability, write_reliability
 from blippose.evaluation.targets import Answers, Targets
 
 
@@ -113,3 +113,16 @@ def test_the_picture_has_a_panel_for_each_kind(tmp_path: Path) -> None:
     widths = [Image.open(tmp_path / f"{name}.png").width for name in ("raw", "both")]
     assert widths[1] == pytest.approx(2 * widths[0], abs=2)
     assert len(found["raw"]["bins"]) == NUM_BINS
+
+
+def test_the_legend_covers_no_panel() -> None:
+    targets = make_targets(60)
+    answers = honest(targets)
+    found = reliability(targets, answers, learned_from(targets, answers), bootstrap(targets))
+    figure = draw_reliability(found, "60 images")
+    figure.draw_without_rendering()
+    [legend] = figure.legends
+    assert len(legend.get_texts()) == 2
+    assert all(panel.get_legend() is None for panel in figure.axes)
+    taken = legend.get_window_extent()
+    assert not any(taken.overlaps(panel.get_tightbbox()) for panel in figure.axes)

@@ -46,6 +46,7 @@ Settings are key=value. COMMAND --help explains them, COMMAND --cfg job prints
 them, debug=true shows the traceback of a mistake."""
 
 _COMMANDS = ("data", "train", "sweep", "eval", "predict", "analyze", "report", "export")
+_LISTED = ", ".join(_COMMANDS)
 _RESUMES = {
     **dict.fromkeys(("train", "sweep"), "; the same command goes on from the last checkpoint"),
     **dict.fromkeys(("eval", "analyze"), "; the same command goes on with what is missing"),
@@ -62,39 +63,44 @@ _ANSWERS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status: 0, 1 a job failed, 2 the user's mistake, 130 Ctrl-C."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        status = _status(arguments)
+        sys.stdout.flush()  # a pipe that has ended is told of here, or else by Python at its end
+    except BrokenPipeError:  # `| head` has read enough
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 1
+    return status
+
+
+def _status(arguments: list[str]) -> int:
     command = arguments[0] if arguments else "--help"
     is_debug = any(re.fullmatch(r"\+*debug=true", item, re.IGNORECASE) for item in arguments)
+    answer = "--version" if "--version" in arguments else command
     try:
-        if command in _ANSWERS:
-            print(_ANSWERS[command], flush=True)
+        if answer in _ANSWERS:
+            print(_ANSWERS[answer])
             return 0
         return _run(command, arguments[1:])
     except UserError as error:
         return refuse(str(error), is_debug)
-    except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt:
         return refuse(f"interrupted{_RESUMES.get(command, '')}", status=130)
 
 
 def _run(command: str, arguments: list[str]) -> int:
-    """Compose the config of a command by Hydra, and run its job, or the jobs of a grid."""
-    if command not in _COMMANDS:
-        from blippose.arguments import suggest  # noqa: PLC0415  beartype takes 0.1 s
-
-        commands = f"; commands are {', '.join(_COMMANDS)}"
-        raise UserError(f"{command}: no such command{suggest(command, _COMMANDS) or commands}")
+    """What a command stands for in Hydra's grammar, and that done."""
+    _check_command(command)
     words = [command, *arguments]
+    axes: list[str] = []
     if command == "analyze":
         from blippose.cli import analyze  # noqa: PLC0415  beartype takes 0.1 s
 
         if (study := analyze.study(arguments)) is None:
-            print(analyze.HELP, flush=True)
+            print(analyze.HELP)
             return 0
         command, arguments = study
-    axes: list[str] = []
-    if command == "sweep":
+    elif command == "sweep":
         from blippose.cli import sweep  # noqa: PLC0415  yaml
 
         if not {"-h", "--help"}.isdisjoint(arguments):
@@ -105,14 +111,37 @@ def _run(command: str, arguments: list[str]) -> int:
         arguments = grammar.named(arguments, _POSITIONAL[command])
     quoted = [grammar.quoted(argument) for argument in arguments]
     arguments = [item for word in quoted if (item := grammar.choices(command, word)) is not None]
-    overrides, is_multirun, runs_jobs = grammar.parse_flags(command, arguments)
+    return _compose(command, arguments, axes, words)
+
+
+def _check_command(command: str) -> None:
+    if command in _COMMANDS:
+        return
+    if command.startswith("-"):
+        raise UserError(f"{command}: flags stand after a command; commands are {_LISTED}")
+    from blippose.arguments import suggest  # noqa: PLC0415  beartype takes 0.1 s
+
+    commands = f"; commands are {_LISTED}"
+    raise UserError(f"{command}: no such command{suggest(command, _COMMANDS) or commands}")
+
+
+def _compose(command: str, arguments: list[str], axes: list[str], words: list[str]) -> int:
+    """Compose the config of a command by Hydra, and run its job, or the jobs of a grid."""
+    arguments = [word for part in grammar.split_flags(arguments) for word in part]
+    flags = grammar.parse_flags(command, arguments)
     with grammar.explained(command):
-        if is_multirun and runs_jobs and command == "train":
+        if flags.helps:
+            from blippose.cli import help_text  # noqa: PLC0415  0.3 s: hydra
+
+            print(help_text.help_text(command, flags.overrides))
+            return 0
+        if flags.is_multirun and not flags.prints:
             from blippose.cli import grid  # noqa: PLC0415  0.3 s: hydra
 
-            return grid.run(command, overrides, axes, words)
-        return _run_one(command, arguments)
-    return 0  # of --help and --cfg, after which Hydra exits
+            return grid.run(command, flags.overrides, axes, words)
+        with grammar.printed_at_once(flags):
+            return _run_one(command, arguments)
+    return 0  # of --cfg, after which Hydra exits
 
 
 def _run_one(command: str, arguments: list[str]) -> int:
@@ -123,6 +152,6 @@ def _run_one(command: str, arguments: list[str]) -> int:
     def run(config: Any) -> None:  # Hydra asks functions for their module
         job(config)
 
-    with grammar.arguments_of(command, arguments), grammar.folded_help(arguments):
+    with grammar.arguments_of(command, arguments):
         hydra.main(version_base="1.3", config_path=str(grammar.conf()), config_name=command)(run)()
     return job.status

@@ -56,8 +56,19 @@ def instantiate_key(config: Any, key: str) -> Any:
         return None if node is None else instantiate(node, _convert_="all")
     except InstantiationException as error:
         cause = str(error.__cause__ or error)
-        is_named = cause.startswith(f"{key}.")
-        raise UserError(cause if is_named else f"{key}: {cause}") from error
+        raise UserError(_named(cause, key, node)) from error
+
+
+def _named(cause: str, key: str, node: Any) -> str:
+    """What a target of `key` says, with the whole key where it begins with its own part of it.
+
+    `order=x: expected ...` of model.caption is `model.caption.order=x: expected ...`.
+    """
+    own, is_value, _ = cause.partition("=")
+    if cause.startswith(f"{key}."):
+        return cause
+    is_own = is_value and own.partition(".")[0] in node
+    return f"{key}.{cause}" if is_own else f"{key}: {cause}"
 
 
 def check_targets(node: Mapping[str, Any], prefix: str = "") -> None:

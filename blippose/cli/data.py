@@ -51,6 +51,9 @@ def run(config: Any) -> int:
     keys, source = checked(_DataKeys, plain), checked(_ReleaseKeys, plain["data"], "data")
     if keys.manifest is not None:
         split.check_manifest_path(Path(keys.manifest))
+    readings.reading_of(source.reading)
+    split.check_kind(source.split)
+    split.check_fractions(source.train_fraction, source.test_fraction)
     path, images = _release_paths(source)
     with contextlib.redirect_stdout(sys.stderr):  # bars; stdout is for the counts alone
         if source.synthetic is not None and source.annotations is None:

@@ -7,8 +7,8 @@ import io
 import os
 import re
 import sys
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,17 @@ from blippose.identity import spelled
 # Of Hydra, whose value is a word of its own.
 _FLAGS_WITH_VALUE = (
     *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"),
-    *("--config-dir", "-cd", "--info", "-i"),
+    *("--config-dir", "-cd", "--info", "-i", "--experimental-rerun"),
 )
+# What stands for -m where there are no grids.
+_INSTEAD_OF_GRID = {
+    "data": "other settings are a call each",
+    "eval": "several runs are run=[A,B], or a glob in quotes",
+    "predict": "several images are images=[A,B], several models a call each with its own out=",
+    "report": "several are named in one call, `blippose report A B`",
+    "export": "several runs are a call each with its own out=",
+    **dict.fromkeys(("analyze_attention", "analyze_occlusion"), "several runs are a call each"),
+}
 # Of commands to which a path alone is a mistake: the key that it is most likely meant for.
 _PATH_KEYS = {
     "predict": "images",
@@ -29,17 +38,59 @@ _PATH_KEYS = {
 _NO_WORD = re.compile(r"null|true|false|nan|[+-]?(inf|[\d.][\d._e+-]*)", re.IGNORECASE)
 
 
+def _check_one_of(flags: Any) -> None:
+    """Hydra's own word on two wishes is a traceback."""
+    if flags.multirun and (flags.cfg or flags.info) and not flags.help:
+        raise UserError(
+            "-m: --cfg and --info show one run; leave out -m, and give each key one value "
+            "(dry_run=true lists the cells of a grid)"
+        )
+    if flags.cfg and flags.info:
+        raise UserError("--cfg and --info: each prints something else; give one of them")
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The words of a command, told apart.
+
+    Args:
+        overrides: key=value.
+        is_multirun: -m asks for a grid.
+        helps: --help asks for the settings to be explained.
+        prints: Hydra is to print something, and no job to run.
+    """
+
+    overrides: list[str]
+    is_multirun: bool
+    helps: bool
+    prints: bool
+
+
 def conf() -> Path:
     """conf/ inside the installed package, or at the repository's top."""
     inside = Path(__file__).parents[1] / "conf"
     return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
 
 
-def parse_flags(command: str, arguments: list[str]) -> tuple[list[str], bool, bool]:
-    """Hydra's overrides, whether -m asks for a grid, and whether jobs run: not for --help.
+def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The flags with their values, and the other words, which Hydra wants side by side.
+
+    >>> split_flags(["optimizer.lr=1,2", "--cfg", "job", "seed=1"])
+    (['--cfg', 'job'], ['optimizer.lr=1,2', 'seed=1'])
+    """
+    flags: list[str] = []
+    others: list[str] = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        is_flag = argument.startswith("-") or before in _FLAGS_WITH_VALUE
+        (flags if is_flag else others).append(argument)
+    return flags, others
+
+
+def parse_flags(command: str, arguments: list[str]) -> Flags:
+    """What flags ask for.
 
     Raises:
-        UserError: a flag that Hydra does not know.
+        UserError: a flag that Hydra does not know, or -m where there are no grids.
     """
     from hydra._internal.utils import get_args_parser  # noqa: PLC0415  it has no public name
 
@@ -50,8 +101,11 @@ def parse_flags(command: str, arguments: list[str]) -> tuple[list[str], bool, bo
     except SystemExit as error:
         line = complaint.getvalue().strip().rpartition("error: ")[2]
         raise UserError(f"{line}; `blippose {command} --help` lists the flags") from error
-    runs_jobs = not (flags.help or flags.hydra_help or flags.cfg or flags.info)
-    return flags.overrides, flags.multirun, runs_jobs
+    prints = bool(flags.hydra_help or flags.cfg or flags.info)
+    if flags.multirun and command in _INSTEAD_OF_GRID and not (flags.help or prints):
+        raise UserError(f"-m: grids are of train alone; {_INSTEAD_OF_GRID[command]}")
+    _check_one_of(flags)
+    return Flags(flags.overrides, flags.multirun, flags.help, prints)
 
 
 def named(arguments: Sequence[str], key: str) -> list[str]:
@@ -90,9 +144,9 @@ def quoted(argument: str) -> str:
 
 
 @contextlib.contextmanager
-def folded_help(arguments: Sequence[str]) -> Iterator[None]:
-    """Folds the lines of --help that are wider than a terminal: a group's options are many."""
-    if {"-h", "--help"}.isdisjoint(arguments):
+def printed_at_once(flags: Flags) -> Iterator[None]:
+    """Holds back what Hydra prints: it logs, and logging shows a traceback where `| head` ends."""
+    if not flags.prints:
         yield
         return
     printed = io.StringIO()
@@ -100,9 +154,7 @@ def folded_help(arguments: Sequence[str]) -> Iterator[None]:
         with contextlib.redirect_stdout(printed):
             yield
     finally:
-        lines = printed.getvalue().splitlines()
-        print("\n".join(textwrap.fill(x, 80, subsequent_indent="  ") if len(x) > 80 else x
-                        for x in lines), flush=True)  # fmt: skip
+        print(printed.getvalue(), end="")
 
 
 def is_there(word: str) -> bool:
@@ -123,7 +175,7 @@ def choices(command: str, argument: str) -> str | None:
     group = key.lstrip("+").partition("@")[0]
     if not (is_given and group) or value.startswith("{") or not _is_group(group):
         return argument
-    is_optional = _groups(command).get(group, "") is None
+    is_optional = groups_of(command).get(group, "") is None
     if is_optional and value.lower() == "null":
         return None
     if value.startswith("["):
@@ -137,7 +189,7 @@ def _is_group(key: str) -> bool:
     return key.startswith("hydra/") or (conf() / key).is_dir()
 
 
-def _groups(command: str) -> dict[str, str | None]:
+def groups_of(command: str) -> dict[str, str | None]:
     """The groups of a command, and the choice that it makes in each."""
     import yaml  # noqa: PLC0415
 
@@ -196,12 +248,20 @@ def _explain(error: Exception, command: str) -> str:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={option}: no such choice; choose one of {', '.join(error.options)}"
     if "Ambiguous value" in first:
-        return f"{first}: several values are a grid, which needs -m; a list is key=[a,b]"
+        return _several(first, command)
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         key = unknown[1].partition("@")[0]
         return f"{key}: {_unknown(key, command)}"
     return f"{first} (`blippose {command} --help` shows the keys)"
+
+
+def _several(complaint: str, command: str) -> str:
+    """Of key=a,b, which Hydra has called ambiguous."""
+    word = complaint.partition("'")[2].rpartition("'")[0]
+    key, _, values = word.partition("=")
+    grid = "" if command in _INSTEAD_OF_GRID else "a grid needs -m, "
+    return f"{word}: one value is expected here; {grid}a list is {key}=[{values}]"
 
 
 def _unknown(key: str, command: str) -> str:
@@ -220,7 +280,7 @@ def _owner(key: str, command: str) -> str | None:
     from blippose.identity import flatten  # noqa: PLC0415
 
     group, _, own = key.partition(".")
-    if group not in _groups(command):
+    if group not in groups_of(command):
         return None
     for path in sorted((conf() / group).glob("*.yaml")):
         keys = [found for found, _ in flatten(yaml.safe_load(path.read_text(encoding="utf-8")))]
@@ -239,7 +299,7 @@ def _known_keys(command: str) -> list[str]:
     with initialize_config_dir(str(conf()), version_base="1.3"):
         config: Any = OmegaConf.to_container(compose(command), resolve=False)
     keys = [key for key, _ in flatten(config) if not key.endswith("_target_")]
-    return [*keys, *_groups(command)]
+    return [*keys, *groups_of(command)]
 
 
 def swept_keys(overrides: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from blippose.cli.grammar import is_there
+from blippose.cli.grammar import is_there, split_flags
 from blippose.errors import UserError
 from blippose.sweep_file import SweepFile
 
@@ -34,14 +34,15 @@ def expanded(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     Raises:
         UserError: no file, or one that is no sweep.
     """
-    files = [word for word in arguments if _is_file(word)]
+    flags, words = split_flags(arguments)
+    files = [word for word in words if _is_file(word)]
     if len(files) != 1:
         given = f"got {', '.join(files)}" if files else "such as sweeps/poster.yaml"
         raise UserError(f"sweep: expected one sweep file, {given}")
-    others = [word for word in arguments if word not in (*files, "-m", "--multirun")]
+    others = [word for word in [*flags, *words] if word not in (*files, "-m", "--multirun")]
     file = SweepFile.read(Path(files[0]).expanduser())
     return ["-m", *file.overrides, *others], list(file.axes)
 
 
 def _is_file(word: str) -> bool:
-    return not word.startswith(("-", "+", "~")) and ("=" not in word or is_there(word))
+    return not word.startswith(("+", "~")) and ("=" not in word or is_there(word))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from blippose.cli.config import check_targets, checked, instantiate_key, plain_config, short
 from blippose.errors import UserError
+from blippose.weights_config import check_weights
 
 if TYPE_CHECKING:
     from blippose.reuse import Shelf
@@ -138,6 +139,7 @@ def _fit(
 ) -> None:
     keys = checked(_TrainKeys, plain)
     checkpoint = checked(_CheckpointKeys, plain["checkpoint"], "checkpoint")
+    check_weights(plain["model"])
     print("loading ...", flush=True)
     from omegaconf import OmegaConf  # noqa: PLC0415
 
@@ -212,12 +214,14 @@ def _captioner_and_data(
         grow_vocabulary,
         with_location_tokens,
     )
+    from blippose.preparation import check_length  # noqa: PLC0415
 
     model = plain["model"]
     caption_format = instantiate_key(config, "model.caption")
     tokenizer = load_tokenizer(model["tokenizer"])
     architecture = with_location_tokens(model["architecture"], tokenizer)
     add_location_tokens(tokenizer, caption_format)
+    check_length(tokenizer, caption_format, architecture["text"]["max_position_embeddings"])
     fit_together = {"caption_format": caption_format, "tokenizer": tokenizer}
     data = instantiate_key(config, "data")(**fit_together)
     if shelf is None:

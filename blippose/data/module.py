@@ -24,6 +24,7 @@ from blippose.data.release_source import ReleaseSource, Synthetic
 from blippose.data.sampler import EpochSampler
 from blippose.errors import UserError
 from blippose.geometry import Resize
+from blippose.split import check_fractions, check_kind
 
 
 class PoseDataModule(L.LightningDataModule):
@@ -81,6 +82,9 @@ class PoseDataModule(L.LightningDataModule):
         super().__init__()
         if crop not in ("full", "person"):
             raise UserError(f"data.crop={crop!r}: expected full or person")
+        readings.reading_of(reading)
+        check_kind(split)
+        check_fractions(train_fraction, test_fraction)
         _check_least("batch_size", batch_size, 1)
         _check_least("eval_batch_size", eval_batch_size, 1)
         _check_least("num_workers", num_workers, 0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blippose import mpii, synthetic
+from blippose.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,13 @@ class Synthetic:
 
     num_persons: int = 1500
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_persons < 2:
+            raise UserError(
+                f"data.synthetic.num_persons={self.num_persons}: expected 2 or more, one to train "
+                "on and one to judge by"
+            )
 
 
 @dataclass(frozen=True)

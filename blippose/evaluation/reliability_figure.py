@@ -18,6 +18,11 @@ _TITLES = {
 
 def write_reliability(path: Path, reliability: Mapping[str, Any], subtitle: str) -> None:
     """A panel for raw confidence, one for calibrated, with the joints of each bin below."""
+    draw_reliability(reliability, subtitle).savefig(path, dpi=DPI)
+
+
+def draw_reliability(reliability: Mapping[str, Any], subtitle: str) -> Any:
+    """The figure that `write_reliability` writes."""
     kinds = [name for name in _TITLES if name in reliability]
     figure = new_figure(5.6 * len(kinds), 6.4, "Does confidence keep its promise?", subtitle)
     grid = figure.subplots(
@@ -36,7 +41,15 @@ def write_reliability(path: Path, reliability: Mapping[str, Any], subtitle: str)
     radius = reliability["radius_px"]
     grid[0, 0].set_ylabel(f"share within {radius:g} px of the input")
     grid[1, 0].set_ylabel("joints")
-    figure.savefig(path, dpi=DPI)
+    # Bins may lie anywhere in the panels.
+    figure.legend(
+        *grid[0, 0].get_legend_handles_labels(),
+        loc="outside lower left",
+        ncols=2,
+        frameon=False,
+        fontsize=8.5,
+    )
+    return figure
 
 
 def _with_interval(cell: Mapping[str, float]) -> str:
@@ -66,7 +79,6 @@ def _promise(axes: Any, bins: Sequence[Mapping[str, Any]]) -> None:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.grid(color=FAINT, lw=0.5)
-    axes.legend(loc="upper left", frameon=False, fontsize=8.5)
     quiet(axes)
 
 

@@ -68,7 +68,7 @@ def write_release(
             be written, or `num_persons` < 1.
     """
     if num_persons < 1:
-        raise UserError(f"num_persons is {num_persons}; a release needs at least one person")
+        raise UserError(f"data.synthetic.num_persons={num_persons}: expected 1 or more")
     root = Path(root)
     if is_complete(root, num_persons, seed):
         return root
