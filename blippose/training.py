@@ -167,8 +167,10 @@ def _check_goes_on(path: Path, max_epochs: int | None) -> None:
 def _refused(key: str) -> Iterator[None]:
     try:
         yield
-    except (MisconfigurationException, TypeError, ValueError) as error:
-        raise UserError(f"{key}: {first_line(error)}") from error
+    except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
+        is_gpu = "gpu backend" in str(error)
+        remedy = "; set trainer=cpu, or install torch's CUDA build" if is_gpu else ""
+        raise UserError(f"{key}: {first_line(error).rstrip('!')}{remedy}") from error
 
 
 def fit(

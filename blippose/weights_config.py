@@ -23,8 +23,9 @@ def check_weights(model: Mapping[str, Any]) -> None:
 
     Raises:
         UserError: no such folder or name on the hub, another architecture than
-            `model.architecture`, or an input of another size.
+            `model.architecture`, or an input of another size; a tokenizer that is not there.
     """
+    _check_tokenizer(model["tokenizer"])
     weights, size = model["weights"], model["caption"]["input_size"]
     asked = model["architecture"]["vision"]["image_size"]
     if isinstance(size, int) and isinstance(asked, int) and size != asked:
@@ -38,6 +39,21 @@ def check_weights(model: Mapping[str, Any]) -> None:
     _check_architecture(weights, _read(_config_file(weights), weights), model["architecture"])
 
 
+def _check_tokenizer(name: object) -> None:
+    """Of a folder alone; a name is found on the hub or not as it is loaded."""
+    if name == "random":
+        raise UserError(
+            "model.tokenizer=random: words cannot be random; set tiny, a folder or a name on the "
+            "hub"
+        )
+    if isinstance(name, str) and name.startswith((".", "/", "~")) and not _path(name).is_dir():
+        raise UserError(f"model.tokenizer={name}: no such folder")
+
+
+def _path(name: str) -> Path:
+    return Path(os.path.expanduser(name))  # noqa: PTH111  Path's raises where there is no such user
+
+
 def quieten_hub() -> None:
     """Of a hub out of reach our own line is enough: its client tells each of five retries."""
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
@@ -45,7 +61,7 @@ def quieten_hub() -> None:
 
 def _config_file(weights: str) -> Path:
     """Where config.json lies: in a folder, in the hub's cache, or fetched into it."""
-    folder = Path(os.path.expanduser(weights))  # noqa: PTH111  Path's raises where there is no such user
+    folder = _path(weights)
     if not folder.is_dir():
         if weights.startswith((".", "/", "~")):  # the hub has no such names
             raise UserError(f"model.weights={weights}: no such folder")

@@ -41,6 +41,12 @@ def test_help_lists_the_commands(arguments: list[str], capsys: pytest.CaptureFix
     assert all(f"blippose {command} " in printed for command in commands)
 
 
+@pytest.mark.parametrize("words", [["export", "help"], ["help", "export"]])
+def test_help_is_also_a_word(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    assert "blippose export: a run as a plain Hugging Face folder" in capsys.readouterr().out
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from blippose.cli import main; main(['--help']); "
@@ -203,6 +209,24 @@ def test_null_is_a_choice_where_it_is_the_default(capsys: pytest.CaptureFixture[
 
 
 WRONG = {
+    "no key": (["train", CSV, "=3"], "blippose: =3: expected key=value, got no key"),
+    "key without a value": (["train", "seed"], "cannot be read as key=value; expected seed=VALUE"),
+    "sweep file of train": (["train", "a.yaml"], "did you mean `blippose sweep a.yaml`?"),
+    "empty folder of all runs": (["train", CSV, "runs="], "blippose: runs=: expected the folder"),
+    "empty folder of all runs of a grid": (
+        ["train", "-m", CSV, "seed=1,2", "runs="],
+        "blippose: runs=: expected the folder that holds all runs, such as runs",
+    ),
+    "grid beside the runs": (["train", "-m", CSV, "seed=1,2", "name=.."], "name=..: name the run"),
+    "absent tokenizer": (
+        ["train", CSV, "model.tokenizer=./nowhere"],
+        "blippose: model.tokenizer=./nowhere: no such folder",
+    ),
+    "tokenizer of chance": (
+        ["train", CSV, "model.tokenizer=random"],
+        "blippose: model.tokenizer=random: words cannot be random",
+    ),
+    "group taken out": (["train", CSV, "~optimizer"], "blippose: optimizer: missing; leave ~opt"),
     "flag before the command": (["-m", "train"], "-m: flags stand after a command; commands are"),
     "grid of predict": (
         ["predict", "-m", "images=a,b"],

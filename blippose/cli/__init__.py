@@ -76,6 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _status(arguments: list[str]) -> int:
     command = arguments[0] if arguments else "--help"
     is_debug = any(re.fullmatch(r"\+*debug=true", item, re.IGNORECASE) for item in arguments)
+    if command == "help" and len(arguments) > 1:
+        command, arguments = arguments[1], [*arguments[1:], "--help"]
+    elif arguments[1:] == ["help"]:
+        arguments = [command, "--help"]
     answer = "--version" if "--version" in arguments else command
     try:
         if answer in _ANSWERS:

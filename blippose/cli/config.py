@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,6 +88,19 @@ def check_targets(node: Mapping[str, Any], prefix: str = "") -> None:
 
 def _is_target(value: Any) -> bool:
     return isinstance(value, Mapping) and "_target_" in value
+
+
+def check_run_folder(runs: Any, name: Any) -> None:
+    """Refuses what would be no folder of its own among the runs.
+
+    Raises:
+        UserError: it would be RUNS itself, beside it, or at the root of the disk.
+    """
+    said, where = ("" if word is None else str(word).strip() for word in (name, runs))
+    if posixpath.normpath(said).split("/")[0] in (".", ".."):
+        raise UserError(f"name={said}: name the run: its folder is RUNS/NAME")
+    if not where:
+        raise UserError("runs=: expected the folder that holds all runs, such as runs")
 
 
 def short(path: Path) -> Path:

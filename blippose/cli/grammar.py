@@ -101,6 +101,8 @@ def parse_flags(command: str, arguments: list[str]) -> Flags:
     except SystemExit as error:
         line = complaint.getvalue().strip().rpartition("error: ")[2]
         raise UserError(f"{line}; `blippose {command} --help` lists the flags") from error
+    if bare := [word for word in flags.overrides if not word.partition("=")[0].strip("+~ ")]:
+        raise UserError(f"{bare[0]}: expected key=value, got no key")
     prints = bool(flags.hydra_help or flags.cfg or flags.info)
     if flags.multirun and command in _INSTEAD_OF_GRID and not (flags.help or prints):
         raise UserError(f"-m: grids are of train alone; {_INSTEAD_OF_GRID[command]}")
@@ -241,8 +243,7 @@ def _explain(error: Exception, command: str) -> str:
     first = text.strip().splitlines()[0]
     if isinstance(error, OverrideParseException):
         word = str(error.override)
-        meant = f"{_PATH_KEYS[command]}={word}" if command in _PATH_KEYS else ""
-        why = f"; did you mean {meant}?" if meant and "=" not in word else f" ({first})"
+        why = f" ({first})" if "=" in word else _meant(word, command)
         return f"{word}: cannot be read as key=value{why}"
     if isinstance(error, MissingConfigException) and error.options:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
@@ -254,6 +255,15 @@ def _explain(error: Exception, command: str) -> str:
         key = unknown[1].partition("@")[0]
         return f"{key}: {_unknown(key, command)}"
     return f"{first} (`blippose {command} --help` shows the keys)"
+
+
+def _meant(word: str, command: str) -> str:
+    """Of a word that is no key=value."""
+    if command in _PATH_KEYS:
+        return f"; did you mean {_PATH_KEYS[command]}={word}?"
+    if command == "train" and word.endswith((".yaml", ".yml")):
+        return f"; did you mean `blippose sweep {word}`?"
+    return f"; expected {word}=VALUE" if word in _known_keys(command) else ""
 
 
 def _several(complaint: str, command: str) -> str:

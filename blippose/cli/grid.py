@@ -31,7 +31,7 @@ from rich.console import Console
 
 from blippose import runs, sweep
 from blippose.cli import grammar
-from blippose.cli.config import instantiate_key, plain_config, short
+from blippose.cli.config import check_run_folder, instantiate_key, plain_config, short
 from blippose.cli.job import Job, refuse
 from blippose.errors import UserError, first_line
 from blippose.identity import spelled
@@ -227,6 +227,7 @@ def _grid(command: str, arguments: list[str], axes: Sequence[str]) -> Grid:
     own = tuple(item for item in parsed if not item.is_hydra_override())
     swept = dict.fromkeys([*axes, *(o.key_or_group for o in own if o.is_sweep_override())])
     grammar.check_swept(tuple(swept))
+    check_run_folder(config.runs, config.name)
     return Grid(command, config, tuple(swept), own)
 
 

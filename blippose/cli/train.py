@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import posixpath
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blippose.cli.config import check_targets, checked, instantiate_key, plain_config, short
+from blippose.cli.config import (
+    check_run_folder,
+    check_targets,
+    checked,
+    instantiate_key,
+    plain_config,
+    short,
+)
 from blippose.errors import UserError
 from blippose.weights_config import check_weights
 
@@ -57,9 +63,7 @@ def run(config: Any) -> int:
     folder = short(Path(HydraConfig.get().runtime.output_dir))
     try:
         plain = plain_config(config)
-        name = "" if plain["name"] is None else str(plain["name"]).strip()
-        if posixpath.normpath(name).split("/")[0] in (".", ".."):  # RUNS itself, or beside it
-            raise UserError(f"name={name}: name the run: its folder is RUNS/NAME")
+        check_run_folder(plain["runs"], plain["name"])
         run = Run.open(folder, plain)
         if plain["dry_run"]:
             return _tell(folder)
@@ -139,6 +143,7 @@ def _fit(
 ) -> None:
     keys = checked(_TrainKeys, plain)
     checkpoint = checked(_CheckpointKeys, plain["checkpoint"], "checkpoint")
+    _check_parts(plain)
     check_weights(plain["model"])
     print("loading ...", flush=True)
     from omegaconf import OmegaConf  # noqa: PLC0415
@@ -180,6 +185,13 @@ def _fit(
             every_n_steps=checkpoint.every_n_steps,
             ema_decay=keys.ema_decay,
         )
+
+
+def _check_parts(plain: dict[str, Any]) -> None:
+    """Refuses a config that a group was taken out of, as by ~optimizer."""
+    for key in ("data", "model", "captioner", "decoding", "optimizer", "trainer"):
+        if plain.get(key) is None:
+            raise UserError(f"{key}: missing; leave ~{key} out, or add {key}=CHOICE")
 
 
 def _command(folder: Path) -> str:

@@ -142,7 +142,7 @@ def _claim(root: Path, wanted: Mapping[str, Any]) -> None:
     if not is_free and held is None and not (root / _STARTED).is_file():
         raise UserError(
             f"{root} holds files that blippose did not write: "
-            "a synthetic release needs an empty or new folder; choose another root"
+            "a synthetic release needs an empty or new folder; choose another data.root"
         )
     root.mkdir(parents=True, exist_ok=True)
     # First the new mark, then away with the old: at no moment does the folder look foreign.
