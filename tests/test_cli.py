@@ -404,8 +404,8 @@ WRONG = {
         "blippose: model.caption.order='feet': expected one of mpii, torso",
     ),
     "view of a wrong share": (
-        ["train", CSV, "data.augmentation.flip=3"],
-        "blippose: data.augmentation.flip=3: expected 0 to 1",
+        ["train", CSV, "data.augmentation.flip=3.0"],
+        "blippose: data.augmentation.flip=3.0: expected 0 to 1",
     ),
     "empty name of a run": (["train", "name="], "blippose: name=: name the run: its folder"),
     "name that is the folder of all runs": (
