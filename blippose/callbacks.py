@@ -107,17 +107,25 @@ class ValidationDue(Callback):
 
 
 def _until_validation(trainer: Trainer) -> tuple[int, int]:
-    """Epochs and steps of the optimizer behind the next validation, from the very start."""
-    every, batches = trainer.check_val_every_n_epoch, trainer.num_training_batches
-    first = int(min(trainer.val_check_batch or 1, 2**62))  # inf: there is nothing to validate on
+    """The epoch and the step of the optimizer that end in the next validation, counted from 1."""
+    batches, every = int(trainer.num_training_batches), trainer.check_val_every_n_epoch
+    due = int(trainer.val_check_batch or 1)  # batches between validations; None: by the clock
+    progress, per_step = (
+        trainer.fit_loop.epoch_loop.batch_progress,
+        trainer.accumulate_grad_batches,
+    )
+    done = progress.current.ready % batches  # of an epoch that was cut off
     if every is None:  # counted over epochs
-        whole, rest = divmod(first - 1, int(batches))
-        rest += 1
+        whole, at = divmod(done + due - progress.total.ready % due - 1, batches)
+        at += 1
     else:
-        whole, rest = trainer.current_epoch // every * every + every - 1, first
-    per_step = trainer.accumulate_grad_batches
-    steps = whole * math.ceil(batches / per_step) + math.ceil(rest / per_step)
-    return whole + 1, steps
+        whole = -(trainer.current_epoch + 1) % every
+        at = due if whole else (done // due + 1) * due
+        if at > batches:  # the rest of this epoch has none
+            whole, at = every, due
+    steps = whole * math.ceil(batches / per_step) + math.ceil(at / per_step)
+    begun = math.ceil(done / per_step)
+    return trainer.current_epoch + whole + 1, trainer.global_step + steps - begun
 
 
 @final

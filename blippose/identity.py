@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Iterator, Mapping
-from decimal import Decimal
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-_SMALL, _LARGE = 1e-3, 1e6  # from these on a number is written with an exponent
+from blippose.spelling import spelled
 
 # Keys that do not change what comes out. A name ending in a dot stands for all below it.
 _NOT_IDENTITY = (
@@ -39,7 +37,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     >>> identity({"name": "a", "data": {"batch_size": 2, "num_workers": 4}})
     {'data.batch_size': 2}
     """
-    return {key: value for key, value in flatten(config) if not _is_free(key)}
+    free = [*_NOT_IDENTITY, *(["data.root"] if _is_drawn(config) else [])]
+    return {key: value for key, value in flatten(config) if not _is_free(key, free)}
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -57,22 +56,6 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def spelled(value: Any) -> str:
-    """A value as one types it; a number is read back as the same, a float as a float.
-
-    >>> [spelled(value) for value in (5e-06, 0.0001, 0.00125, 0.01, 16, 1.0, 2e6, None, True)]
-    ['5e-6', '1e-4', '0.00125', '0.01', '16', '1.0', '2e6', 'null', 'true']
-    """
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if not isinstance(value, float) or not math.isfinite(value):
-        return str(value)
-    if value == 0 or _SMALL < abs(value) < _LARGE:
-        return repr(value)
-    mantissa, _, exponent = f"{Decimal(repr(value)).normalize():e}".partition("e")
-    return f"{mantissa}e{int(exponent)}"
-
-
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted keys with their values; an empty mapping is a value."""
     for key, value in config.items():
@@ -82,7 +65,11 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-def _is_free(key: str) -> bool:
-    return any(
-        key.startswith(free) if free.endswith(".") else key == free for free in _NOT_IDENTITY
-    )
+def _is_drawn(config: Mapping[str, Any]) -> bool:
+    """Whether its persons are drawn: who they are says `data.synthetic`, wherever they lie."""
+    data = config.get("data")
+    return isinstance(data, Mapping) and data.get("synthetic") is not None
+
+
+def _is_free(key: str, free: Sequence[str]) -> bool:
+    return any(key.startswith(each) if each.endswith(".") else key == each for each in free)

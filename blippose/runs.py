@@ -79,7 +79,7 @@ class Run:
         record = _read(folder / RECORD)
         if record is None or (record["state"] != State.DONE and not _has_checkpoint(folder)):
             return Run(folder, {"state": None, "config": dict(config)} | _kept(record, config))
-        if record["config_hash"] != config_hash(config):
+        if config_hash(record["config"]) != config_hash(config):
             changes = "; ".join(difference(record["config"], config))
             raise UserError(
                 f"{folder} holds a run of another config ({changes}): choose another name=, "
@@ -175,7 +175,8 @@ class Run:
         now = Run.open(self.folder, self.record["config"])
         if now.is_done and not self.is_done:
             raise RunDoneError(f"{self.folder}: another process has just ended it")
-        self.record = now.record
+        if (self.folder / RECORD).is_file():  # not of a mistake, which leaves none behind
+            self.record = now.record
 
     def _start(self) -> None:
         (self.folder / _TRACEBACK).unlink(missing_ok=True)
@@ -263,7 +264,7 @@ def _has_checkpoint(folder: Path) -> bool:
 
 def _kept(record: Mapping[str, Any] | None, config: Mapping[str, Any]) -> dict[str, Any]:
     """What a run that begins again has from the try before: its place in W&B."""
-    is_same = record is not None and record["config_hash"] == config_hash(config)
+    is_same = record is not None and config_hash(record["config"]) == config_hash(config)
     return {"wandb_id": record["wandb_id"]} if record and is_same and "wandb_id" in record else {}
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from blippose.errors import UserError, first_line
-from blippose.identity import spelled
+from blippose.spelling import spelled
 
 _KEYS = ("settings", "axes")
 _PLAIN = re.compile(r"[\w.+/:~@-]+")  # what Hydra's grammar reads without quotes

@@ -38,8 +38,15 @@ class OneWeight(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(folder: Path, *, is_checked: bool = True, **settings: Any) -> OneWeight:
-    module, samples = OneWeight(), DataLoader(torch.zeros(_NUM_BATCHES), batch_size=1)
+def fit(
+    folder: Path,
+    *,
+    is_checked: bool = True,
+    num_batches: int = _NUM_BATCHES,
+    ckpt_path: Path | None = None,
+    **settings: Any,
+) -> OneWeight:
+    module, samples = OneWeight(), DataLoader(torch.zeros(num_batches), batch_size=1)
     callbacks = [EpochLine(), *([ValidationDue(folder / "best.ckpt")] if is_checked else [])]
     trainer = Trainer(
         accelerator="cpu",
@@ -52,8 +59,14 @@ def fit(folder: Path, *, is_checked: bool = True, **settings: Any) -> OneWeight:
         default_root_dir=folder,
         **settings,
     )
-    trainer.fit(module, samples, samples)
+    trainer.fit(module, samples, samples, ckpt_path=ckpt_path)
+    trainer.save_checkpoint(folder / "last.ckpt")
     return module
+
+
+def every_batches(num: int) -> dict[str, Any]:
+    """A validation every so many batches, counted over epochs."""
+    return {"val_check_interval": num, "check_val_every_n_epoch": None}
 
 
 @pytest.mark.parametrize(
@@ -62,9 +75,8 @@ def fit(folder: Path, *, is_checked: bool = True, **settings: Any) -> OneWeight:
         {"max_epochs": 2, "max_steps": 3},
         {"max_epochs": 2, "max_steps": 7, "check_val_every_n_epoch": 2},
         {"max_epochs": 3, "check_val_every_n_epoch": 4},
-        {"max_epochs": 1, "val_check_interval": 5, "check_val_every_n_epoch": None},
-        {"max_epochs": 3, "max_steps": 2, "accumulate_grad_batches": 2, "val_check_interval": 5}
-        | {"check_val_every_n_epoch": None},
+        {"max_epochs": 1, **every_batches(5)},
+        {"max_epochs": 3, "max_steps": 2, "accumulate_grad_batches": 2, **every_batches(5)},
         {"max_epochs": 2, "max_steps": 1, "accumulate_grad_batches": 3},
     ],
     ids=str,
@@ -84,9 +96,8 @@ def test_a_training_without_a_validation_is_refused_before_its_first_step(
         {"max_epochs": -1, "max_steps": 4},
         {"max_epochs": 2, "max_steps": 2, "val_check_interval": 2},
         {"max_epochs": 2, "max_steps": 8, "check_val_every_n_epoch": 2},
-        {"max_epochs": 2, "val_check_interval": 5, "check_val_every_n_epoch": None},
-        {"max_epochs": 3, "max_steps": 3, "accumulate_grad_batches": 2, "val_check_interval": 5}
-        | {"check_val_every_n_epoch": None},
+        {"max_epochs": 2, **every_batches(5)},
+        {"max_epochs": 3, "max_steps": 3, "accumulate_grad_batches": 2, **every_batches(5)},
         {"max_epochs": 2, "max_steps": 2, "accumulate_grad_batches": 3},
     ],
     ids=str,
@@ -95,6 +106,35 @@ def test_a_training_that_just_comes_to_a_validation_is_not_refused(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     assert fit(tmp_path, **settings).validated_at
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_refused"),
+    [
+        ({"max_epochs": 9, "max_steps": 7}, True),
+        ({"max_epochs": 9, "max_steps": 8}, False),
+        ({"max_epochs": 4, "check_val_every_n_epoch": 5}, True),
+        ({"max_epochs": 4, "check_val_every_n_epoch": 4}, False),
+        ({"max_epochs": 9, "max_steps": 7, "val_check_interval": 4}, True),
+        ({"max_epochs": 9, "max_steps": 8, "val_check_interval": 4}, False),
+        ({"max_epochs": 9, "max_steps": 5} | every_batches(6), True),
+        ({"max_epochs": 9, "max_steps": 6} | every_batches(6), False),
+    ],
+    ids=str,
+)
+def test_what_goes_on_from_other_data_counts_from_where_it_is(
+    tmp_path: Path, settings: dict[str, Any], is_refused: bool
+) -> None:
+    """From an epoch of 4 batches, which Lightning takes for the first half of one of 8."""
+    fit(tmp_path, max_epochs=1)
+    goes_on = {"num_batches": 8, "ckpt_path": tmp_path / "last.ckpt", **settings}
+    has_validated = bool(fit(tmp_path / "unchecked", is_checked=False, **goes_on).validated_at)
+    assert has_validated != is_refused
+    if not is_refused:
+        assert fit(tmp_path, **goes_on).validated_at
+        return
+    with pytest.raises(UserError, match="would end before its first validation"):
+        fit(tmp_path, **goes_on)
 
 
 def test_where_an_earlier_process_has_validated_no_other_need_come(tmp_path: Path) -> None:

@@ -77,12 +77,15 @@ def test_predict_writes_original_pixels_for_every_image(folder: Path) -> None:
 
 
 def test_predict_says_its_precision_where_it_is_not_float32(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("blippose.bfloat16.caution", lambda key, instead: f"{key}; set {instead}")
     image, out = min((folder / "data/images").iterdir()), folder / "bfloat16"
     words = [f"run={folder}/runs/demo", f"images={image}", f"out={out}"]
     assert main(["predict", *words, "precision=bfloat16"]) == 0
-    assert "best.ckpt, bfloat16; decoding: free" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "best.ckpt, bfloat16; decoding: free" in said
+    assert "precision=bfloat16; set precision=float32" in said
     record = json.loads((out / "predictions.json").read_text())
     assert record["model"]["precision"] == "bfloat16"
 

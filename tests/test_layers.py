@@ -16,7 +16,17 @@ PACKAGE = Path(blippose.__file__).parent
 
 # A module imports from layers below its own, and within its layer only what does not come back.
 LAYERS = (
-    {"errors", "pose", "whole_file", "output_folder", "cores", "bfloat16", "counted", "progress"},
+    {
+        "errors",
+        "pose",
+        "whole_file",
+        "output_folder",
+        "cores",
+        "bfloat16",
+        "counted",
+        "spelling",
+        "progress",
+    },
     {
         "caption",
         "geometry",

@@ -4,13 +4,14 @@ import json
 import math
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from blippose.errors import UserError
-from blippose.identity import config_hash
+from blippose.identity import config_hash, difference
 from blippose.runs import (
     BEST,
     LAST,
@@ -117,7 +118,7 @@ def test_keep_last_keeps_it_and_a_done_run_does_not_resume(tmp_path: Path) -> No
 
 def test_other_config_under_the_same_name_is_refused_with_the_difference(tmp_path: Path) -> None:
     started(tmp_path)
-    with pytest.raises(UserError, match=r"another config \(optimizer.lr: 0.001 -> 0.002\)"):
+    with pytest.raises(UserError, match=r"another config \(optimizer.lr: 1e-3 -> 0.002\)"):
         Run.open(tmp_path, changed(optimizer={"lr": 2e-3}))
 
 
@@ -197,6 +198,31 @@ def test_run_goes_on_from_what_another_process_did_meanwhile(tmp_path: Path) -> 
         assert late.resume_from == tmp_path / LAST
         assert late.record["wandb_id"] == "abcd1234"
         assert late.record["seconds"] >= 50
+
+
+def test_a_mistake_in_a_run_that_was_started_keeps_what_is_known_of_it(tmp_path: Path) -> None:
+    """As of a cell of a grid, whose failure is recorded after all."""
+    run = Run.open(tmp_path, CONFIG)
+    mistake = UserError("no validation comes")
+    with suppress(UserError), run.started():
+        run.note(command="blippose train", wandb_id="abcd1234")
+        raise mistake
+    run.fail(mistake)
+    record = Run.open(tmp_path, CONFIG).record
+    assert record["wandb_id"] == "abcd1234"
+    assert Run.read(tmp_path).record["command"] == "blippose train"
+
+
+def test_drawn_persons_are_the_same_wherever_they_lie(tmp_path: Path) -> None:
+    """And where an earlier version, whose hash told their places apart, has put them."""
+    drawn = {"synthetic": {"num_persons": 3, "seed": 0}}
+    old, new = ({**CONFIG, "data": {**drawn, "root": root}} for root in ("data/a", "data/b"))
+    with Run.open(tmp_path, old).started():
+        (tmp_path / LAST).write_text("weights")
+    record = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(record | {"config_hash": "of another version"}))
+    assert Run.open(tmp_path, new).resume_from == tmp_path / LAST
+    assert difference({"data": {"root": "a"}}, {"data": {"root": "b"}}) == ["data.root: a -> b"]
 
 
 def test_failure_of_a_run_that_another_process_has_ended_does_not_undo_it(tmp_path: Path) -> None:

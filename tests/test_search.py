@@ -14,7 +14,7 @@ import pytest
 import tiny_grid
 
 from blippose.cli import main
-from blippose.identity import spelled
+from blippose.spelling import spelled
 
 pytest.importorskip("optuna")
 

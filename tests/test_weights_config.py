@@ -24,7 +24,12 @@ def model_of(weights: str, **vision: Any) -> dict[str, Any]:
         "vision": {"image_size": 96, "hidden_size": 192, **vision},
         "text": {"vocab_size": 9, "hidden_size": config["text_config"]["hidden_size"]},
     }
-    return {"weights": weights, "caption": {"input_size": 96}, "architecture": architecture}
+    return {
+        "weights": weights,
+        "tokenizer": "tiny",
+        "caption": {"input_size": 96},
+        "architecture": architecture,
+    }
 
 
 def test_weights_that_fit_are_no_error() -> None:
@@ -52,6 +57,15 @@ def test_a_folder_of_another_model_is_refused(
         (tmp_path / "config.json").write_text(config)
     with pytest.raises(UserError, match=rf"model\.weights={tmp_path}: {said}"):
         check_weights(model_of(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "said"),
+    [("random", "words cannot be random"), ("./nowhere", "no such folder")],
+)
+def test_a_tokenizer_that_is_not_there_is_refused(tokenizer: str, said: str) -> None:
+    with pytest.raises(UserError, match=rf"model\.tokenizer={tokenizer}: {said}"):
+        check_weights({**model_of("tiny"), "tokenizer": tokenizer})
 
 
 def test_what_config_json_leaves_out_is_no_error(tmp_path: Path) -> None:

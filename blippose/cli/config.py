@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from blippose.errors import UserError
+from blippose.errors import UserError, first_line
 
 _Keys = TypeVar("_Keys")
 
@@ -26,7 +26,7 @@ def plain_config(config: Any) -> dict[str, Any]:
         plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     except InterpolationResolutionError as error:
         key = error.full_key
-        raise UserError(f"{key}: is made of a key that is not there; add {key}=VALUE") from error
+        raise UserError(f"{key}: {first_line(error)}; add {key}=VALUE") from error
     if missing:
         wanted = " ".join(f"{key}=VALUE" for key in missing)
         raise UserError(f"{', '.join(missing)}: not given; add {wanted}")

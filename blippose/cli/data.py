@@ -84,11 +84,12 @@ def run(config: Any) -> int:
 
 
 def _root_is_open(data: Any) -> bool:
-    """Whether nothing says where the images lie."""
+    """Whether nothing says where the images lie: no root, or one made of persons to draw."""
     from omegaconf import OmegaConf  # noqa: PLC0415
 
-    is_made_of_nothing = data.synthetic is None and OmegaConf.is_interpolation(data, "root")
-    return is_made_of_nothing or OmegaConf.is_missing(data, "root")
+    raw: Any = OmegaConf.to_container(data, resolve=False)
+    is_of_drawn = "${.synthetic." in str(raw["root"])
+    return OmegaConf.is_missing(data, "root") or (data.synthetic is None and is_of_drawn)
 
 
 def _release_paths(source: _ReleaseKeys) -> tuple[Path, Path | None]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from blippose.errors import UserError
-from blippose.identity import spelled
+from blippose.spelling import spelled
 
 # Of Hydra, whose value is a word of its own.
 _FLAGS_WITH_VALUE = (

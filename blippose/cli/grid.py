@@ -34,8 +34,8 @@ from blippose.cli import grammar
 from blippose.cli.config import check_run_folder, instantiate_key, plain_config, short
 from blippose.cli.job import Job, refuse
 from blippose.errors import UserError, first_line
-from blippose.identity import spelled
 from blippose.report.cells_table import cells_table
+from blippose.spelling import spelled
 from blippose.sweep import PlannedCell, Sweep
 
 _NAME = "grid"  # of a grid that nobody named; a single run's own default would be its folder

@@ -21,7 +21,7 @@ from blippose.arguments import suggest
 from blippose.cli.grid import Grid, tell
 from blippose.cli.launchers.base import needs
 from blippose.errors import UserError, first_line
-from blippose.identity import spelled
+from blippose.spelling import spelled
 from blippose.sweep import Sweep
 
 _KEYS = ("trials", "jobs", "startup", "seed", "storage")

@@ -114,7 +114,8 @@ def _fit_cell(config: Any, plain: dict[str, Any], run: Run) -> int:
     except RunFailedError:
         raise
     except Exception as error:
-        run.fail(error)
+        with contextlib.suppress(RunDoneError):
+            run.fail(error)
         raise
     finally:
         reuse.give_back()

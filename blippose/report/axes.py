@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from blippose.identity import identity, spelled
+from blippose.identity import identity
 from blippose.report.cells import Cell
+from blippose.spelling import spelled
 
 SEED = "seed"
 _ABSENT = "(absent)"

@@ -68,7 +68,7 @@ def write_release(
             be written, or `num_persons` < 1.
     """
     if num_persons < 1:
-        raise UserError(f"data.synthetic.num_persons={num_persons}: expected 1 or more")
+        raise UserError(f"data.synthetic.num_persons={num_persons}: expected at least one")
     root = Path(root)
     if is_complete(root, num_persons, seed):
         return root

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
+from blippose.counted import counted
 from blippose.report.cells import Cell, CellState
 from blippose.report.figures.roles import Roles
 from blippose.report.figures.style import (
@@ -245,8 +246,8 @@ def _notes(grid: Grid, roles: Roles, measures: Sequence[Measure]) -> list[str]:
     started = [cell for cell in grid.cells if cell.history.curves]
     silent = [cell for cell in started if not len(cell.history[TRAIN_LOSS.name])]
     if silent and measures[0] in (TRAIN_LOSS, MEASURES["loss"]):
-        who = "no run" if len(silent) == len(started) else f"{len(started) - len(silent)} runs"
-        notes.append(f"{who} logged a training loss: fewer steps than trainer.log_every_n_steps")
+        who = f"{len(silent)} of {counted(len(started), 'run')}"
+        notes.append(f"{who} logged no training loss: fewer steps than trainer.log_every_n_steps")
     return notes
 
 
