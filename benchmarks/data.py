@@ -45,6 +45,7 @@ from blippose.geometry import Resize
 from blippose.pose import Pose
 
 BATCH = 16
+DEFAULT = Path("data/synthetic_1500_seed0")  # of conf/data/synthetic.yaml
 LEAST_WARM, LEAST_COLD = 20.0, 1.0
 
 
@@ -174,7 +175,7 @@ def photos_as_persons(folder: Path) -> list[mpii.Person]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--root", type=Path, default=Path("data/synthetic_1500_seed0"))
+    parser.add_argument("--root", type=Path, default=DEFAULT)
     parser.add_argument("--photos", type=Path, help="a folder of JPEGs instead")
     parser.add_argument("--size", type=int, help="of the input, px; 96, for photos 384")
     parser.add_argument("--times", type=int, default=5)
@@ -186,7 +187,7 @@ def main() -> int:
         persons: Sequence[mpii.Person] = photos_as_persons(given.photos)
         images, size, title = given.photos, given.size or 384, f"{len(persons)} photos"
     else:
-        if given.root == Path("data/synthetic_1500_seed0"):
+        if given.root == DEFAULT:
             synthetic.write_release(given.root, 1500, 0)
         release = mpii.read_release(given.root / mpii.ANNOTATIONS)
         persons, images = readings.select(release), given.root / "images"
