@@ -590,9 +590,36 @@ def test_releases_of_different_persons_lie_side_by_side(capfd: pytest.CaptureFix
         assert f"{num_persons} of {num_persons} at hand in {images}" in capfd.readouterr().out
 
 
-def test_root_made_of_what_is_not_there_is_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "data.synthetic=null"]) == 2
-    assert "data.root: is made of a key that is not there" in capfd.readouterr().err
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("data.synthetic=null", "data.root: Error trying to access synthetic.num_persons"),
+        ("data.root=${oc.env:NOPE}", "data.root: Environment variable 'NOPE' not found; add"),
+        ("data.root=${nope}", "data.root: Interpolation key 'nope' not found; add data.root="),
+    ],
+)
+def test_root_made_of_what_is_not_there_is_asked_for(
+    word: str, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", word]) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"blippose: {said}")
+
+
+def test_a_value_may_be_made_of_other_keys(capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["data", "data.root=drawn_${data.split_seed}", "data.synthetic.num_persons=2"]
+    assert main(words) == 0
+    assert "at hand in drawn_0/images" in capfd.readouterr().out
+
+
+def test_root_of_the_environment_holds_its_images(
+    release_root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RELEASE", str(release_root))
+    annotations = release_root / "mpii_human_pose_v1_u12_1.mat"
+    words = ["data=mpii", f"data.annotations={annotations}", "data.root=${oc.env:RELEASE}"]
+    assert main(["data", *words]) == 0
+    assert f"at hand in {release_root}/images" in capfd.readouterr().out.replace("\n", "")
 
 
 def test_an_existing_path_needs_no_quotes(capfd: pytest.CaptureFixture[str]) -> None:

@@ -52,4 +52,4 @@ def test_train_composes_from_any_folder(site: Path, tmp_path: Path) -> None:
 def test_data_runs_from_any_folder(site: Path, tmp_path: Path) -> None:
     done = _run(site, tmp_path, "data", "data.synthetic.num_persons=4", "format=json")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "data" / "synthetic" / "images").is_dir()
+    assert (tmp_path / "data" / "synthetic_4_seed0" / "images").is_dir()

@@ -25,8 +25,9 @@ def plain_config(config: Any) -> dict[str, Any]:
         missing = sorted(OmegaConf.missing_keys(config))
         plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     except InterpolationResolutionError as error:
-        key = error.full_key
-        raise UserError(f"{key}: {first_line(error)}; add {key}=VALUE") from error
+        key, why = error.full_key, first_line(error)
+        why = why.rpartition("raised while resolving interpolation: ")[2].strip('"')
+        raise UserError(f"{key}: {why}; add {key}=VALUE") from error
     if missing:
         wanted = " ".join(f"{key}=VALUE" for key in missing)
         raise UserError(f"{', '.join(missing)}: not given; add {wanted}")
@@ -101,6 +102,15 @@ def check_run_folder(runs: Any, name: Any) -> None:
         raise UserError(f"name={said}: name the run: its folder is RUNS/NAME")
     if not where:
         raise UserError("runs=: expected the folder that holds all runs, such as runs")
+
+
+def job_words() -> list[str]:
+    """The key=value words that the job was composed of, as written: `${...}` stands as itself."""
+    from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
+    words: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return list(words)
 
 
 def short(path: Path) -> Path:

@@ -14,6 +14,7 @@ from blippose.cli.config import (
     check_targets,
     checked,
     instantiate_key,
+    job_words,
     out_folder,
     plain_config,
     say_loading,
@@ -78,9 +79,7 @@ def run(config: Any) -> int:
 
 def _given_data_keys() -> list[str]:
     """Keys of the data group, and the group itself, that stand on the command line."""
-    from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
-
-    keys = [item.partition("=")[0].lstrip("+~") for item in HydraConfig.get().overrides.task]
+    keys = [item.partition("=")[0].lstrip("+~") for item in job_words()]
     return [key for key in keys if key == "data" or key.startswith("data.")]
 
 

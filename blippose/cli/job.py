@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blippose.cli.config import job_words
 from blippose.errors import UserError
 
 
@@ -83,7 +84,7 @@ def _overrides() -> list[str]:
     hydra_config: Any = HydraConfig.get()
     with read_write(hydra_config):
         hydra_config.run.dir = hydra_config.runtime.output_dir
-    return list(hydra_config.overrides.task)
+    return job_words()
 
 
 def _folder() -> Path:

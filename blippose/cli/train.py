@@ -15,6 +15,7 @@ from blippose.cli.config import (
     check_targets,
     checked,
     instantiate_key,
+    job_words,
     plain_config,
     short,
 )
@@ -200,7 +201,7 @@ def _command(folder: Path) -> str:
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
     from hydra.types import RunMode  # noqa: PLC0415
 
-    words = ["blippose", "train", *HydraConfig.get().overrides.task]
+    words = ["blippose", "train", *job_words()]
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         words.append(f"hydra.run.dir='{folder}'")
     return " ".join(map(_for_shell, words))
