@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from blippose.errors import UserError, first_line
 from blippose.sdpa import use_sdpa
-from blippose.weights_config import quieten_hub
+from blippose.weights_config import misfit, quieten_hub
 
 TINY = Path(__file__).parent / "blip_tiny"
 _SETTINGS = ("*.json", "*.txt")  # a hub's repository holds the same weights in other formats too,
@@ -142,11 +142,9 @@ def _check_architecture(
 ) -> None:
     for part, wanted in architecture.items():
         settings = getattr(config, f"{part}_config")
-        for key, value in wanted.items():
-            found = getattr(settings, key, None)
-            if key == "initializer_range" or found == value:
-                continue
+        found = {key: getattr(settings, key, None) for key in wanted}
+        if (key := misfit(found, wanted)) is not None:
             raise UserError(
-                f"BLIP weights {weights!r} have {part} {key} = {found}, expected "
-                f"{value}: use the model= group that fits them, or mend their config.json"
+                f"BLIP weights {weights!r} have {part} {key} = {found[key]}, expected "
+                f"{wanted[key]}: use the model= group that fits them, or mend their config.json"
             )

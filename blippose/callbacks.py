@@ -110,10 +110,8 @@ def _until_validation(trainer: Trainer) -> tuple[int, int]:
     """The epoch and the step of the optimizer that end in the next validation, counted from 1."""
     batches, every = int(trainer.num_training_batches), trainer.check_val_every_n_epoch
     due = int(trainer.val_check_batch or 1)  # batches between validations; None: by the clock
-    progress, per_step = (
-        trainer.fit_loop.epoch_loop.batch_progress,
-        trainer.accumulate_grad_batches,
-    )
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    per_step = trainer.accumulate_grad_batches
     done = progress.current.ready % batches  # of an epoch that was cut off
     if every is None:  # counted over epochs
         whole, at = divmod(done + due - progress.total.ready % due - 1, batches)

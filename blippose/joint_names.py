@@ -19,10 +19,7 @@ from blippose.pose import JOINTS, SKELETON, Pose
 
 _LEAST_SIZE, _SHARE = 9, 0.022  # px; of the side of a square image of the same area
 _CLEAR = 0.6  # of the way to any other joint: as near must a name be to its own, or have a line
-_ANGLES, _RINGS = (
-    24,
-    40,
-)  # places that a name with a line is offered, the rings 3/4 of a name apart
+_ANGLES, _RINGS = 24, 40  # places of a name with a line; rings are 3/4 of its height apart
 _MOST = 80  # of the nearest free places are compared
 _SAMPLES = 16  # points that stand for a line or a limb
 # What makes a place worse, in heights of a name that it might rather lie farther away.

@@ -12,6 +12,7 @@ from blippose.caption import CaptionFormat
 from blippose.decoding.grammar import TokenGrammar
 from blippose.errors import UserError
 from blippose.lora import add_lora
+from blippose.spelling import spelled
 
 
 def prepare(
@@ -57,14 +58,10 @@ def check_length(tokenizer: BertTokenizer, caption_format: CaptionFormat, most: 
     length = TokenGrammar.of(tokenizer, caption_format).longest
     if length > most:
         raise UserError(
-            f"model.caption.num_bins={_word(caption_format.num_bins)}: captions take up to "
+            f"model.caption.num_bins={spelled(caption_format.num_bins)}: captions take up to "
             f"{length} tokens, and the model has max_position_embeddings = {most}; set fewer "
             "bins, or model.caption.location_tokens=true, of which one is a number"
         )
-
-
-def _word(value: int | None) -> str:
-    return "null" if value is None else str(value)
 
 
 def check_fit(

@@ -402,18 +402,16 @@ def _load(path: Path, mmap: bool = False) -> Any:
 
 def _check_readable(key: str, path: Path) -> None:
     """Refuses by its key what is no checkpoint at first sight: torch's are archives."""
-    if not path.is_file():
-        raise UserError(
-            f"{key}={path}: no such checkpoint; expected a file such as runs/demo/best.ckpt"
-        )
-    if not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(_checkpoint(path, f"{key}=")):
         raise UserError(
             f"{key}={path}: is no checkpoint, or cut short; expected a file that `blippose train` "
             "wrote, such as runs/demo/best.ckpt"
         )
 
 
-def _checkpoint(path: Path) -> Path:
+def _checkpoint(path: Path, key: str = "") -> Path:
     if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint; expected a file such as runs/demo/best.ckpt")
+        raise UserError(
+            f"{key}{path}: no such checkpoint; expected a file such as runs/demo/best.ckpt"
+        )
     return path

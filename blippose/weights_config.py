@@ -39,6 +39,12 @@ def check_weights(model: Mapping[str, Any]) -> None:
     _check_architecture(weights, _read(_config_file(weights), weights), model["architecture"])
 
 
+def misfit(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """The first setting that weights have otherwise; how random ones are drawn is no matter."""
+    keys = (key for key in wanted if key != "initializer_range")
+    return next((key for key in keys if found.get(key) != wanted[key]), None)
+
+
 def _check_tokenizer(name: object) -> None:
     """Of a folder alone; a name is found on the hub or not as it is loaded."""
     if name == "random":
@@ -111,10 +117,10 @@ def _check_architecture(
     """Of what config.json says: what it leaves out is compared once the weights are loaded."""
     for part, wanted in architecture.items():
         found = config.get(f"{part}_config") or {}
-        for key, value in wanted.items():
-            if key in found and key != _GROWS and found[key] != value:
-                raise UserError(
-                    f"model.weights={weights}: have {part} {key} = {found[key]}, expected {value} "
-                    f"(model.architecture.{part}.{key}): use the model= group that fits them, or "
-                    "mend their config.json"
-                )
+        told = {key: value for key, value in wanted.items() if key in found and key != _GROWS}
+        if (key := misfit(found, told)) is not None:
+            raise UserError(
+                f"model.weights={weights}: have {part} {key} = {found[key]}, expected {told[key]} "
+                f"(model.architecture.{part}.{key}): use the model= group that fits them, or "
+                "mend their config.json"
+            )

@@ -5,19 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from run_config import CONFIG, changed
 
 from blippose.identity import config_hash, difference
-
-CONFIG: dict[str, Any] = {
-    "name": "demo",
-    "data": {"batch_size": 2, "num_workers": 0},
-    "optimizer": {"lr": 1e-3},
-    "logger": {"project": "blippose"},
-}
-
-
-def changed(**values: Any) -> dict[str, Any]:
-    return {**CONFIG, **values}
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
+from run_config import CONFIG, changed
 
 from blippose.errors import UserError
 from blippose.identity import config_hash, difference
@@ -21,17 +21,6 @@ from blippose.runs import (
     RunFailedError,
     is_first_process,
 )
-
-CONFIG: dict[str, Any] = {
-    "name": "demo",
-    "data": {"batch_size": 2, "num_workers": 0},
-    "optimizer": {"lr": 1e-3},
-    "logger": {"project": "blippose"},
-}
-
-
-def changed(**values: Any) -> dict[str, Any]:
-    return {**CONFIG, **values}
 
 
 def started(folder: Path, *, failing: bool = False) -> Run:

@@ -68,6 +68,11 @@ def test_a_tokenizer_that_is_not_there_is_refused(tokenizer: str, said: str) -> 
         check_weights({**model_of("tiny"), "tokenizer": tokenizer})
 
 
+def test_how_weights_were_drawn_is_no_matter(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"vision_config": {"initializer_range": 1e-10}}')
+    check_weights(model_of(str(tmp_path), initializer_range=0.02))
+
+
 def test_what_config_json_leaves_out_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"vision_config": {"patch_size": 16}}')
     check_weights(model_of(str(tmp_path)))

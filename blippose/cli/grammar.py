@@ -38,17 +38,6 @@ _PATH_KEYS = {
 _NO_WORD = re.compile(r"null|true|false|nan|[+-]?(inf|[\d.][\d._e+-]*)", re.IGNORECASE)
 
 
-def _check_one_of(flags: Any) -> None:
-    """Hydra's own word on two wishes is a traceback."""
-    if flags.multirun and (flags.cfg or flags.info) and not flags.help:
-        raise UserError(
-            "-m: --cfg and --info show one run; leave out -m, and give each key one value "
-            "(dry_run=true lists the cells of a grid)"
-        )
-    if flags.cfg and flags.info:
-        raise UserError("--cfg and --info: each prints something else; give one of them")
-
-
 @dataclass(frozen=True)
 class Flags:
     """The words of a command, told apart.
@@ -108,6 +97,17 @@ def parse_flags(command: str, arguments: list[str]) -> Flags:
         raise UserError(f"-m: grids are of train alone; {_INSTEAD_OF_GRID[command]}")
     _check_one_of(flags)
     return Flags(flags.overrides, flags.multirun, flags.help, prints)
+
+
+def _check_one_of(flags: Any) -> None:
+    """Hydra's own word on two wishes is a traceback."""
+    if flags.multirun and (flags.cfg or flags.info) and not flags.help:
+        raise UserError(
+            "-m: --cfg and --info show one run; leave out -m, and give each key one value "
+            "(dry_run=true lists the cells of a grid)"
+        )
+    if flags.cfg and flags.info:
+        raise UserError("--cfg and --info: each prints something else; give one of them")
 
 
 def named(arguments: Sequence[str], key: str) -> list[str]:

@@ -101,8 +101,10 @@ class Grid:
     def _cell_name(self, words: Sequence[str]) -> str:
         """As one types it, lr=1e-4; as earlier versions wrote it, lr=0.0001, where they did."""
         name = grammar.cell_name(words, self.swept)
+        if not self._begun or name in self._begun:
+            return name
         earlier = grammar.cell_name(words, self.swept, write=str)
-        return earlier if earlier in self._begun and name not in self._begun else name
+        return earlier if earlier in self._begun else name
 
     @cached_property
     def _begun(self) -> frozenset[str]:
