@@ -2,14 +2,15 @@
 
     {"frame": {"input_size": 384, "num_bins": null, "resize": "stretch", "crop": "full"}, ...}
 
-It may also say whether the model was trained on drawn people, on which splits, and how its
-confidence is calibrated.
+It may also say whether the model was trained on drawn people, on which splits, how it was decoded
+when it was judged, and how its confidence is calibrated.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,28 @@ from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from blippose.calibration import Calibration
-from blippose.decoding import InputFrame
+from blippose.decoding import Decoding, InputFrame, from_record
 from blippose.errors import UserError, first_line
 from blippose.geometry import Resize
 
 FRAME_FILE = "blippose.json"
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a frame's file says of the weights beside it.
+
+    Args:
+        frame: of the coordinates in captions.
+        synthetic: whether the model knows drawn people alone; None where nobody has said.
+        decoding: how it was decoded when it was judged; None likewise.
+        calibrations: of its confidence.
+    """
+
+    frame: InputFrame
+    synthetic: bool | None = None
+    decoding: Decoding | None = None
+    calibrations: tuple[Calibration, ...] = ()
 
 
 def find_frame_file(name: str) -> Path | None:
@@ -57,8 +75,8 @@ def knows_poses(weights: str) -> bool:
     return isinstance(try_to_load_from_cache(weights, FRAME_FILE), str)
 
 
-def read_frame(path: Path) -> tuple[InputFrame, bool | None, tuple[Calibration, ...]]:
-    """The frame that a file says, whether the model knows drawn people, and its calibrations.
+def read_frame(path: Path) -> Stated:
+    """What the file says.
 
     Raises:
         UserError: it says none, or cannot be read.
@@ -66,7 +84,9 @@ def read_frame(path: Path) -> tuple[InputFrame, bool | None, tuple[Calibration, 
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         calibrations = tuple(map(Calibration.of, record.get("calibrations", ())))
-        return frame_of(record["frame"]), record.get("synthetic"), calibrations
+        return Stated(
+            frame_of(record["frame"]), record.get("synthetic"), decoding_of(record), calibrations
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: cannot be read ({first_line(error)}); expected "
@@ -86,6 +106,16 @@ def frame_of(record: Mapping[str, Any]) -> InputFrame:
         raise ValueError(f"crop {frame.crop!r} is neither full nor person")
     _ = frame.caption_format  # or ValueError
     return frame
+
+
+def decoding_of(record: Mapping[str, Any]) -> Decoding | None:
+    """How the model of a record was decoded when it was judged; None where it does not say.
+
+    Raises:
+        KeyError, TypeError, ValueError: what it says is no way to decode.
+    """
+    said = record.get("decoding")
+    return None if said is None else from_record(said)
 
 
 def manifests_of(weights: str) -> tuple[str | None, ...]:

@@ -23,7 +23,14 @@ from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.caption import CaptionFormat, ParsedCaption
 from blippose.data import PoseBatch
-from blippose.decoding import CaptionReader, ClipNormalization, Decoding, InputFrame, Reading
+from blippose.decoding import (
+    CaptionReader,
+    ClipNormalization,
+    Decoding,
+    InputFrame,
+    Reading,
+    to_record,
+)
 from blippose.errors import UserError
 from blippose.loss import HardTokens, caption_loss, token_loss
 from blippose.metrics import PoseMetrics
@@ -70,7 +77,8 @@ class PoseCaptioner(L.LightningModule):
         seed: of the hidden coordinates.
         resize: how images fill the input; kept in checkpoints.
         crop: what part of an image does; kept in checkpoints.
-        decoding: how free-running captions are decoded; None as `generate` does.
+        decoding: how free-running captions are decoded, kept in checkpoints; None as `generate`
+            does.
     """
 
     def __init__(
@@ -337,6 +345,7 @@ class PoseCaptioner(L.LightningModule):
             "epoch": self.current_epoch,
             "metrics": {key: float(value) for key, value in logged.items()},
             "frame": self.frame.record(),
+            "decoding": to_record(self.reader.decoding),
             "synthetic": self.synthetic,
             "manifest": self.manifest,
             "earlier_manifests": list(self.earlier_manifests),

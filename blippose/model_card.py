@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from blippose import __version__
+from blippose.decoding import Free
 from blippose.evaluation.markdown import bullets, table
 from blippose.pose import JOINTS
 from blippose.predictor import PosePredictor
@@ -110,7 +111,7 @@ def model_card(
         "## Coordinates",
         bullets(_frame_lines(predictor)),
         "## Figures",
-        *_figures(record, run),
+        *_figures(record, run, predictor.decoding),
         "## Trained on",
         bullets(_origin_lines(record, run, has_split)),
     ]
@@ -148,7 +149,7 @@ def _frame_lines(predictor: PosePredictor) -> Iterator[str]:
     yield "`blippose.json` says the same for programs"
 
 
-def _figures(record: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[str]:
+def _figures(record: Mapping[str, Any], run: Mapping[str, Any], decoding: str) -> Iterator[str]:
     metrics = record.get("metrics", {})
     rows = [
         [name, *(_cell(key, metrics.get(f"{prefix}/{key}")) for key in _COLUMNS)]
@@ -159,9 +160,15 @@ def _figures(record: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[str]
     yield table(["validation", *_COLUMNS.values()], rows)
     yield (
         f"Of these weights, after epoch {record.get('epoch', 0) + 1}; px are pixels of the input "
-        "unless it says image. Free-running is what `generate` does. Missing joints are misses at "
-        "every threshold. `blippose eval` gives intervals, baselines and leaks."
+        f"unless it says image. Free-running is {_free_running(decoding)}. Missing joints are "
+        "misses at every threshold. `blippose eval` gives intervals, baselines and leaks."
     )
+
+
+def _free_running(decoding: str) -> str:
+    if decoding == Free().name:
+        return "what `generate` does"
+    return f"blippose's own decoding ({decoding}); `generate` says nearly the same numbers"
 
 
 def _origin_lines(

@@ -19,9 +19,9 @@ from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 from blippose.blip import load_tokenizer
 from blippose.calibration import Calibration, load_calibrations
 from blippose.checkpoint_files import damage
-from blippose.decoding import InputFrame
+from blippose.decoding import Decoding, InputFrame
 from blippose.errors import UserError, first_line
-from blippose.frame_file import frame_of
+from blippose.frame_file import decoding_of, frame_of
 from blippose.lora import merged
 from blippose.runs import BEST, RECORD
 from blippose.sdpa import use_sdpa
@@ -80,8 +80,10 @@ def load_checkpoint(path: Path, file: BinaryIO | None = None) -> dict[str, Any]:
 
 def model_in(
     checkpoint: Mapping[str, Any], path: Path
-) -> tuple[BlipForConditionalGeneration, BertTokenizer, InputFrame]:
+) -> tuple[BlipForConditionalGeneration, BertTokenizer, InputFrame, Decoding | None]:
     """The model in what `load_checkpoint` read from `path`, its tokenizer and its frame.
+
+    And how it was decoded when it was validated; None of older checkpoints, which do not say.
 
     Raises:
         UserError: it is another program's.
@@ -92,7 +94,7 @@ def model_in(
         config = BlipConfig.from_dict(json.loads(record["blip_config"]))
         blip = use_sdpa(BlipForConditionalGeneration(config))
         blip.load_state_dict(_blip_weights(checkpoint["state_dict"]))
-        return blip, _tokenizer(record["tokenizer"]), frame
+        return blip, _tokenizer(record["tokenizer"]), frame, decoding_of(record)
     # What another program put there can fail in any of these steps, in any way.
     except Exception as error:
         raise UserError(

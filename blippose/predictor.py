@@ -31,9 +31,10 @@ from blippose.decoding import (
     Decoding,
     InputFrame,
     Reading,
+    to_record,
 )
 from blippose.errors import UserError, first_line
-from blippose.frame_file import FRAME_FILE, find_frame_file, read_frame
+from blippose.frame_file import FRAME_FILE, Stated, find_frame_file, read_frame
 from blippose.geometry import Crop, Resize
 from blippose.model_checkpoint import (
     best_checkpoint,
@@ -94,6 +95,8 @@ class PosePredictor:
         device: where to run, as torch names it.
         synthetic: whether it was trained on drawn people; None where that is not known.
         calibrations: of its confidence, one a decoding.
+        decoding: how it is asked; None as `generate` does. A model that says how it was validated
+            is loaded to be asked so.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class PosePredictor:
         device: str = "cpu",
         synthetic: bool | None = None,
         calibrations: Sequence[Calibration] = (),
+        decoding: Decoding | None = None,
     ) -> None:
         self.device = _device(device)
         nn.Module.to(blip, self.device)
@@ -113,7 +117,7 @@ class PosePredictor:
         self.tokenizer, self.frame, self.source = tokenizer, frame, source
         self.synthetic, self.calibrations = synthetic, tuple(calibrations)
         self.caption_format = frame.caption_format
-        self._reader = CaptionReader(blip, tokenizer, self.caption_format)
+        self._reader = CaptionReader(blip, tokenizer, self.caption_format, decoding)
         self._normalization = ClipNormalization().to(self.device)
 
     @staticmethod
@@ -139,9 +143,11 @@ class PosePredictor:
         Raises:
             UserError: it is another program's.
         """
-        blip, tokenizer, frame = model_in(checkpoint, path)
+        blip, tokenizer, frame, decoding = model_in(checkpoint, path)
         synthetic = checkpoint["blippose"].get("synthetic")
-        return PosePredictor(blip, tokenizer, frame, str(path), device, synthetic, calibrations)
+        return PosePredictor(
+            blip, tokenizer, frame, str(path), device, synthetic, calibrations, decoding
+        )
 
     @staticmethod
     def from_run(folder: str | Path, device: str = "cpu") -> PosePredictor:
@@ -167,16 +173,23 @@ class PosePredictor:
         blip, tokenizer = load_blip(source), load_tokenizer(source)
         size: Any = blip.vision_model.config.image_size
         path = find_frame_file(str(TINY) if source == "tiny" else source)
-        frame, synthetic = InputFrame(size, None, "stretch", "full"), None
-        calibrations: tuple[Calibration, ...] = ()
-        if path is not None:
-            frame, synthetic, calibrations = read_frame(path)
-        if frame.input_size != size:
+        unstated = Stated(InputFrame(size, None, "stretch", "full"))
+        stated = unstated if path is None else read_frame(path)
+        if stated.frame.input_size != size:
             raise UserError(
-                f"{path}: says an input of {frame.input_size} px, but the model's is {size} px; "
-                "export the model again"
+                f"{path}: says an input of {stated.frame.input_size} px, but the model's is "
+                f"{size} px; export the model again"
             )
-        return PosePredictor(blip, tokenizer, frame, source, device, synthetic, calibrations)
+        return PosePredictor(
+            blip,
+            tokenizer,
+            stated.frame,
+            source,
+            device,
+            stated.synthetic,
+            stated.calibrations,
+            stated.decoding,
+        )
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Write what `from_pretrained` reads: a Hugging Face folder with `blippose.json`.
@@ -207,6 +220,7 @@ class PosePredictor:
         record = {
             "frame": self.frame.record(),
             "synthetic": self.synthetic,
+            "decoding": to_record(self.decoded_by),
             "calibrations": [asdict(each) for each in self.calibrations],
         }
         (folder / FRAME_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -268,6 +282,11 @@ class PosePredictor:
     def decoding(self) -> str:
         """Name of the way it is decoded."""
         return self._reader.decoding.name
+
+    @property
+    def decoded_by(self) -> Decoding:
+        """The way itself."""
+        return self._reader.decoding
 
     @property
     def confidence_is(self) -> str:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from blippose.decoding import TokenGrammar
+from blippose.decoding import Decoding, Parallel, TokenGrammar
 from blippose.errors import UserError
 
 _MASK_STREAM, _NOISE_STREAM = 2, 4  # keep these draws apart from those of blippose.data
@@ -169,6 +169,24 @@ def _hidden(
         uniform = draw.random(shape[0]) < 0.5
         share = np.where(uniform, draw.random(shape[0]), share)
     return torch.from_numpy(draw.random(shape) < share[:, None])
+
+
+def check_decoding(decoding: Decoding, *, hides: bool) -> None:
+    """Refuse a decoding that asks for what training does not teach.
+
+    Args:
+        decoding: how the model will be validated.
+        hides: whether training hides coordinates (`ReadbackMask`).
+
+    Raises:
+        UserError: it reads hidden coordinates, of which the model would have seen none.
+    """
+    if not hides and isinstance(decoding, Parallel) and decoding.refine is not None:
+        raise UserError(
+            f"decoding: {decoding.name} reads hidden coordinates, and nothing hides any in "
+            "training (captioner.readback_mask=null): set decoding=constrained, or decoding=free "
+            "as the study"
+        )
 
 
 def one_token_numbers(grammar: TokenGrammar, setting: str, off: str) -> dict[int, int]:

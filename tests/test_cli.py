@@ -254,20 +254,20 @@ WRONG = {
     "unknown group": (["train", "optimiser=adam"], "did you mean optimizer"),
     "key of another option": (
         ["predict", "images=a.jpg", "decoding.refine=1"],
-        "decoding.refine: belongs to decoding=parallel",
+        "decoding.refine: belongs to decoding=best or decoding=parallel",
     ),
     "keys of another option": (
         ["train", "data=mpii", "data.synthetic.num_persons=3"],
         "data.synthetic.num_persons: belongs to data=synthetic",
     ),
     "key of another option in a grid": (
-        ["train", "-m", CSV, "decoding.refine=0,1"],
-        "decoding.refine: belongs to decoding=parallel",
+        ["train", "-m", CSV, "decoding=free", "decoding.refine=0,1"],
+        "decoding.refine: belongs to decoding=best or decoding=parallel",
     ),
     "unknown option": (["train", "optimizer=sgd"], "choose one of adam, adamw"),
     "null for an option": (
-        ["predict", "images=a.jpg", "decoding=null"],
-        "decoding=null: no such choice; choose one of constrained, free, parallel",
+        ["train", "decoding=null"],
+        "decoding=null: no such choice; choose one of best, constrained, free, parallel",
     ),
     "null for data of eval": (["eval", "data=null"], "data=null: no such choice; choose one of"),
     "null for a model": (["train", "model=Null"], "model=Null: no such choice; choose one of"),
@@ -282,7 +282,7 @@ WRONG = {
     "truth for an option": (["train", "logger=false"], "logger=false: no such choice"),
     "several options": (
         ["predict", "images=a.jpg", "decoding=[free,parallel]"],
-        "decoding=[free,parallel]: no such choice; choose one of constrained, free, parallel",
+        "decoding=[free,parallel]: no such choice; choose one of best, constrained, free, parallel",
     ),
     "group of another command": (["export", "out=a", "data=null"], "data: no such key"),
     "open value": (["train", "data=mpii"], "add data.root=VALUE"),

@@ -24,6 +24,8 @@ SMALL = [FEW, "trainer.max_epochs=1", "logger=csv", "name=grid", "seed=0,1"]
 WRITTEN = {"eval.json", "eval.md", "per_joint.csv", "per_image.csv"}
 PICTURES = {"error_cdf.png", "per_joint.png", "reliability.png", "overlays.png"}
 QUICK = "samples=50"
+BEST = "parallel, refine 0, expectation, flip test"
+KEPT = "parallel_refine_0_expectation_flip_test.json"
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,11 @@ def test_the_table_has_every_kind_of_row_on_the_same_images(run: Path) -> None:
     )
 
 
+def test_a_run_is_judged_as_it_was_validated(run: Path) -> None:
+    validated = json.loads((run / "run.json").read_text())["results"]["decoding"]
+    assert report_in(run)["about"]["decoding"] == validated == BEST
+
+
 @pytest.mark.usefixtures("without_pictures")
 def test_a_judged_run_predicts_with_calibrated_confidence_by_each_decoding_judged(
     folder: Path, run: Path, tmp_path: Path
@@ -106,7 +113,7 @@ def test_a_judged_run_predicts_with_calibrated_confidence_by_each_decoding_judge
     assert report_in(judged)["about"]["decoding"] == "parallel, refine 0"
     predictor = PosePredictor.from_run(judged)
     decodings = [each.decoding for each in predictor.calibrations]
-    assert decodings == ["free", "parallel, refine 0"]
+    assert decodings == [BEST, "parallel, refine 0"]
     assert "not calibrated" not in predictor.confidence_is
     assert "not calibrated" not in predictor.decode_by(Parallel()).confidence_is
     assert "not calibrated" in predictor.decode_by(Constrained()).confidence_is
@@ -169,7 +176,7 @@ def test_two_processes_report_what_one_does_to_the_last_digit(
         monkeypatch.setenv("RANK", rank)
         assert main([*words, f"out={tmp_path}/two"]) == 0
         assert (tmp_path / "two" / "eval.json").exists() == written
-    for name in WRITTEN | {"predictions/val.json", "predictions/train.json"}:
+    for name in WRITTEN | {f"predictions/{subset}_{KEPT}" for subset in ("val", "train")}:
         one, two = (tmp_path / folder / name for folder in ("one", "two"))
         assert one.read_bytes() == two.read_bytes(), name
     kept = [path.name for path in (tmp_path / "two" / "predictions").iterdir()]
@@ -185,7 +192,7 @@ def test_a_held_out_test_side_is_what_is_reported(folder: Path) -> None:
     assert main(["eval", f"run={run}", QUICK]) == 0
     report = report_in(run)
     images = [row["image"] for row in csv.DictReader((run / "per_image.csv").open())]
-    asked = json.loads((run / "predictions" / "test.json").read_text())["rows"]
+    asked = json.loads((run / "predictions" / f"test_{KEPT}").read_text())["rows"]
     assert report["about"]["subset"] == "test"
     assert "subset" not in [warning["kind"] for warning in report["warnings"]]
     assert len(asked) == report["about"]["num_images"] == len(set(images)) > 0
@@ -235,7 +242,7 @@ def test_other_pixels_are_asked_about_again(folder: Path, run: Path, tmp_path: P
     shutil.copytree(folder / "data", tmp_path / "data")
     words = ["eval", f"run={run}", f"data.root={tmp_path}/data", f"out={tmp_path}/out", QUICK]
     assert main(words) == 0
-    kept = tmp_path / "out" / "predictions" / "val.json"
+    kept = tmp_path / "out" / "predictions" / f"val_{KEPT}"
     before = json.loads(kept.read_text())
     for path in (tmp_path / "data" / "images").iterdir():
         with Image.open(path) as image:

@@ -20,7 +20,7 @@ from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 from blippose.blip import load_tokenizer
 from blippose.calibration import Calibration
 from blippose.caption import CaptionFormat, Reason
-from blippose.decoding import CONFIDENCE_PX, Constrained, InputFrame
+from blippose.decoding import CONFIDENCE_PX, Constrained, InputFrame, Parallel
 from blippose.errors import UserError
 from blippose.export import export_checkpoint
 from blippose.geometry import Crop
@@ -79,7 +79,10 @@ def captioner(blip: BlipForConditionalGeneration, tokenizer: BertTokenizer) -> P
 
 @pytest.fixture(scope="module")
 def checkpoint(captioner: PoseCaptioner, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("run") / "best.ckpt"
+    return saved(captioner, tmp_path_factory.mktemp("run") / "best.ckpt")
+
+
+def saved(captioner: PoseCaptioner, path: Path) -> Path:
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     trainer.strategy.connect(captioner)
     trainer.save_checkpoint(path)
@@ -116,6 +119,37 @@ def test_confidence_is_calibrated_where_a_calibration_is_known(
         for one, other in zip(predictor(inputs), raw(inputs), strict=True):
             np.testing.assert_allclose(one.confidence, own(other.confidence), rtol=1e-6)
             assert not np.allclose(one.confidence, other.confidence)
+
+
+def test_a_model_is_asked_as_it_was_validated(
+    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer, tmp_path: Path
+) -> None:
+    decoding = Parallel(1, expectation=True, flip_test=True)
+    format_ = CaptionFormat(SIZE, NUM_BINS)
+    captioner = PoseCaptioner(blip, tokenizer, format_, torch.optim.AdamW, decoding=decoding)
+    path = saved(captioner, tmp_path / "best.ckpt")
+    inputs = images((SIZE, SIZE), (50, 40))
+    expected = PosePredictor.from_checkpoint(path).decode_by(decoding)(inputs)
+    export_checkpoint(path, tmp_path / "exported")
+    assert f"blippose's own decoding ({decoding.name})" in (
+        tmp_path / "exported" / "README.md"
+    ).read_text()
+    for predictor in (
+        PosePredictor.from_run(tmp_path),
+        PosePredictor.from_pretrained(tmp_path / "exported"),
+    ):
+        assert predictor.decoded_by == decoding
+        for one, other in zip(predictor(inputs), expected, strict=True):
+            np.testing.assert_array_equal(one.pose.xy, other.pose.xy)
+
+
+def test_a_checkpoint_that_does_not_say_how_it_was_validated_is_asked_as_generate_does(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    older = torch.load(checkpoint, weights_only=True)
+    del older["blippose"]["decoding"]
+    torch.save(older, tmp_path / "best.ckpt")
+    assert PosePredictor.from_run(tmp_path).decoding == "free"
 
 
 def test_a_calibration_goes_with_an_exported_folder(calibrated: Path, tmp_path: Path) -> None:

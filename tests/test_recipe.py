@@ -62,6 +62,28 @@ def test_the_sweep_from_random_weights_is_of_the_recipe_on_the_default_people() 
     assert not [key for key in different if key.startswith(("captioner", "data.synthetic"))]
 
 
+@pytest.mark.parametrize("experiment", ["recipe", "recipe_random", "poster"])
+def test_parts_are_compared_and_the_study_is_read_as_generate_reads(experiment: str) -> None:
+    changed = settings(f"experiment={experiment}", "data.root=mpii")
+    assert changed["decoding._target_"] == "blippose.decoding.Free"
+
+
+@pytest.mark.parametrize("words", [["captioner=plain"], ["captioner.readback_mask=null"]])
+def test_a_model_that_never_saw_a_hidden_coordinate_is_not_read_by_hidden_ones(
+    words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "logger=csv", *words]) == 2
+    assert "set decoding=constrained, or decoding=free as the study" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", INGREDIENTS)
+def test_every_ingredient_may_be_added_to_the_default(name: str) -> None:
+    made = settings(f"ingredient={name}")
+    hides = "captioner.readback_mask._target_" in made
+    way = made["decoding._target_"].removeprefix("blippose.decoding.")
+    assert hides or way in ("Free", "Constrained")
+
+
 def test_no_two_ingredients_are_the_same() -> None:
     made = {name: settings("experiment=recipe", f"ingredient={name}") for name in INGREDIENTS}
     assert len({json.dumps(each, sort_keys=True) for each in made.values()}) == len(INGREDIENTS)
@@ -162,7 +184,9 @@ def test_the_recipe_takes_a_step_of_blip_base_and_a_validation_batch(
     assert main(["train", *words, "logger=csv", "trainer.log_every_n_steps=1"]) == 0
     results = json.loads((tmp_path / "best" / "run.json").read_text())["results"]
     assert results["frame"] == "input pixels of 384 x 384"
-    assert results["free_running"]["parse_rate"] == 0  # noise says no poses
+    assert results["decoding"] == "parallel, refine 0, expectation, flip test"
+    assert results["free_running"]["parse_rate"] == 1  # under the grammar also noise says poses
+    assert results["teacher_forced"]["parse_rate"] == 0
     with (tmp_path / "best" / "metrics.csv").open(newline="") as file:
         [loss] = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
     assert 5 < loss < 15  # of 30,524 tokens alike it would be 10.3

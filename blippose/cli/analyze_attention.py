@@ -73,11 +73,13 @@ def _choice(keys: _Keys) -> Choice:
 
 def _of_run(keys: _Keys, folder: Path) -> int:
     say_loading(folder)
-    from blippose.evaluation.attention.study import study_run  # noqa: PLC0415  seconds
+    from blippose.decoding import Free  # noqa: PLC0415  seconds, as the studies
+    from blippose.evaluation.attention.study import study_run  # noqa: PLC0415
     from blippose.evaluation.subject import Subject  # noqa: PLC0415
 
     started = time.monotonic()
-    subject = Subject.of_run(folder, places(keys.data), keys.device)
+    # As the words come, whatever the run is judged by: what is looked into is how they do.
+    subject = Subject.of_run(folder, places(keys.data), keys.device, Free())
     out = out_folder(keys.out, folder / _FOLDER)
     return _told(study_run(subject, out, _choice(keys)), out, started)
 

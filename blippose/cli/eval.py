@@ -65,7 +65,7 @@ def run(config: Any) -> int:
     check_out(keys.out)
     if keys.preds is not None and keys.gt is not None:
         return _score_file(keys, Path(keys.preds).expanduser(), Path(keys.gt).expanduser())
-    check_targets({"decoding": plain["decoding"]})
+    check_targets({"decoding": plain.get("decoding")})
     if keys.ckpt is not None:
         return _judge_checkpoint(config, plain, keys, Path(keys.ckpt).expanduser())
     places = {key.removeprefix("data."): plain["data"][key.removeprefix("data.")] for key in given}

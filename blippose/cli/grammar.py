@@ -35,6 +35,7 @@ _PATH_KEYS = {
     **dict.fromkeys(("export", "analyze_attention", "analyze_occlusion"), "run"),
 }
 # Hydra reads them as numbers, truths and nothing.
+GLOBAL = "# @package _global_"  # begins a choice that changes keys of others
 _NO_WORD = re.compile(r"null|true|false|nan|[+-]?(inf|[\d.][\d._e+-]*)", re.IGNORECASE)
 
 
@@ -181,10 +182,16 @@ def choices(command: str, argument: str) -> str | None:
     if is_optional and value.lower() == "null":
         return None
     if value.startswith("["):
-        stays = not value.endswith("]") or is_optional or group.startswith("hydra/")
+        stays = not value.endswith("]") or group.startswith("hydra/") or _are_changes(group)
         return argument if stays else f"{key}={_quote(value)}"
     words = [_quote(word) if _NO_WORD.fullmatch(word) else word for word in value.split(",")]
     return f"{key}={','.join(words)}"
+
+
+def _are_changes(group: str) -> bool:
+    """Whether the choices of a group are changes of other keys, of which several may go together."""
+    paths = (conf() / group).glob("*.yaml")
+    return all(path.read_text(encoding="utf-8").startswith(GLOBAL) for path in paths)
 
 
 def _is_group(key: str) -> bool:
@@ -278,25 +285,27 @@ def _unknown(key: str, command: str) -> str:
     """Of a key that the config has not: whose it is, or what is near."""
     from blippose.arguments import suggest  # noqa: PLC0415
 
-    if owner := _owner(key, command):
-        return f"belongs to {owner}"
+    if owners := _owners(key, command):
+        *others, last = owners
+        return f"belongs to {', '.join(others)} or {last}" if others else f"belongs to {last}"
     return f"no such key{suggest(key, _known_keys(command))}"
 
 
-def _owner(key: str, command: str) -> str | None:
-    """The choice of a group that has the key: of `decoding.refine` it is decoding=parallel."""
+def _owners(key: str, command: str) -> list[str]:
+    """The choices of a group that have the key: of `data.synthetic` it is data=synthetic."""
     import yaml  # noqa: PLC0415
 
     from blippose.identity import flatten  # noqa: PLC0415
 
     group, _, own = key.partition(".")
     if group not in groups_of(command):
-        return None
+        return []
+    owners = []
     for path in sorted((conf() / group).glob("*.yaml")):
         keys = [found for found, _ in flatten(yaml.safe_load(path.read_text(encoding="utf-8")))]
         if any(found == own or found.startswith(f"{own}.") for found in keys):
-            return f"{group}={path.stem}"
-    return None
+            owners.append(f"{group}={path.stem}")
+    return owners
 
 
 def _known_keys(command: str) -> list[str]:

@@ -16,10 +16,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from blippose.cli.grammar import conf, groups_of
+from blippose.cli.grammar import GLOBAL, conf, groups_of
 
 _WIDTH, _COLUMN = 80, 28  # of the page; where explanations begin
-_GLOBAL = "# @package _global_"
 _OF_TRAIN = ("hydra/launcher", "hydra/sweeper")  # groups of a grid, of which conf/ holds some
 _FLAGS = {
     "--cfg job": "print the settings that these words make, and run nothing",
@@ -59,17 +58,28 @@ def _groups_section(command: str, choices: Mapping[str, str | None]) -> Iterator
         return
     yield "Groups (group=choice); * is the choice now:"
     for group in groups:
-        options = sorted((conf() / group).glob("*.yaml"))
+        paths = sorted((conf() / group).glob("*.yaml"))
+        options = [(path.stem, _first_sentence(path)) for path in paths]
+        if none := _of_no_choice(command, group):
+            options = [("null", none), *options]
+        choice = choices.get(group) or "null"
         yield _table(
-            (f"{'*' if path.stem == choices.get(group) else ' '} {group}={path.stem}", what)
-            for path, what in ((path, _first_sentence(path)) for path in options)
+            (f"{'*' if option == choice else ' '} {group}={option}", what)
+            for option, what in options
         )
+
+
+def _of_no_choice(command: str, group: str) -> str | None:
+    """What a command's file says behind the null of a group that it makes no choice in."""
+    text = (conf() / f"{command}.yaml").read_text(encoding="utf-8")
+    found = re.search(rf"^  - {group}: null +# (.+)$", text, flags=re.MULTILINE)
+    return found and found[1]
 
 
 def _first_sentence(path: Path) -> str:
     """Of the comment that opens a file."""
     lines = path.read_text(encoding="utf-8").splitlines()
-    comments = [line for line in lines if line != _GLOBAL]
+    comments = [line for line in lines if line != GLOBAL]
     first = next(i for i, line in enumerate([*comments, ""]) if not re.match(r"# \S", line))
     text = " ".join(line.removeprefix("# ") for line in comments[:first])
     return re.split(r"(?<=\.)\s+(?=[A-Z])", text)[0].removesuffix(".")
@@ -124,7 +134,7 @@ def _comments(command: str, choices: Mapping[str, str | None]) -> dict[str, str]
         path = conf() / group / f"{choice}.yaml"
         if not path.is_file():
             continue
-        is_change = path.read_text(encoding="utf-8").startswith(_GLOBAL)
+        is_change = path.read_text(encoding="utf-8").startswith(GLOBAL)
         prefix = "" if is_change else f"{group.replace('/', '.')}."
         found = {f"{prefix}{key}": text for key, text in _comments_of(path).items()}
         (changes if is_change else comments).update(found)

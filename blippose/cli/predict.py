@@ -38,7 +38,7 @@ def run(config: Any) -> int:
     """Write overlays and files; the exit status, 1 where an image could not be read."""
     plain = plain_config(config)
     keys = checked(_PredictKeys, plain)
-    check_targets({"decoding": plain["decoding"]})
+    check_targets({"decoding": plain.get("decoding")})
     models = {key: getattr(keys, key) for key in ("run", "ckpt", "weights")}
     named = [key for key, value in models.items() if value is not None]
     if len(named) > 1:
@@ -57,7 +57,9 @@ def run(config: Any) -> int:
 
     from blippose.prediction_files import predict_files  # noqa: PLC0415  seconds, as training
 
-    predictor = _predictor(keys).decode_by(instantiate_key(config, "decoding"))
+    predictor = _predictor(keys)
+    if (decoding := instantiate_key(config, "decoding")) is not None:
+        predictor.decode_by(decoding)
     predictor.in_precision(getattr(torch, keys.precision))
     _caution(keys.precision, predictor.device)
     counts = predict_files(

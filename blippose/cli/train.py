@@ -151,6 +151,7 @@ def _fit(
     from omegaconf import OmegaConf  # noqa: PLC0415
 
     from blippose import training  # noqa: PLC0415  seconds: torch, lightning, transformers
+    from blippose.readback import check_decoding  # noqa: PLC0415
 
     check_targets(plain)
     training.limit_threads()
@@ -158,6 +159,7 @@ def _fit(
     parts = {key: instantiate_key(config, key) for key in ("optimizer", "scheduler")}
     decoding = instantiate_key(config, "decoding")
     captioner_of = partial(instantiate_key(config, "captioner"), **parts, decoding=decoding)
+    check_decoding(decoding, hides=plain["captioner"].get("readback_mask") is not None)
     trainer = instantiate_key(config, "trainer")
     training.check(
         **parts,

@@ -20,6 +20,7 @@ from blippose.decoding.modes import (
 from blippose.decoding.parallel import constrained_tokens, parallel_tokens
 from blippose.decoding.places import number_places
 from blippose.decoding.reader import CaptionReader, Reading
+from blippose.decoding.record import from_record, to_record
 
 __all__ = [
     "CONFIDENCE_PX",
@@ -38,8 +39,10 @@ __all__ = [
     "constrained_tokens",
     "expected_xy",
     "free_tokens",
+    "from_record",
     "mass_within",
     "number_log_probability",
     "number_places",
     "parallel_tokens",
+    "to_record",
 ]

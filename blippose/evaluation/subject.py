@@ -70,7 +70,7 @@ class Subject:
             folder: of the run.
             places: `root` and `annotations` where the data lie elsewhere now.
             device: as torch names it.
-            decoding: how it is asked; None as `generate` does.
+            decoding: how it is asked; None as it was validated.
 
         Raises:
             UserError: no run, none with a finished epoch, its data are gone or others by now.
@@ -231,7 +231,7 @@ class _Model:
             optimizer=_no_optimizer,
             resize=predictor.frame.resize,
             crop=predictor.frame.crop,
-            decoding=decoding,
+            decoding=decoding or predictor.decoded_by,
         )
         captioner = captioner.to(predictor.device).eval()
         config = record.get("config", {})

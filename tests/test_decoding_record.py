@@ -1,0 +1,55 @@
+"""How a model is decoded, kept beside its weights, and what asks it so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from reciting import Reciting
+
+from blippose.decoding import (
+    Constrained,
+    Decoding,
+    Free,
+    Parallel,
+    Prompted,
+    from_record,
+    to_record,
+)
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [
+        Free(),
+        Constrained(expectation=True),
+        Parallel(),
+        Parallel(None, flip_test=True),
+        Parallel(2, expectation=True, flip_test=True),
+        Prompted(),
+    ],
+    ids=lambda decoding: decoding.name,
+)
+def test_a_way_to_decode_is_the_same_after_its_record(decoding: Decoding) -> None:
+    record = to_record(decoding)
+    assert record is not None
+    assert from_record(record) == decoding
+
+
+def test_somebody_elses_way_has_no_record() -> None:
+    assert to_record(Reciting(["a caption"])) is None
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {},
+        {"way": "beams"},
+        {"way": "free", "refine": 1},
+        {"way": "parallel", "refine": "two"},
+        {"way": "free", "flip_test": "yes"},
+    ],
+)
+def test_what_is_no_way_to_decode_is_refused(record: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        from_record(record)
