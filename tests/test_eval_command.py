@@ -101,7 +101,7 @@ def test_a_run_is_judged_as_it_was_validated(run: Path) -> None:
 
 @pytest.mark.usefixtures("without_pictures")
 def test_a_judged_run_predicts_with_calibrated_confidence_by_each_decoding_judged(
-    folder: Path, run: Path, tmp_path: Path
+    folder: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged = tmp_path / "seed=0"
     shutil.copytree(run, judged)
@@ -109,6 +109,7 @@ def test_a_judged_run_predicts_with_calibrated_confidence_by_each_decoding_judge
     raw = report_in(judged)["confidence"]
     assert raw["raw"]["ece"]["low"] <= raw["raw"]["ece"]["value"] <= raw["raw"]["ece"]["high"]
     place = f"data.root={folder}/data"
+    monkeypatch.setattr("blippose.evaluation.predictions._features", None)  # asked of no way anew
     assert main(["eval", f"run={judged}", place, QUICK, "decoding=parallel"]) == 0
     assert report_in(judged)["about"]["decoding"] == "parallel, refine 0"
     predictor = PosePredictor.from_run(judged)

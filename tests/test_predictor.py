@@ -131,9 +131,10 @@ def test_a_model_is_asked_as_it_was_validated(
     inputs = images((SIZE, SIZE), (50, 40))
     expected = PosePredictor.from_checkpoint(path).decode_by(decoding)(inputs)
     export_checkpoint(path, tmp_path / "exported")
-    assert f"blippose's own decoding ({decoding.name})" in (
-        tmp_path / "exported" / "README.md"
-    ).read_text()
+    assert (
+        f"blippose's own decoding ({decoding.name})"
+        in (tmp_path / "exported" / "README.md").read_text()
+    )
     for predictor in (
         PosePredictor.from_run(tmp_path),
         PosePredictor.from_pretrained(tmp_path / "exported"),

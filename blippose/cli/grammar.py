@@ -93,11 +93,29 @@ def parse_flags(command: str, arguments: list[str]) -> Flags:
         raise UserError(f"{line}; `blippose {command} --help` lists the flags") from error
     if bare := [word for word in flags.overrides if not word.partition("=")[0].strip("+~ ")]:
         raise UserError(f"{bare[0]}: expected key=value, got no key")
+    _check_added(flags.overrides, command)
     prints = bool(flags.hydra_help or flags.cfg or flags.info)
     if flags.multirun and command in _INSTEAD_OF_GRID and not (flags.help or prints):
         raise UserError(f"-m: grids are of train alone; {_INSTEAD_OF_GRID[command]}")
     _check_one_of(flags)
     return Flags(flags.overrides, flags.multirun, flags.help, prints)
+
+
+def _check_added(overrides: Sequence[str], command: str) -> None:
+    """Refuses +key=value where nothing would read the key, or where there is nothing to add.
+
+    Below a key of the command anything may be added: what reads it there says what it thinks.
+    """
+    import yaml  # noqa: PLC0415
+
+    own = yaml.safe_load((conf() / f"{command}.yaml").read_text(encoding="utf-8"))
+    known = {*own, *groups_of(command), "hydra"} - {"defaults"}
+    for word in overrides:
+        key = word.lstrip("+").partition("=")[0]
+        if word.startswith("+") and re.split(r"[.@/]", key)[0] not in known:
+            raise UserError(f"{key}: {_unknown(key, command)}")
+        if word.startswith("+") and (key in groups_of(command) or key.startswith("hydra/")):
+            raise UserError(f"+{key}: leave out the +, as the command has {key} already")
 
 
 def _check_one_of(flags: Any) -> None:
@@ -115,6 +133,9 @@ def named(arguments: Sequence[str], key: str) -> list[str]:
     """Paths that stand alone as `key`: `report runs/a runs/b` is `report run=['runs/a','runs/b']`.
 
     A path that exists is one even with = in its name.
+
+    Raises:
+        UserError: the key itself is given as well.
     """
     paths, others = [], []
     for before, argument in zip(["", *arguments], arguments, strict=False):
@@ -125,6 +146,8 @@ def named(arguments: Sequence[str], key: str) -> list[str]:
         else:
             others.append(argument)
     value = paths[0] if len(paths) == 1 else f"[{','.join(paths)}]"
+    if paths and (also := [word for word in others if word.startswith(f"{key}=")]):
+        raise UserError(f"{also[0]}: {value} stands beside it, for the same key; give one list")
     return [*others, f"{key}={value}"] if paths else others
 
 
@@ -189,7 +212,7 @@ def choices(command: str, argument: str) -> str | None:
 
 
 def _are_changes(group: str) -> bool:
-    """Whether the choices of a group are changes of other keys, of which several may go together."""
+    """Whether the choices of a group change keys of others, so that several may go together."""
     paths = (conf() / group).glob("*.yaml")
     return all(path.read_text(encoding="utf-8").startswith(GLOBAL) for path in paths)
 

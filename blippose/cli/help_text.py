@@ -17,6 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from blippose.cli.grammar import GLOBAL, conf, groups_of
+from blippose.spelling import spelled
 
 _WIDTH, _COLUMN = 80, 28  # of the page; where explanations begin
 _OF_TRAIN = ("hydra/launcher", "hydra/sweeper")  # groups of a grid, of which conf/ holds some
@@ -121,9 +122,7 @@ def _word(value: Any) -> str:
         return "VALUE"
     if isinstance(value, list):
         return f"[{','.join(map(_word, value))}]"
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    return str(value)
+    return spelled(value)
 
 
 def _comments(command: str, choices: Mapping[str, str | None]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -186,10 +186,10 @@ class _Asked:
     def features(
         self, dataset: PoseDataset, subset: str
     ) -> Float[np.ndarray, "persons features"] | None:
-        """Of the vision tower, kept: a large one takes a second an image."""
+        """Of the vision tower, kept for all decodings: a large one takes a second an image."""
         return stored_features(
             self.folder / f"features_{subset}.npz",
-            self.subject.origin(subset, dataset),
+            replace(self.subject.origin(subset, dataset), decoding="none"),
             *self._of(dataset),
             progress=self.settings.progress,
         )
