@@ -15,6 +15,7 @@ from torch import Tensor
 from blippose import checkpoint_files, training
 from blippose.averaging import AveragedWeights
 from blippose.errors import UserError
+from blippose.fit_options import FitOptions
 from blippose.model import PoseCaptioner
 from blippose.runs import BEST, LAST, Run, RunFailedError
 
@@ -88,8 +89,7 @@ def fit(make_data: Make, make_captioner: Make, tmp_path: Path) -> Make:
                     callbacks=[*extra, *callbacks], num_sanity_val_steps=0, **settings, **rest
                 ),
                 run,
-                keep_last=True,
-                ema_decay=DECAY,
+                options=FitOptions(keep_last=True, ema_decay=DECAY),
             )
 
     return start

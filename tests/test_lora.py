@@ -15,7 +15,7 @@ from blippose.export import export_checkpoint
 from blippose.lora import is_addition, merged
 from blippose.model import PoseCaptioner
 from blippose.predictor import PosePredictor, load_checkpoint
-from blippose.training import load_weights
+from blippose.trained_weights import load_weights
 
 pytest.importorskip("peft")
 

@@ -31,6 +31,7 @@ from blippose.blip import load_blip
 from blippose.checkpoints import usable
 from blippose.data import EpochSampler
 from blippose.errors import UserError
+from blippose.fit_options import FitOptions
 from blippose.model import PoseCaptioner
 from blippose.preemption import CAN_BE_RESUMED, Preempted, StopSignals
 from blippose.random_state import random_state, restore_random_state
@@ -179,9 +180,7 @@ def fit(
                 data,
                 trainer(*extra, **settings),
                 run,
-                keep_last=True,
-                every_n_steps=every_n_steps,
-                ema_decay=0.9,
+                options=FitOptions(keep_last=True, every_n_steps=every_n_steps, ema_decay=0.9),
             )
         return run
 

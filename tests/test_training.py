@@ -20,18 +20,20 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers.logger import DummyLogger
 from PIL import Image
 
-from blippose import training
+from blippose import training, training_check
 from blippose.augmentation import Augmentation
 from blippose.cli import main
 from blippose.cli import train as train_command
 from blippose.data import PoseDataModule
 from blippose.errors import UserError
+from blippose.fit_options import FitOptions
 from blippose.loggers import CSVLogger
 from blippose.metrics import PoseMetrics
 from blippose.model import PoseCaptioner
 from blippose.readback import ReadbackMask
 from blippose.runs import Run, RunFailedError
 from blippose.schedules import warmup_cosine
+from blippose.trained_weights import load_weights
 
 Make = Callable[..., Any]
 
@@ -134,11 +136,11 @@ def test_results_are_those_of_the_best_epoch_as_logged(fit: Make, tmp_path: Path
 
 
 def test_stopped_run_goes_on_and_ends_as_one_that_never_stopped(fit: Make, tmp_path: Path) -> None:
-    fit(tmp_path / "whole", 3, keep_last=True)
+    fit(tmp_path / "whole", 3, options=FitOptions(keep_last=True))
     with pytest.raises(RunFailedError, match="killed"):
         fit(tmp_path / "cut", 3, StopAfter(1))
     assert (tmp_path / "cut" / "last.ckpt").is_file()
-    fit(tmp_path / "cut", 3, keep_last=True)
+    fit(tmp_path / "cut", 3, options=FitOptions(keep_last=True))
     steps = [row["step"] for row in rows(tmp_path / "cut") if row["train/loss"]]
     assert steps == [row["step"] for row in rows(tmp_path / "whole") if row["train/loss"]]
     last = [
@@ -170,11 +172,13 @@ def test_run_whose_logger_cannot_be_closed_is_not_done_and_ends_when_resumed(
 
 
 def test_checkpoint_that_cannot_go_on_is_refused(fit: Make, tmp_path: Path) -> None:
-    fit(tmp_path, 1, keep_last=True)
+    fit(tmp_path, 1, options=FitOptions(keep_last=True))
 
     def check(name: str, num_epochs: int) -> None:
         trainer = partial(Trainer, accelerator="cpu", max_epochs=num_epochs)
-        training.check(torch.optim.AdamW, None, trainer, ckpt_path=str(tmp_path / name))
+        training_check.check(
+            torch.optim.AdamW, None, trainer, FitOptions(ckpt_path=tmp_path / name)
+        )
 
     check("last.ckpt", 2)
     with pytest.raises(UserError, match=r"has 1 epochs behind it and trainer\.max_epochs=1"):
@@ -190,7 +194,12 @@ def test_mps_is_refused() -> None:
         accelerator = property(lambda _: MPSAccelerator())  # type: ignore[assignment]
 
     with pytest.raises(UserError, match="MPS lacks the float64"):
-        training.check(torch.optim.AdamW, None, partial(OnMPS, accelerator="cpu", max_epochs=1))
+        training_check.check(
+            torch.optim.AdamW,
+            None,
+            partial(OnMPS, accelerator="cpu", max_epochs=1),
+            FitOptions(),
+        )
 
 
 @pytest.mark.parametrize(("precision", "is_told"), [("bf16-mixed", True), ("32-true", False)])
@@ -202,7 +211,7 @@ def test_a_processor_without_bfloat16_is_told_before_anything_is_read(
 ) -> None:
     monkeypatch.setattr("blippose.bfloat16.caution", lambda key, instead: f"{key} or {instead}")
     trainer = partial(Trainer, accelerator="cpu", max_epochs=1, precision=precision)
-    training.check(partial(torch.optim.SGD, lr=0.1), None, trainer)
+    training_check.check(partial(torch.optim.SGD, lr=0.1), None, trainer, FitOptions())
     told = "trainer.precision=bf16-mixed or trainer.precision=32-true\n"
     assert capsys.readouterr().out == (told if is_told else "")
 
@@ -212,7 +221,7 @@ def test_init_from_takes_the_weights_of_a_checkpoint(
 ) -> None:
     fit(tmp_path, 1)
     captioner: PoseCaptioner = make_captioner()
-    training.load_weights(captioner, tmp_path / "best.ckpt")
+    load_weights(captioner, tmp_path / "best.ckpt")
     assert all(
         torch.equal(weight, captioner.state_dict()[key])
         for key, weight in weights(tmp_path).items()
@@ -222,7 +231,7 @@ def test_init_from_takes_the_weights_of_a_checkpoint(
 def test_a_file_that_is_no_checkpoint_is_named(make_captioner: Make, tmp_path: Path) -> None:
     (tmp_path / "text.ckpt").write_text("text")
     with pytest.raises(UserError, match=r"text\.ckpt: not a checkpoint of this model"):
-        training.load_weights(make_captioner(), tmp_path / "text.ckpt")
+        load_weights(make_captioner(), tmp_path / "text.ckpt")
 
 
 def test_checkpoint_says_its_frame_and_that_people_are_drawn(fit: Make, tmp_path: Path) -> None:
@@ -236,7 +245,7 @@ def test_checkpoint_says_what_its_weights_have_learned_from(
     fit: Make, make_data: Make, tmp_path: Path
 ) -> None:
     fit(tmp_path / "first", 1, split_seed=1)
-    fit(tmp_path / "second", 1, init_from=str(tmp_path / "first" / "best.ckpt"))
+    fit(tmp_path / "second", 1, options=FitOptions(init_from=tmp_path / "first" / "best.ckpt"))
     first, second = (
         torch.load(tmp_path / name / "best.ckpt", weights_only=True)["blippose"]
         for name in ("first", "second")

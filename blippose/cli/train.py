@@ -23,6 +23,7 @@ from blippose.errors import UserError
 from blippose.weights_config import check_weights
 
 if TYPE_CHECKING:
+    from blippose.fit_options import FitOptions
     from blippose.reuse import Shelf
     from blippose.runs import Run
 
@@ -144,13 +145,12 @@ def _fit(
     shelf: Shelf | None = None,
 ) -> None:
     keys = checked(_TrainKeys, plain)
-    checkpoint = checked(_CheckpointKeys, plain["checkpoint"], "checkpoint")
     _check_parts(plain)
     check_weights(plain["model"])
     print("loading ...", flush=True)
     from omegaconf import OmegaConf  # noqa: PLC0415
 
-    from blippose import training  # noqa: PLC0415  seconds: torch, lightning, transformers
+    from blippose import training, training_check  # noqa: PLC0415  seconds: torch, lightning
     from blippose.readback import check_decoding  # noqa: PLC0415
 
     check_targets(plain)
@@ -161,13 +161,11 @@ def _fit(
     captioner_of = partial(instantiate_key(config, "captioner"), **parts, decoding=decoding)
     check_decoding(decoding, hides=plain["captioner"].get("readback_mask") is not None)
     trainer = instantiate_key(config, "trainer")
-    training.check(
+    options = _options(keys, plain)
+    training_check.check(
         **parts,
         trainer=trainer,
-        ckpt_path=keys.ckpt_path,
-        init_from=keys.init_from,
-        every_n_steps=checkpoint.every_n_steps,
-        ema_decay=keys.ema_decay,
+        options=options,
     )
     captioner_of = partial(captioner_of, **_patch_weight(plain, run))
     captioner, data = _captioner_and_data(config, plain, captioner_of, shelf)
@@ -183,12 +181,21 @@ def _fit(
             run,
             logger=instantiate_key(config, "logger"),
             group=group,
-            ckpt_path=keys.ckpt_path,
-            init_from=keys.init_from,
-            keep_last=keys.keep_last,
-            every_n_steps=checkpoint.every_n_steps,
-            ema_decay=keys.ema_decay,
+            options=options,
         )
+
+
+def _options(keys: _TrainKeys, plain: dict[str, Any]) -> FitOptions:
+    from blippose.fit_options import FitOptions  # noqa: PLC0415
+
+    own = checked(_CheckpointKeys, plain["checkpoint"], "checkpoint")
+    return FitOptions(
+        ckpt_path=None if keys.ckpt_path is None else Path(keys.ckpt_path),
+        init_from=None if keys.init_from is None else Path(keys.init_from),
+        keep_last=keys.keep_last,
+        every_n_steps=own.every_n_steps,
+        ema_decay=keys.ema_decay,
+    )
 
 
 def _check_parts(plain: dict[str, Any]) -> None:
@@ -261,7 +268,7 @@ def _patch_weight(plain: dict[str, Any], run: Run) -> dict[str, float]:
     """
     from blippose.frame_file import knows_poses  # noqa: PLC0415
     from blippose.model import LEARN_TO_LOOK  # noqa: PLC0415
-    from blippose.training import has_patch_head  # noqa: PLC0415
+    from blippose.trained_weights import has_patch_head  # noqa: PLC0415
 
     captioner = plain["captioner"]
     if captioner.get("patch_weight", 0.0) is not None:

@@ -1,0 +1,37 @@
+"""Where a training begins, and what it keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from blippose.errors import UserError
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Where a training begins, and what it keeps beside its best weights.
+
+    Args:
+        ckpt_path: a full checkpoint to go on from, where the run has none of its own.
+        init_from: a checkpoint whose weights alone are the start.
+        keep_last: leave last.ckpt when the training is done.
+        every_n_steps: steps of the optimizer between checkpoints to go on from; None: between
+            epochs alone.
+        ema_decay: of running averages of the weights, to be validated and kept; None: none.
+
+    Raises:
+        UserError: fewer than one step.
+    """
+
+    ckpt_path: Path | None = None
+    init_from: Path | None = None
+    keep_last: bool = False
+    every_n_steps: int | None = None
+    ema_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.every_n_steps is not None and self.every_n_steps < 1:
+            raise UserError(
+                f"checkpoint.every_n_steps={self.every_n_steps}: expected 1 or more, or null"
+            )

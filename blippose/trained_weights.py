@@ -1,0 +1,108 @@
+"""Weights of a checkpoint, taken into a model that is to be trained or judged."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from blippose import checkpoint_files
+from blippose.errors import UserError, first_line
+from blippose.lora import beside_lora, is_addition, merged
+from blippose.model import PoseCaptioner
+
+
+def load_weights(captioner: PoseCaptioner, path: Path) -> dict[str, Any]:
+    """The checkpoint, of which `captioner` takes the weights and nothing else.
+
+    Raises:
+        UserError: no checkpoint, or one of another architecture.
+    """
+    checkpoint = read_checkpoint(path)
+    try:
+        weights = _fitting(checkpoint["state_dict"], captioner)
+        missing = captioner.load_state_dict(weights, strict=False).missing_keys
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"{path}: not a checkpoint of this model ({first_line(error)})") from error
+    missing = [key for key in missing if key.startswith("blip.") and not is_addition(key)]
+    if missing:
+        raise UserError(f"{path}: not a checkpoint of this model ({missing[0]} is missing)")
+    return dict(checkpoint)
+
+
+def read_checkpoint(path: Path, *, mmap: bool = False) -> Any:
+    """What a checkpoint holds; with `mmap` its tensors stay in the file until they are used.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    try:
+        return checkpoint_files.read(checkpoint_file(path), mmap)
+    except UserError:
+        raise
+    except Exception as error:  # damaged files raise nearly anything
+        why = checkpoint_files.damage(path) or "it holds what is no weight, number or text"
+        raise UserError(
+            f"{path}: not a checkpoint of this model ({why}); name one that `blippose train` wrote"
+        ) from error
+
+
+def checkpoint_file(path: Path, key: str = "") -> Path:
+    """`path`, where a file is there; `key` is what a message calls it by.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{key}{path}: no such checkpoint; expected a file such as runs/demo/best.ckpt"
+        )
+    return path
+
+
+def check_readable(key: str, path: Path) -> None:
+    """Refuses by its key what is no checkpoint at first sight: torch's are archives.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not zipfile.is_zipfile(checkpoint_file(path, f"{key}=")):
+        raise UserError(
+            f"{key}={path}: is no checkpoint, or cut short; expected a file that `blippose train` "
+            "wrote, such as runs/demo/best.ckpt"
+        )
+
+
+def misfit(captioner: PoseCaptioner, weights: Mapping[str, Tensor]) -> str | None:
+    """What speaks against weights for this model, or None."""
+    own = {key: weight.shape for key, weight in captioner.state_dict().items()}
+    theirs = {key: weight.shape for key, weight in weights.items()}
+    other = sorted({key for key, _ in own.items() ^ theirs.items()})
+    return f"of another model ({other[0]} differs)" if other else None
+
+
+def learned_from(checkpoint: Mapping[str, Any]) -> tuple[str | None, ...]:
+    """Hashes of the splits that a checkpoint's weights learned from; None of one not known."""
+    record = checkpoint.get("blippose", {})
+    return (*record.get("earlier_manifests", ()), record.get("manifest"))
+
+
+def has_patch_head(path: Path) -> bool:
+    """Whether the model of a checkpoint was told which patch holds each joint.
+
+    Raises:
+        UserError: not a checkpoint of this model.
+    """
+    return "patch_head.weight" in read_checkpoint(path, mmap=True).get("state_dict", {})
+
+
+def _fitting(weights: Mapping[str, Tensor], captioner: PoseCaptioner) -> Mapping[str, Tensor]:
+    """Weights under the names of `captioner`, with LoRA or without."""
+    own = captioner.state_dict()
+    shapes = {key: weight.shape for key, weight in weights.items() if is_addition(key)}
+    if shapes == {key: weight.shape for key, weight in own.items() if is_addition(key)}:
+        return weights
+    return beside_lora(merged(weights), own)

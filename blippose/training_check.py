@@ -1,0 +1,105 @@
+"""What can be tried of a training before data and weights are read, which may take minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import CPUAccelerator, MPSAccelerator
+from torch.optim import Optimizer
+
+from blippose import bfloat16
+from blippose.averaging import AveragedWeights
+from blippose.errors import UserError, first_line
+from blippose.fit_options import FitOptions
+from blippose.trained_weights import check_readable, read_checkpoint
+
+
+def check(
+    optimizer: Callable[..., Optimizer],
+    scheduler: Callable[..., Any] | None,
+    trainer: Callable[..., Trainer],
+    options: FitOptions,
+) -> None:
+    """Try what can be tried before data and weights are read.
+
+    Args:
+        optimizer: from parameters to an optimizer.
+        scheduler: from (optimizer, total steps) to its schedule; None: none.
+        trainer: from keywords to a Trainer; used up here, as a strategy in it can serve one alone.
+        options: where the training would begin, and what it would keep.
+
+    Raises:
+        UserError: the Trainer, the optimizer or its schedule refuse an argument, no epoch would be
+            trained or validated, or a checkpoint is not there or has no epoch left.
+    """
+    if options.ema_decay is not None:
+        AveragedWeights(options.ema_decay)
+    for key in ("ckpt_path", "init_from"):
+        if (path := getattr(options, key)) is not None:
+            check_readable(key, path)
+    with _refused("optimizer"):
+        tried_optimizer = optimizer(iter([torch.nn.Parameter(torch.zeros(1))]))
+    if scheduler is not None:
+        with _refused("scheduler"):
+            scheduler(tried_optimizer, 10)
+    with _refused("trainer"):
+        tried = trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    _check_trainer(tried)
+    if options.ckpt_path is not None:
+        _check_goes_on(options.ckpt_path, tried.max_epochs)
+
+
+def _check_trainer(tried: Trainer) -> None:
+    if tried.max_epochs == 0:
+        raise UserError("trainer.max_epochs=0: expected 1 or more, or -1 for no end")
+    every, most = tried.check_val_every_n_epoch, tried.max_epochs
+    if every is not None and every < 1:
+        raise UserError(f"trainer.check_val_every_n_epoch={every}: expected 1 or more")
+    if every is not None and most is not None and 0 < most < every:
+        raise UserError(
+            f"trainer.check_val_every_n_epoch={every}: no epoch would be validated of "
+            f"trainer.max_epochs={most}; set {most} or fewer"
+        )
+    if tried.limit_val_batches == 0:
+        raise UserError("trainer.limit_val_batches=0: expected more; the best epoch is sought")
+    if isinstance(tried.accelerator, MPSAccelerator):
+        raise UserError(
+            "trainer.accelerator: MPS lacks the float64 that metrics are summed in; set cpu"
+        )
+    if isinstance(tried.accelerator, CPUAccelerator) and str(tried.precision).startswith("bf16"):
+        key = f"trainer.precision={tried.precision}"
+        if (said := bfloat16.caution(key, "trainer.precision=32-true")) is not None:
+            print(said, flush=True)
+
+
+def _check_goes_on(path: Path, max_epochs: int | None) -> None:
+    loaded = read_checkpoint(path, mmap=True)
+    if "state_dict" in loaded and "optimizer_states" not in loaded:
+        raise UserError(
+            f"ckpt_path={path}: holds weights alone; start from them with init_from={path}"
+        )
+    try:
+        num_epochs = loaded["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"ckpt_path={path}: not a checkpoint of a training") from error
+    if max_epochs is not None and 0 <= max_epochs <= num_epochs:
+        raise UserError(
+            f"ckpt_path={path}: has {num_epochs} epochs behind it and trainer.max_epochs="
+            f"{max_epochs} leaves none; set more"
+        )
+
+
+@contextmanager
+def _refused(key: str) -> Iterator[None]:
+    try:
+        yield
+    except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
+        is_gpu = "gpu backend" in str(error)
+        remedy = "; set trainer=cpu, or install torch's CUDA build" if is_gpu else ""
+        raise UserError(f"{key}: {first_line(error).rstrip('!')}{remedy}") from error
