@@ -201,7 +201,7 @@ def one_token_numbers(grammar: TokenGrammar, setting: str, off: str) -> dict[int
         UserError: a number is not one token.
     """
     values, num_bins = grammar.values, len(grammar.numbers)
-    if len(values) < num_bins:
+    if not grammar.is_of_one_piece:
         raise UserError(
             f"{setting} needs one token a number, but the tokenizer has only {len(values)} of 0 "
             f"to {num_bins - 1}: set {setting.partition('=')[0]}={off}, fewer num_bins or "

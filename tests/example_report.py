@@ -132,7 +132,7 @@ def example_report() -> dict[str, Any]:
             },
             {
                 "kind": "teacher forcing",
-                "text": "Shown the true joints, the model scores .774; reading its own, .655.",
+                "text": "Shown the true joints, the model scores .774; free-running, .655.",
             },
         ],
     }

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from teacher_forcing import number_ids, numbers_alone_are_its_own, stock_xy
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.blip import load_tokenizer
@@ -90,6 +89,30 @@ def test_probabilities_are_those_of_hugging_face_among_the_numbers(
         places = is_number[row].nonzero().squeeze(1)
         expected = logits[row, places - 1][:, allowed].softmax(-1).view(16, 2, -1)
         torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("num_digits", [12, 8], ids=["one piece", "several"])
+def test_known_scores_say_what_the_decoder_would_and_rounded_ones_or_parts_are_not_believed(
+    keen: BlipForConditionalGeneration,
+    image: Tensor,
+    tmp_path: Path,
+    dtype: torch.dtype,
+    num_digits: int,
+) -> None:
+    write_tiny_tokenizer(tmp_path, num_digits)
+    tokenizer, caption_format = load_tokenizer(str(tmp_path)), CaptionFormat(12)
+    grammar = TokenGrammar.of(tokenizer, caption_format)
+    writer = Writer(keen, tokenizer, caption_format, grammar)
+    tokens = written(tokenizer, "right ankle (3,4), right knee (10,2)", "right knee (11,8)")
+    asked = number_log_probability(writer, image[:2], tokens)
+    with torch.no_grad():
+        logits = keen.text_decoder(input_ids=tokens, encoder_hidden_states=image[:2]).logits
+    known = number_log_probability(writer, image[:2], tokens, logits.to(dtype))
+    torch.testing.assert_close(known, asked, rtol=1e-4, atol=1e-5, equal_nan=True)
+    doubled = number_log_probability(writer, image[:2], tokens, 2 * logits.to(dtype))
+    is_believed = dtype == torch.float32 and num_digits == 12
+    assert torch.equal(doubled.nan_to_num(), asked.nan_to_num()) == (not is_believed)
 
 
 def test_numbers_of_several_pieces_have_the_probability_of_their_pieces(
@@ -303,7 +326,10 @@ def test_teacher_forced_poses_are_by_expectation_as_those_that_the_model_reads_i
     """Shown its own captions and choosing them again: the same poses."""
     reader = CaptionReader(keen, tokenizer, caption_format, Constrained(expectation))
     said = reader.read(image)
-    logits = F.one_hot(said.tokens.roll(-1, dims=1), len(tokenizer)).float()
+    with torch.no_grad():
+        own = keen.text_decoder(input_ids=said.tokens, encoder_hidden_states=image).logits
+    numbers = number_ids(tokenizer, caption_format.bins)
+    logits = numbers_alone_are_its_own(own, said.tokens, numbers, tokenizer.pad_token_id)
     captions, parsed = reader.teacher_forced(image, said.tokens, logits)
     assert captions == said.captions
     forced, read = (np.stack([each.pose.xy for each in way]) for way in (parsed, said.parsed))

@@ -89,6 +89,11 @@ class TokenGrammar:
         alone = {ids[0]: value for value, ids in enumerate(self.numbers) if len(ids) == 1}
         return dict(sorted(alone.items()))
 
+    @property
+    def is_of_one_piece(self) -> bool:
+        """Whether each number is a token by itself."""
+        return len(self.values) == len(self.numbers)
+
     @cached_property
     def longest(self) -> int:
         """Tokens of the longest caption, with [DEC] and [SEP]."""

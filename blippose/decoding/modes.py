@@ -265,24 +265,36 @@ def number_log_probability(
     writer: Writer,
     image: Float[Tensor, "batch patch width"],
     tokens: Int[Tensor, "batch length"],
+    logits: Float[Tensor, "batch length vocabulary"] | None = None,
 ) -> Float[Tensor, "batch 16 2 number"]:
-    """How likely each number was in the places of finished captions; one pass of the decoder.
+    """How likely each number was in the places of finished captions.
 
     NaN for joints that a caption has not.
+
+    Args:
+        writer: the model.
+        image: what its vision tower says of the images.
+        tokens: the captions.
+        logits: of each next token after `tokens`, where they are known: with numbers of one piece
+            they say it, and spare the pass of the decoder. Rounded ones do not.
     """
+    num_values = len(writer.grammar.numbers)
+    log_p = image.new_full(
+        (len(tokens), NUM_JOINTS, 2, num_values), torch.nan, dtype=torch.float32
+    )
     found = [
         (row, joint, axis, places[0])
         for row, ids in enumerate(tokens.tolist())
         for joint, numbers in number_places(writer.tokenizer, writer.caption_format, ids).items()
         for axis, places in enumerate(numbers)
     ]
-    num_values = len(writer.grammar.numbers)
-    log_p = image.new_full(
-        (len(tokens), NUM_JOINTS, 2, num_values), torch.nan, dtype=torch.float32
-    )
     if not found:
         return log_p
     row, joint, axis, place = torch.tensor(found, device=tokens.device).unbind(dim=1)
+    if logits is not None and logits.dtype == torch.float32 and writer.grammar.is_of_one_piece:
+        ids = torch.tensor(writer.grammar.numbers, device=tokens.device)[:, 0]
+        log_p[row, joint, axis] = logits[row, place - 1][:, ids].log_softmax(dim=-1)
+        return log_p
     decoder = CachedDecoder(writer.blip, image, tokens.shape[1] + NUM_NUMBERS)
     choice = NumberChoice(writer.grammar, decoder, tokens.device)
     start = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)

@@ -116,8 +116,8 @@ class CaptionReader:
     ) -> tuple[tuple[str, ...], tuple[ParsedCaption, ...]]:
         """The model's choice of each next token when it is shown the true ones before it.
 
-        As captions and as poses in input pixels, by expectation if the decoding is; then the model
-        is asked a second time. A flip test is not made.
+        As captions and as poses in input pixels, by expectation if the decoding is. A flip test is
+        not made.
 
         Args:
             states: what its vision tower says of the images.
@@ -129,7 +129,7 @@ class CaptionReader:
         captions = tuple(writer.tokenizer.batch_decode(said, skip_special_tokens=True))
         parsed = tuple(map(writer.caption_format.decode, captions))
         if self.decoding.expectation:
-            log_p = number_log_probability(writer, states, input_ids)
+            log_p = number_log_probability(writer, states, input_ids, logits)
             parsed = self._between_bins(parsed, log_p.nan_to_num(neginf=-torch.inf))
         return captions, parsed
 

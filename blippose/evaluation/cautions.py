@@ -29,7 +29,7 @@ def teacher_forcing(free: Scores, forced: Scores, bootstrap: Bootstrap) -> str |
     shown, own = (_value(scores, name, bootstrap) for scores in (forced, free))
     return (
         f"Shown the true coordinates before each one, the model scores {shown:.3f} "
-        f"@{_pixels(name)}; reading its own, {own:.3f}. The teacher-forced figure says how well "
+        f"@{_pixels(name)}; free-running, {own:.3f}. The teacher-forced figure says how well "
         "it continues a pose that it is given, not what it sees in the image."
     )
 

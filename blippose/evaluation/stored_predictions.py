@@ -114,7 +114,7 @@ class StoredPredictions:
         return len(self.rows)
 
     def free(self) -> Answers:
-        """What the model says when it reads its own tokens."""
+        """What the model says free-running."""
         captions = tuple(row.caption for row in self.rows)
         xy_input = _stacked(row.xy_input for row in self.rows)
         confidence = np.array([row.confidence for row in self.rows]).reshape(-1, 16)

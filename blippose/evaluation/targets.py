@@ -81,7 +81,7 @@ class Answers:
         kind: "model", "baseline", "control" or "ceiling".
         xy_input: NaN where a joint is missing.
         captions: what was written, of a model; else None.
-        confidence: of each joint, raw, of a model that reads its own tokens; else None.
+        confidence: of each joint, raw, of a model's free-running captions; else None.
     """
 
     name: str

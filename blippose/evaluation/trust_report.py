@@ -129,7 +129,7 @@ class _Table:
 
     @property
     def free(self) -> Scores:
-        """Of the model that reads its own tokens."""
+        """Of the model free-running."""
         return self.scores[self.answers[0].name]
 
     @property
