@@ -33,7 +33,8 @@ from pathlib import Path
 from typing import Any
 
 CONF = Path(__file__).parents[1] / "conf" / "model"
-WAYS = ("generate", "limit", "free", "constrained", "parallel 0", "parallel 1", "parallel end", "best")
+_PARALLEL = ("parallel 0", "parallel 1", "parallel end")
+WAYS = ("generate", "limit", "free", "constrained", *_PARALLEL, "best")
 FASTER = {"constrained": 3.0, "parallel 0": 6.0, "parallel 1": 5.0}  # than generate
 WITHIN = {"parallel 0": 1.15, "parallel 1": 1.5}  # of the limit
 

@@ -168,7 +168,7 @@ def _figures(record: Mapping[str, Any], run: Mapping[str, Any], decoding: str) -
 def _free_running(decoding: str) -> str:
     if decoding == Free().name:
         return "what `generate` does"
-    return f"blippose's own decoding ({decoding}); `generate` says nearly the same numbers"
+    return f"blippose's own decoding ({decoding}); `generate`, as in plain code, is less exact"
 
 
 def _origin_lines(

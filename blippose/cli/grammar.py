@@ -34,8 +34,8 @@ _PATH_KEYS = {
     "predict": "images",
     **dict.fromkeys(("export", "analyze_attention", "analyze_occlusion"), "run"),
 }
-# Hydra reads them as numbers, truths and nothing.
 GLOBAL = "# @package _global_"  # begins a choice that changes keys of others
+# Hydra reads them as numbers, truths and nothing.
 _NO_WORD = re.compile(r"null|true|false|nan|[+-]?(inf|[\d.][\d._e+-]*)", re.IGNORECASE)
 
 
@@ -310,7 +310,11 @@ def _unknown(key: str, command: str) -> str:
 
     if owners := _owners(key, command):
         *others, last = owners
-        return f"belongs to {', '.join(others)} or {last}" if others else f"belongs to {last}"
+        return (
+            f"belongs to {', '.join(others)} or {last}; add one"
+            if others
+            else f"belongs to {last}"
+        )
     return f"no such key{suggest(key, _known_keys(command))}"
 
 

@@ -109,12 +109,17 @@ class Cell:
         return None
 
     def _evaluated(self, name: str, epoch: int | None) -> Estimate | None:
-        """From eval.json, if it judged the same epoch on the validation images."""
+        """From eval.json, if it judged the same epoch, decoded alike, on the validation images."""
         try:
             about = self.evaluation["about"]
             found = self.evaluation["rows"][0]["metrics"][name]
             same_images = about.get("manifest") in (None, self.results.get("manifest"))
-            fits = about["subset"] == "val" and about["epoch"] in (None, (epoch or 0) - 1)
+            ways = {about.get("decoding"), self.results.get("decoding")} - {None}
+            fits = (
+                len(ways) < 2
+                and about["subset"] == "val"
+                and about["epoch"] in (None, (epoch or 0) - 1)
+            )
             if not (fits and same_images) or found["value"] is None:
                 return None
             return Estimate(*(found[key] for key in ("value", "low", "high")))
