@@ -116,11 +116,9 @@ def captions_of(way: str, blip: Any, size: int) -> Callable[[Any], Any]:
     def in_parallel(most: int | None, image: Any) -> Any:
         return parallel_tokens(blip, grammar, image, most)
 
-    best = CaptionReader(
-        blip, tokenizer, caption_format, Parallel(expectation=True, flip_test=True)
-    )
     if way == "best":
-        look = blip.vision_model
+        look, decoding = blip.vision_model, Parallel(expectation=True, flip_test=True)
+        best = CaptionReader(blip, tokenizer, caption_format, decoding)
         return lambda pixels: best.read(look(pixels)[0], lambda: look(pixels.flip(-1))[0])
 
     refine = {"parallel 0": 0, "parallel 1": 1, "parallel end": None}

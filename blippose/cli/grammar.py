@@ -106,15 +106,18 @@ def _check_added(overrides: Sequence[str], command: str) -> None:
 
     Below a key of the command anything may be added: what reads it there says what it thinks.
     """
+    added = [word.lstrip("+").partition("=")[0] for word in overrides if word.startswith("+")]
+    if not added:  # as nearly always: nothing is read for it
+        return
     import yaml  # noqa: PLC0415
 
     own = yaml.safe_load((conf() / f"{command}.yaml").read_text(encoding="utf-8"))
-    known = {*own, *groups_of(command), "hydra"} - {"defaults"}
-    for word in overrides:
-        key = word.lstrip("+").partition("=")[0]
-        if word.startswith("+") and re.split(r"[.@/]", key)[0] not in known:
+    groups = groups_of(command)
+    known = {*own, *groups, "hydra"} - {"defaults"}
+    for key in added:
+        if re.split(r"[.@/]", key)[0] not in known:
             raise UserError(f"{key}: {_unknown(key, command)}")
-        if word.startswith("+") and (key in groups_of(command) or key.startswith("hydra/")):
+        if key in groups or key.startswith("hydra/"):
             raise UserError(f"+{key}: leave out the +, as the command has {key} already")
 
 
@@ -213,8 +216,12 @@ def choices(command: str, argument: str) -> str | None:
 
 def _are_changes(group: str) -> bool:
     """Whether the choices of a group change keys of others, so that several may go together."""
-    paths = (conf() / group).glob("*.yaml")
-    return all(path.read_text(encoding="utf-8").startswith(GLOBAL) for path in paths)
+    return all(is_change(path) for path in (conf() / group).glob("*.yaml"))
+
+
+def is_change(choice: Path) -> bool:
+    """Whether the file of a choice changes keys of others, rather than having its own."""
+    return choice.read_text(encoding="utf-8").startswith(GLOBAL)
 
 
 def _is_group(key: str) -> bool:

@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from blippose.cli.grammar import GLOBAL, conf, groups_of
+from blippose.cli.grammar import GLOBAL, conf, groups_of, is_change
 from blippose.spelling import spelled
 
 _WIDTH, _COLUMN = 80, 28  # of the page; where explanations begin
@@ -133,10 +133,10 @@ def _comments(command: str, choices: Mapping[str, str | None]) -> dict[str, str]
         path = conf() / group / f"{choice}.yaml"
         if not path.is_file():
             continue
-        is_change = path.read_text(encoding="utf-8").startswith(GLOBAL)
-        prefix = "" if is_change else f"{group.replace('/', '.')}."
+        changes_others = is_change(path)
+        prefix = "" if changes_others else f"{group.replace('/', '.')}."
         found = {f"{prefix}{key}": text for key, text in _comments_of(path).items()}
-        (changes if is_change else comments).update(found)
+        (changes if changes_others else comments).update(found)
     return changes | comments
 
 
