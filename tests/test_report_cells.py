@@ -123,6 +123,19 @@ def test_an_evaluation_brings_the_interval(run: Path) -> None:
     assert (estimate.value, estimate.low, estimate.high) == (5.2, 4.9, 5.5)
 
 
+@pytest.mark.parametrize(("decoding", "is_taken"), [("free", True), ("parallel", False)])
+def test_an_evaluation_by_another_decoding_does_not_stand_for_the_validation(
+    run: Path, decoding: str, is_taken: bool
+) -> None:
+    record = json.loads((run / "run.json").read_text())
+    record["results"]["decoding"] = "free"
+    (run / "run.json").write_text(json.dumps(record))
+    (run / "eval.json").write_text(evaluation(decoding=decoding))
+    estimate = read_cell(run, "run").estimate("mae_all", MAE)
+    assert estimate is not None
+    assert (estimate.value == 5.2) == is_taken
+
+
 @pytest.mark.parametrize("about", [{"subset": "test"}, {"epoch": 0}, {"manifest": "other"}])
 def test_an_evaluation_of_something_else_does_not(run: Path, about: dict[str, Any]) -> None:
     (run / "eval.json").write_text(evaluation(**about))
