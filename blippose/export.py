@@ -15,20 +15,20 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from transformers import BlipProcessor
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-from blippose import __version__, runs
+from blippose import __version__
 from blippose.decoding.inputs import CLIP_MEAN, CLIP_STD
 from blippose.errors import UserError
 from blippose.evaluation.learned import split_data
 from blippose.frame_file import FRAME_FILE
 from blippose.model_card import model_card
-from blippose.model_checkpoint import calibrations_beside, load_checkpoint
+from blippose.model_checkpoint import calibrations_beside, load_checkpoint, run_beside
 from blippose.output_folder import writable
 from blippose.predictor import PosePredictor
 from blippose.split import write_manifest
@@ -53,7 +53,7 @@ def export_checkpoint(path: Path, out: Path) -> PosePredictor:
     predictor = PosePredictor.of_checkpoint(
         checkpoint, path, calibrations=calibrations_beside(path)
     )
-    run = _run_of(path)
+    run = run_beside(path)
     record = {"manifest": run.get("results", {}).get("manifest"), **checkpoint["blippose"]}
     with _filled(out) as folder:
         predictor.save_pretrained(folder)
@@ -126,13 +126,6 @@ def _add_origin(path: Path, record: Mapping[str, Any]) -> None:
     frame = json.loads(path.read_text(encoding="utf-8"))
     whole = {**frame, **kept, _MARK: f"blippose {__version__}"}
     path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-
-
-def _run_of(path: Path) -> dict[str, Any]:
-    """What the run folder that holds a checkpoint says, or nothing."""
-    with suppress(UserError):
-        return runs.Run.read(path.parent).record
-    return {}
 
 
 def _save_split(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from blippose.calibration import Calibration
-from blippose.decoding import Decoding, InputFrame, from_record
+from blippose.decoding import Decoding, InputFrame, from_record, to_record
 from blippose.errors import UserError, first_line
 from blippose.geometry import Resize
 
@@ -40,6 +40,15 @@ class Stated:
     synthetic: bool | None = None
     decoding: Decoding | None = None
     calibrations: tuple[Calibration, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """What the file holds."""
+        return {
+            "frame": self.frame.record(),
+            "synthetic": self.synthetic,
+            "decoding": None if self.decoding is None else to_record(self.decoding),
+            "calibrations": [asdict(each) for each in self.calibrations],
+        }
 
 
 def find_frame_file(name: str) -> Path | None:
@@ -87,7 +96,7 @@ def read_frame(path: Path) -> Stated:
         return Stated(
             frame_of(record["frame"]), record.get("synthetic"), decoding_of(record), calibrations
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
         raise UserError(
             f"{path}: cannot be read ({first_line(error)}); expected "
             '{"frame": {"input_size": 384, "num_bins": null, "resize": "stretch", "crop": "full"}}'
@@ -112,7 +121,7 @@ def decoding_of(record: Mapping[str, Any]) -> Decoding | None:
     """How the model of a record was decoded when it was judged; None where it does not say.
 
     Raises:
-        KeyError, TypeError, ValueError: what it says is no way to decode.
+        UserError: what it says is no way to decode.
     """
     said = record.get("decoding")
     return None if said is None else from_record(said)

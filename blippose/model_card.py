@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from blippose import __version__
-from blippose.decoding import Free
+from blippose.decoding import Decoding, Free
 from blippose.evaluation.markdown import bullets, table
 from blippose.pose import JOINTS
 from blippose.predictor import PosePredictor
@@ -111,7 +111,7 @@ def model_card(
         "## Coordinates",
         bullets(_frame_lines(predictor)),
         "## Figures",
-        *_figures(record, run, predictor.decoding),
+        *_figures(record, run, predictor.stated.decoding),
         "## Trained on",
         bullets(_origin_lines(record, run, has_split)),
     ]
@@ -149,8 +149,11 @@ def _frame_lines(predictor: PosePredictor) -> Iterator[str]:
     yield "`blippose.json` says the same for programs"
 
 
-def _figures(record: Mapping[str, Any], run: Mapping[str, Any], decoding: str) -> Iterator[str]:
+def _figures(
+    record: Mapping[str, Any], run: Mapping[str, Any], decoding: Decoding | None
+) -> Iterator[str]:
     metrics = record.get("metrics", {})
+    name = run.get("results", {}).get("decoding") if decoding is None else decoding.name
     rows = [
         [name, *(_cell(key, metrics.get(f"{prefix}/{key}")) for key in _COLUMNS)]
         for name, prefix in (("free-running", "val"), ("teacher-forced", "val_tf"))
@@ -160,12 +163,14 @@ def _figures(record: Mapping[str, Any], run: Mapping[str, Any], decoding: str) -
     yield table(["validation", *_COLUMNS.values()], rows)
     yield (
         f"Of these weights, after epoch {record.get('epoch', 0) + 1}; px are pixels of the input "
-        f"unless it says image. Free-running is {_free_running(decoding)}. Missing joints are "
+        f"unless it says image. Free-running is {_free_running(name)}. Missing joints are "
         "misses at every threshold. `blippose eval` gives intervals, baselines and leaks."
     )
 
 
-def _free_running(decoding: str) -> str:
+def _free_running(decoding: str | None) -> str:
+    if decoding is None:
+        return "as the run was validated, which its record does not say"
     if decoding == Free().name:
         return "what `generate` does"
     return f"blippose's own decoding ({decoding}); `generate`, as in plain code, is less exact"

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,11 +20,11 @@ from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 from blippose.blip import load_tokenizer
 from blippose.calibration import Calibration, load_calibrations
 from blippose.checkpoint_files import damage
-from blippose.decoding import Decoding, InputFrame
+from blippose.decoding import Decoding, from_config
 from blippose.errors import UserError, first_line
-from blippose.frame_file import decoding_of, frame_of
+from blippose.frame_file import Stated, decoding_of, frame_of
 from blippose.lora import merged
-from blippose.runs import BEST, RECORD
+from blippose.runs import BEST, RECORD, Run
 from blippose.sdpa import use_sdpa
 
 
@@ -79,28 +80,40 @@ def load_checkpoint(path: Path, file: BinaryIO | None = None) -> dict[str, Any]:
 
 
 def model_in(
-    checkpoint: Mapping[str, Any], path: Path
-) -> tuple[BlipForConditionalGeneration, BertTokenizer, InputFrame, Decoding | None]:
-    """The model in what `load_checkpoint` read from `path`, its tokenizer and its frame.
-
-    And how it was decoded when it was validated; None of older checkpoints, which do not say.
+    checkpoint: Mapping[str, Any], path: Path, calibrations: Sequence[Calibration] = ()
+) -> tuple[BlipForConditionalGeneration, BertTokenizer, Stated]:
+    """The model in what `load_checkpoint` read from `path`, its tokenizer, and what it is.
 
     Raises:
         UserError: it is another program's.
     """
     try:
         record = checkpoint["blippose"]
-        frame = frame_of(record["frame"])
+        stated = Stated(
+            frame_of(record["frame"]),
+            record.get("synthetic"),
+            _validated_by(record, path),
+            tuple(calibrations),
+        )
         config = BlipConfig.from_dict(json.loads(record["blip_config"]))
         blip = use_sdpa(BlipForConditionalGeneration(config))
         blip.load_state_dict(_blip_weights(checkpoint["state_dict"]))
-        return blip, _tokenizer(record["tokenizer"]), frame, decoding_of(record)
+        return blip, _tokenizer(record["tokenizer"]), stated
+    except UserError:
+        raise
     # What another program put there can fail in any of these steps, in any way.
     except Exception as error:
         raise UserError(
             f"{path}: not a checkpoint of blippose ({first_line(error)}); name one that "
             "`blippose train` wrote, such as RUN/best.ckpt"
         ) from error
+
+
+def run_beside(checkpoint: Path) -> dict[str, Any]:
+    """The record of the run whose folder holds a checkpoint; empty where there is none to read."""
+    with suppress(UserError):
+        return Run.read(checkpoint.parent).record
+    return {}
 
 
 def calibrations_beside(checkpoint: Path) -> tuple[Calibration, ...]:
@@ -116,6 +129,19 @@ def checkpoint_sha256(path: Path) -> str:
     """The hash of a checkpoint's file, which tells it from all others."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _validated_by(record: Mapping[str, Any], path: Path) -> Decoding | None:
+    """How the model was decoded when it was validated; None where nothing says so.
+
+    Checkpoints of versions before 2026-11-28 leave that to the config of their run.
+    """
+    try:
+        if (said := decoding_of(record)) is not None:
+            return said
+        return from_config(run_beside(path).get("config", {}).get("decoding") or {})
+    except UserError as error:
+        raise UserError(f"{path}: {error}; was it written by a newer blippose?") from error
 
 
 def _damage(path: Path) -> str:

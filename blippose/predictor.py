@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -31,7 +31,6 @@ from blippose.decoding import (
     Decoding,
     InputFrame,
     Reading,
-    to_record,
 )
 from blippose.errors import UserError, first_line
 from blippose.frame_file import FRAME_FILE, Stated, find_frame_file, read_frame
@@ -90,34 +89,29 @@ class PosePredictor:
     Args:
         blip: the model.
         tokenizer: the model's.
-        frame: of the coordinates in its captions.
+        stated: what is known of it: the frame of the coordinates in its captions, and how it was
+            decoded when it was validated, as which it is asked; as `generate` does where that is
+            not known.
         source: what was loaded, for people to read.
         device: where to run, as torch names it.
-        synthetic: whether it was trained on drawn people; None where that is not known.
-        calibrations: of its confidence, one a decoding.
-        decoding: how it is asked; None as `generate` does. A model that says how it was validated
-            is loaded to be asked so.
     """
 
     def __init__(
         self,
         blip: BlipForConditionalGeneration,
         tokenizer: BertTokenizer,
-        frame: InputFrame,
+        stated: Stated,
         source: str,
         device: str = "cpu",
-        synthetic: bool | None = None,
-        calibrations: Sequence[Calibration] = (),
-        decoding: Decoding | None = None,
     ) -> None:
         self.device = _device(device)
         nn.Module.to(blip, self.device)
         blip.train(False)
         self.blip = blip
-        self.tokenizer, self.frame, self.source = tokenizer, frame, source
-        self.synthetic, self.calibrations = synthetic, tuple(calibrations)
-        self.caption_format = frame.caption_format
-        self._reader = CaptionReader(blip, tokenizer, self.caption_format, decoding)
+        self.tokenizer, self.stated, self.source = tokenizer, stated, source
+        self.frame, self.synthetic = stated.frame, stated.synthetic
+        self.caption_format = self.frame.caption_format
+        self._reader = CaptionReader(blip, tokenizer, self.caption_format, stated.decoding)
         self._normalization = ClipNormalization().to(self.device)
 
     @staticmethod
@@ -143,11 +137,7 @@ class PosePredictor:
         Raises:
             UserError: it is another program's.
         """
-        blip, tokenizer, frame, decoding = model_in(checkpoint, path)
-        synthetic = checkpoint["blippose"].get("synthetic")
-        return PosePredictor(
-            blip, tokenizer, frame, str(path), device, synthetic, calibrations, decoding
-        )
+        return PosePredictor(*model_in(checkpoint, path, calibrations), str(path), device)
 
     @staticmethod
     def from_run(folder: str | Path, device: str = "cpu") -> PosePredictor:
@@ -180,16 +170,7 @@ class PosePredictor:
                 f"{path}: says an input of {stated.frame.input_size} px, but the model's is "
                 f"{size} px; export the model again"
             )
-        return PosePredictor(
-            blip,
-            tokenizer,
-            stated.frame,
-            source,
-            device,
-            stated.synthetic,
-            stated.calibrations,
-            stated.decoding,
-        )
+        return PosePredictor(blip, tokenizer, stated, source, device)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Write what `from_pretrained` reads: a Hugging Face folder with `blippose.json`.
@@ -217,13 +198,8 @@ class PosePredictor:
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not annotated
         blip.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        record = {
-            "frame": self.frame.record(),
-            "synthetic": self.synthetic,
-            "decoding": to_record(self.decoded_by),
-            "calibrations": [asdict(each) for each in self.calibrations],
-        }
-        (folder / FRAME_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        record = json.dumps(self.stated.record(), indent=1)
+        (folder / FRAME_FILE).write_text(f"{record}\n", encoding="utf-8")
 
     def __call__(
         self,
@@ -284,23 +260,18 @@ class PosePredictor:
         return self._reader.decoding.name
 
     @property
-    def decoded_by(self) -> Decoding:
-        """The way itself."""
-        return self._reader.decoding
-
-    @property
     def confidence_is(self) -> str:
         """What `Prediction.confidence` is, for people and files."""
         what = f"probability of being within {CONFIDENCE_PX:g} px of the input"
         if (calibration := self._calibration()) is not None:
             return f"{what}, calibrated on {calibration.num_persons:,} training persons"
-        others = ", ".join(each.decoding for each in self.calibrations)
-        known = f"; calibrations are known for decoding: {others}" if others else ""
+        others = "; ".join(each.decoding for each in self.stated.calibrations)
+        known = f" (that is known for: {others})" if others else ""
         return f"{what}, as the model itself has it, not calibrated{known}"
 
     def _calibration(self) -> Calibration | None:
         """That of the way it is decoded."""
-        for each in self.calibrations:
+        for each in self.stated.calibrations:
             if (each.decoding, each.radius) == (self.decoding, CONFIDENCE_PX):
                 return each
         return None

@@ -16,7 +16,7 @@ import json
 import math
 import os
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from blippose.errors import UserError
 from blippose.identity import config_hash, difference
+from blippose.spelling import spelled
 from blippose.usage import Usage
 from blippose.versions import versions
 
@@ -80,10 +81,10 @@ class Run:
         if record is None or (record["state"] != State.DONE and not _has_checkpoint(folder)):
             return Run(folder, {"state": None, "config": dict(config)} | _kept(record, config))
         if config_hash(record["config"]) != config_hash(config):
-            changes = "; ".join(difference(record["config"], config))
+            changes = difference(record["config"], config)
             raise UserError(
-                f"{folder} holds a run of another config ({changes}): choose another name=, "
-                "or remove that folder"
+                f"{folder} holds a run of another config ({'; '.join(changes)}): "
+                f"{_way_on(record['config'], changes)}choose another name=, or remove that folder"
             )
         run = Run(folder, {**record, "config": dict(config)})
         if run.is_done and not record.get("keep_last", True):
@@ -266,6 +267,17 @@ def _kept(record: Mapping[str, Any] | None, config: Mapping[str, Any]) -> dict[s
     """What a run that begins again has from the try before: its place in W&B."""
     is_same = record is not None and config_hash(record["config"]) == config_hash(config)
     return {"wandb_id": record["wandb_id"]} if record and is_same and "wandb_id" in record else {}
+
+
+def _way_on(config: Mapping[str, Any], changes: Sequence[str]) -> str:
+    """What goes on with a run that is only read otherwise, as a default may be another by now."""
+    decoding = config.get("decoding")
+    if not decoding or not all(change.startswith("decoding.") for change in changes):
+        return ""
+    way = str(decoding["_target_"]).rpartition(".")[2].lower()
+    own = {key: value for key, value in decoding.items() if key != "_target_" and value != 0}
+    words = [f"decoding={way}", *(f"decoding.{key}={spelled(own[key])}" for key in own)]
+    return f"add {' '.join(words)} to go on, "
 
 
 def _read(path: Path) -> dict[str, Any] | None:

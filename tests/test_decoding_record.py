@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from blippose.decoding import (
     Free,
     Parallel,
     Prompted,
+    from_config,
     from_record,
     to_record,
 )
+from blippose.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -47,9 +50,25 @@ def test_somebody_elses_way_has_no_record() -> None:
         {"way": "beams"},
         {"way": "free", "refine": 1},
         {"way": "parallel", "refine": "two"},
+        {"way": "parallel", "refine": 1.5},
+        {"way": "parallel", "refine": True},
+        {"way": "parallel", "refine": -1},
         {"way": "free", "flip_test": "yes"},
     ],
 )
 def test_what_is_no_way_to_decode_is_refused(record: dict[str, Any]) -> None:
-    with pytest.raises((KeyError, TypeError, ValueError)):
+    with pytest.raises(UserError, match=r"^decoding\."):
         from_record(record)
+
+
+@pytest.mark.parametrize(
+    "decoding", [Free(flip_test=True), Constrained(), Parallel(2), Prompted()]
+)
+def test_the_config_of_a_run_names_the_same_way(decoding: Decoding) -> None:
+    config = {"_target_": f"blippose.decoding.{type(decoding).__name__}", **asdict(decoding)}
+    assert from_config(config) == decoding
+
+
+@pytest.mark.parametrize("config", [{}, {"_target_": "theirs.Free"}, {"_target_": "theirs.Beams"}])
+def test_a_config_may_name_somebody_elses_way(config: dict[str, Any]) -> None:
+    assert from_config(config) is None

@@ -113,7 +113,7 @@ def test_a_judged_run_predicts_with_calibrated_confidence_by_each_decoding_judge
     assert main(["eval", f"run={judged}", place, QUICK, "decoding=parallel"]) == 0
     assert report_in(judged)["about"]["decoding"] == "parallel, refine 0"
     predictor = PosePredictor.from_run(judged)
-    decodings = [each.decoding for each in predictor.calibrations]
+    decodings = [each.decoding for each in predictor.stated.calibrations]
     assert decodings == [BEST, "parallel, refine 0"]
     assert "not calibrated" not in predictor.confidence_is
     assert "not calibrated" not in predictor.decode_by(Parallel()).confidence_is

@@ -25,7 +25,7 @@ from blippose.decoding import (
     Writer,
     number_log_probability,
 )
-from blippose.frame_file import frame_of
+from blippose.frame_file import Stated, frame_of
 from blippose.pose import JOINTS, NUM_JOINTS, SKELETON, TORSO_OUTWARDS
 from blippose.predictor import PosePredictor
 
@@ -155,7 +155,9 @@ def test_a_saved_model_says_its_joints_in_its_order_again(
     keen: BlipForConditionalGeneration, tokenizer: BertTokenizer, tmp_path: Path
 ) -> None:
     frame = InputFrame.of(TORSO, "stretch", "full")
-    predictor = PosePredictor(keen.float(), tokenizer, frame, "test").decode_by(Constrained())
+    predictor = PosePredictor(keen.float(), tokenizer, Stated(frame), "test").decode_by(
+        Constrained()
+    )
     predictor.save_pretrained(tmp_path)
     loaded = PosePredictor.from_pretrained(tmp_path).decode_by(Constrained())
     pictures = [np.full((SIZE, SIZE, 3), shade, np.uint8) for shade in (0, 255)]

@@ -18,6 +18,7 @@ PACKAGE = Path(blippose.__file__).parent
 LAYERS = (
     {
         "errors",
+        "arguments",
         "pose",
         "whole_file",
         "output_folder",
@@ -83,7 +84,6 @@ LAYERS = (
         "callbacks",
         "evaluation",
         "summary",
-        "arguments",
         "training",
         "fit_options",
         "training_check",

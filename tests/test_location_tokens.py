@@ -21,6 +21,7 @@ from blippose.data.tokens import CaptionTokens
 from blippose.decoding import Constrained, Free, TokenGrammar, number_places
 from blippose.errors import UserError
 from blippose.export import export_checkpoint
+from blippose.frame_file import Stated
 from blippose.location_tokens import add_location_tokens, grow_vocabulary, with_location_tokens
 from blippose.model import PoseCaptioner
 from blippose.pose import NUM_JOINTS
@@ -166,7 +167,7 @@ def test_untrained_locations_say_nearly_what_the_digits_said(
 
     images = [render_frame(7, video, 0).image for video in range(6)]
     frame = InputFrame.of(HALF_PIXELS, "stretch", "full")
-    found = PosePredictor(*grown, frame, "test").decode_by(Constrained())(images)
+    found = PosePredictor(*grown, Stated(frame), "test").decode_by(Constrained())(images)
     expected = PosePredictor.from_pretrained("tiny").decode_by(Constrained())(images)
     distance = np.stack(
         [a.pose_input.xy - b.pose_input.xy for a, b in zip(found, expected, strict=True)]

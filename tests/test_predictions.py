@@ -39,6 +39,7 @@ from blippose.evaluation.predictions import (
     stored_predict,
 )
 from blippose.evaluation.stored_predictions import joints
+from blippose.frame_file import Stated
 from blippose.loss import IGNORED
 from blippose.model import PoseCaptioner
 from blippose.pose import Pose
@@ -478,7 +479,7 @@ RANK_SCRIPT = """
 def test_two_processes_write_what_one_does_to_the_last_digit(
     captioner: PoseCaptioner, data: PoseDataModule, release_root: Path, tmp_path: Path
 ) -> None:
-    of = PosePredictor(captioner.blip, captioner.tokenizer, captioner.frame, "random")
+    of = PosePredictor(captioner.blip, captioner.tokenizer, Stated(captioner.frame), "random")
     of.save_pretrained(tmp_path / "model")
     ask(captioner, data, tmp_path / "one" / "val.json")
     two = tmp_path / "two" / "val.json"

@@ -23,10 +23,12 @@ from blippose.caption import CaptionFormat, Reason
 from blippose.decoding import CONFIDENCE_PX, Constrained, InputFrame, Parallel
 from blippose.errors import UserError
 from blippose.export import export_checkpoint
+from blippose.frame_file import Stated
 from blippose.geometry import Crop
 from blippose.model import PoseCaptioner
 from blippose.pose import JOINTS
 from blippose.predictor import PosePredictor
+from blippose.runs import RECORD
 from blippose.synthetic.scene import render_frame
 from blippose.vocabulary import write_tiny_tokenizer
 
@@ -115,7 +117,7 @@ def test_confidence_is_calibrated_where_a_calibration_is_known(
         load = PosePredictor.from_run if source.is_dir() else PosePredictor.from_checkpoint
         predictor = load(source).decode_by(Constrained())
         assert predictor.confidence_is.endswith("calibrated on 300 training persons")
-        [own] = predictor.calibrations
+        [own] = predictor.stated.calibrations
         for one, other in zip(predictor(inputs), raw(inputs), strict=True):
             np.testing.assert_allclose(one.confidence, own(other.confidence), rtol=1e-6)
             assert not np.allclose(one.confidence, other.confidence)
@@ -139,44 +141,80 @@ def test_a_model_is_asked_as_it_was_validated(
         PosePredictor.from_run(tmp_path),
         PosePredictor.from_pretrained(tmp_path / "exported"),
     ):
-        assert predictor.decoded_by == decoding
+        assert predictor.stated.decoding == decoding
         for one, other in zip(predictor(inputs), expected, strict=True):
             np.testing.assert_array_equal(one.pose.xy, other.pose.xy)
 
 
+@pytest.fixture
+def older(checkpoint: Path, tmp_path: Path) -> Path:
+    """A checkpoint of a version that did not write down how it was validated."""
+    content = torch.load(checkpoint, weights_only=True)
+    del content["blippose"]["decoding"]
+    torch.save(content, tmp_path / "best.ckpt")
+    return tmp_path / "best.ckpt"
+
+
 def test_a_checkpoint_that_does_not_say_how_it_was_validated_is_asked_as_generate_does(
+    older: Path,
+) -> None:
+    predictor = PosePredictor.from_checkpoint(older)
+    assert (predictor.decoding, predictor.stated.decoding) == ("free", None)
+
+
+def test_an_export_says_nothing_of_a_validation_that_nobody_knows(
+    older: Path, tmp_path: Path
+) -> None:
+    export_checkpoint(older, tmp_path / "exported")
+    assert PosePredictor.from_pretrained(tmp_path / "exported").stated.decoding is None
+    card = (tmp_path / "exported" / "README.md").read_text()
+    assert "as the run was validated, which its record does not say" in card
+
+
+def test_how_an_older_checkpoint_was_validated_is_read_from_its_run(
+    older: Path, tmp_path: Path
+) -> None:
+    decoding = {"_target_": "blippose.decoding.Parallel", "refine": 1}
+    config = {"model": {"weights": "random"}, "decoding": decoding}
+    record = {"state": "done", "config": config, "config_hash": "of it"}
+    (tmp_path / RECORD).write_text(json.dumps(record))
+    assert PosePredictor.from_run(tmp_path).stated.decoding == Parallel(1)
+    export_checkpoint(older, tmp_path / "exported")
+    assert PosePredictor.from_pretrained(tmp_path / "exported").stated.decoding == Parallel(1)
+
+
+def test_a_way_of_decoding_that_is_not_known_is_said_by_its_name(
     checkpoint: Path, tmp_path: Path
 ) -> None:
-    older = torch.load(checkpoint, weights_only=True)
-    del older["blippose"]["decoding"]
-    torch.save(older, tmp_path / "best.ckpt")
-    assert PosePredictor.from_run(tmp_path).decoding == "free"
+    newer = torch.load(checkpoint, weights_only=True)
+    newer["blippose"]["decoding"] = {"way": "beams"}
+    torch.save(newer, tmp_path / "best.ckpt")
+    with pytest.raises(UserError, match=r"best\.ckpt: decoding\.way=beams: .*a newer blippose"):
+        PosePredictor.from_run(tmp_path)
 
 
 def test_a_calibration_goes_with_an_exported_folder(calibrated: Path, tmp_path: Path) -> None:
     predictor = PosePredictor.from_checkpoint(calibrated)
     export_checkpoint(calibrated, tmp_path / "exported")
     exported = PosePredictor.from_pretrained(tmp_path / "exported")
-    assert exported.calibrations == predictor.calibrations
-    assert len(exported.calibrations) == 1
+    assert exported.stated.calibrations == predictor.stated.calibrations
+    assert len(exported.stated.calibrations) == 1
 
 
 def test_a_calibration_is_for_its_decoding_its_weights_and_its_radius_alone(
     calibrated: Path,
 ) -> None:
     predictor = PosePredictor.from_checkpoint(calibrated)
-    assert "not calibrated; calibrations are known for decoding: constrained" in (
-        predictor.confidence_is
-    )
+    assert predictor.confidence_is.endswith("not calibrated (that is known for: constrained)")
     inputs = images((SIZE, SIZE))
-    raw = PosePredictor(predictor.blip, predictor.tokenizer, predictor.frame, "raw")
+    raw = PosePredictor(predictor.blip, predictor.tokenizer, Stated(predictor.frame), "raw")
     np.testing.assert_array_equal(predictor(inputs)[0].confidence, raw(inputs)[0].confidence)
-    [own] = predictor.calibrations
+    [own] = predictor.stated.calibrations
     replace(own, radius=3.0).save(calibrated.parent)
     other = PosePredictor.from_checkpoint(calibrated).decode_by(Constrained())
     assert "not calibrated" in other.confidence_is
     replace(own, checkpoint_sha256="ab").save(calibrated.parent)
-    assert PosePredictor.from_checkpoint(calibrated).calibrations == ()
+    assert PosePredictor.from_checkpoint(calibrated).stated.calibrations == ()
 
 
 def test_a_checkpoint_gives_the_captions_of_the_module_that_it_was_saved_from(
@@ -332,7 +370,7 @@ def test_an_absent_device_is_refused(
 ) -> None:
     for device in ("cuda:77", "toaster"):
         with pytest.raises(UserError, match=f"device={device}"):
-            PosePredictor(blip, tokenizer, FRAME, "test", device)
+            PosePredictor(blip, tokenizer, Stated(FRAME), "test", device)
 
 
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])
@@ -350,7 +388,7 @@ def test_captions_become_pixels_of_each_image(
     corner = (np.array([width, height]) - side) / 2
     xy_bin = np.floor((xy_img + 0.5 - corner) / side * NUM_BINS).astype(int)
     caption = ", ".join(f"{name} ({x},{y})" for name, (x, y) in zip(JOINTS, xy_bin, strict=True))
-    predictor = PosePredictor(blip, tokenizer, replace(FRAME, resize=resize), "test")
+    predictor = PosePredictor(blip, tokenizer, Stated(replace(FRAME, resize=resize)), "test")
     predictor.decode_by(Reciting([caption]))
     [prediction] = predictor(images(shape))
     half_a_bin = side / NUM_BINS / 2 + 1e-9
@@ -363,7 +401,7 @@ def test_missing_joints_have_reasons_and_no_coordinates(
     blip: BlipForConditionalGeneration, tokenizer: BertTokenizer
 ) -> None:
     reciting = Reciting(["right ankle ( 3, 4 ), right knee ( 99, 4 )"])
-    [prediction] = PosePredictor(blip, tokenizer, FRAME, "test").decode_by(reciting)(
+    [prediction] = PosePredictor(blip, tokenizer, Stated(FRAME), "test").decode_by(reciting)(
         images((50, 50))
     )
     assert prediction.pose.valid.tolist() == [True] + [False] * 15
@@ -403,7 +441,7 @@ def test_every_joint_that_is_there_has_a_confidence_that_batches_do_not_change(
 def test_what_is_no_image_is_named_by_its_number(
     blip: BlipForConditionalGeneration, tokenizer: BertTokenizer, wrong: np.ndarray, said: str
 ) -> None:
-    predictor = PosePredictor(blip, tokenizer, FRAME, "test")
+    predictor = PosePredictor(blip, tokenizer, Stated(FRAME), "test")
     with pytest.raises(UserError, match=rf"images\[1\] is .*{said}.*read_image"):
         predictor([*images((4, 4)), wrong])
 
@@ -411,7 +449,9 @@ def test_what_is_no_image_is_named_by_its_number(
 def test_a_model_of_person_crops_sees_whole_images_with_their_aspect_ratio(
     blip: BlipForConditionalGeneration, tokenizer: BertTokenizer
 ) -> None:
-    predictor = PosePredictor(blip, tokenizer, InputFrame(SIZE, None, "stretch", "person"), "test")
+    predictor = PosePredictor(
+        blip, tokenizer, Stated(InputFrame(SIZE, None, "stretch", "person")), "test"
+    )
     crop = Crop.of_person((20.0, 10.0), 0.1, SIZE)
     [whole] = predictor(images((20, 40)))
     [person] = predictor(images((20, 40)), [crop])

@@ -130,6 +130,15 @@ def test_runs_of_other_settings_are_said_to_be_and_other_seeds_are_not() -> None
     assert found == "The runs differ in optimizer.lr: their mean says nothing of one recipe."
 
 
+def test_runs_that_were_asked_in_other_ways_are_said_to_be() -> None:
+    reports = [example_report() for _ in range(2)]
+    configs = [{"decoding": {"_target_": "A"}}, {"decoding": {"_target_": "B"}}]
+    assert across_runs(reports, configs)["warnings"] == reports[0]["warnings"]
+    reports[1]["about"]["decoding"] = "constrained"
+    found = across_runs(reports, configs)["warnings"][0]["text"]
+    assert found.startswith("The runs were judged by different ways of decoding: their mean")
+
+
 def test_a_caution_with_figures_stands_once_and_says_how_many_runs_have_it() -> None:
     reports = [example_report() for _ in range(3)]
     reports[1]["warnings"][1]["text"] = "Shown the true joints, the model scores .8."

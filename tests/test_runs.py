@@ -111,6 +111,29 @@ def test_other_config_under_the_same_name_is_refused_with_the_difference(tmp_pat
         Run.open(tmp_path, changed(optimizer={"lr": 2e-3}))
 
 
+@pytest.mark.parametrize(
+    ("was", "words"),
+    [
+        ({"_target_": "blippose.decoding.Free", "flip_test": False}, "decoding=free"),
+        (
+            {"_target_": "blippose.decoding.Parallel", "refine": None, "flip_test": True},
+            "decoding=parallel decoding.refine=null decoding.flip_test=true",
+        ),
+    ],
+)
+def test_what_goes_on_with_a_run_that_is_only_read_otherwise_is_said(
+    tmp_path: Path, was: dict[str, Any], words: str
+) -> None:
+    """Such as one that was begun when the default was another."""
+    now = {"_target_": "blippose.decoding.Parallel", "refine": 0}
+    with Run.open(tmp_path, changed(decoding=was)).started():
+        (tmp_path / LAST).write_text("weights")
+    with pytest.raises(UserError, match=rf"add {words} to go on, choose another name="):
+        Run.open(tmp_path, changed(decoding=now))
+    with pytest.raises(UserError, match=r"\): choose another name="):
+        Run.open(tmp_path, changed(decoding=now, optimizer={"lr": 2e-3}))
+
+
 def test_run_without_a_checkpoint_does_not_hold_its_folder(tmp_path: Path) -> None:
     with pytest.raises(RunFailedError), Run.open(tmp_path, CONFIG).started():
         raise RuntimeError("out of luck")

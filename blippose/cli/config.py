@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from blippose.errors import UserError, first_line
 
 _Keys = TypeVar("_Keys")
+# Of a model that is asked without decoding=.
+UNSTATED = "the model does not say how it was validated: decoding=CHOICE says how it is asked"
 
 
 def plain_config(config: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blippose.cli.config import (
+    UNSTATED,
     check_targets,
     checked,
     instantiate_key,
@@ -151,6 +152,7 @@ def _judge_checkpoint(config: Any, plain: dict[str, Any], keys: _EvalKeys, path:
 
     decoding = instantiate_key(config, "decoding")
     subject = Subject.of_checkpoint(path, plain["data"], keys.device, decoding)
+    _say_unstated(decoding, subject)
     _judge(keys, subject, out_folder(keys.out, path.with_name(f"{path.stem}_eval")), is_alone=True)
     return 0
 
@@ -169,7 +171,15 @@ def _judge_run(
 
     decoding = instantiate_key(config, "decoding")
     subject = Subject.of_run(folder, places, keys.device, decoding)
+    _say_unstated(decoding, subject)
     return _judge(keys, subject, out, is_alone=is_alone)
+
+
+def _say_unstated(decoding: Any, subject: Subject) -> None:
+    from blippose.runs import is_first_process  # noqa: PLC0415
+
+    if decoding is None and not subject.is_decoding_stated and is_first_process():
+        print(UNSTATED)
 
 
 def _judge(

@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
-from blippose.cli.config import check_targets, checked, instantiate_key, plain_config
+from blippose.cli.config import UNSTATED, check_targets, checked, instantiate_key, plain_config
 from blippose.counted import counted
 from blippose.errors import UserError
 from blippose.output_folder import check_out
@@ -58,7 +58,8 @@ def run(config: Any) -> int:
     from blippose.prediction_files import predict_files  # noqa: PLC0415  seconds, as training
 
     predictor = _predictor(keys)
-    if (decoding := instantiate_key(config, "decoding")) is not None:
+    decoding = instantiate_key(config, "decoding")
+    if decoding is not None:
         predictor.decode_by(decoding)
     predictor.in_precision(getattr(torch, keys.precision))
     _caution(keys.precision, predictor.device)
@@ -72,6 +73,8 @@ def run(config: Any) -> int:
     )
     precision = "" if keys.precision == "float32" else f", {keys.precision}"
     print(f"model {predictor.source}{precision}; decoding: {predictor.decoding}")
+    if (decoding or predictor.stated.decoding) is None:
+        print(UNSTATED)
     _say(f"confidence: {predictor.confidence_is}")
     if predictor.synthetic:
         print("it has learned from drawn people alone: poses of photos mean nothing")

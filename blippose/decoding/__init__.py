@@ -20,7 +20,7 @@ from blippose.decoding.modes import (
 from blippose.decoding.parallel import constrained_tokens, parallel_tokens
 from blippose.decoding.places import number_places
 from blippose.decoding.reader import CaptionReader, Reading
-from blippose.decoding.record import from_record, to_record
+from blippose.decoding.record import from_config, from_record, to_record
 
 __all__ = [
     "CONFIDENCE_PX",
@@ -39,6 +39,7 @@ __all__ = [
     "constrained_tokens",
     "expected_xy",
     "free_tokens",
+    "from_config",
     "from_record",
     "mass_within",
     "number_log_probability",

@@ -11,9 +11,10 @@ from blippose.evaluation.quantities import is_number
 from blippose.identity import difference
 
 _SAME = {  # what must be equal for a mean to mean something: key of `about`, how to say it
-    "subset": "subsets",
-    "manifest": "splits, so on other images",
-    "frame": "input frames, so in other pixels",
+    "subset": "on different subsets",
+    "manifest": "on different splits, so on other images",
+    "frame": "in different input frames, so in other pixels",
+    "decoding": "by different ways of decoding",
 }
 _SEEDS = ("seed", "split_seed")  # last parts of keys in which runs of one recipe may differ
 
@@ -68,7 +69,7 @@ def _differences(
     """Why a mean over these runs may mean nothing."""
     first = reports[0]["about"]
     found = [
-        f"The runs were judged on different {what}: their mean says nothing of one recipe."
+        f"The runs were judged {what}: their mean says nothing of one recipe."
         for key, what in _SAME.items()
         if any(report["about"][key] != first[key] for report in reports)
     ]
@@ -79,13 +80,17 @@ def _differences(
 
 
 def _changed(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Keys in which configs differ, apart from the seeds."""
+    """Keys in which configs differ, apart from the seeds.
+
+    And from `decoding`, as reports say themselves how their run was asked.
+    """
     changes = {
         change.partition(": ")[0]
         for config in configs[1:]
         for change in difference(configs[0], config)
     }
-    return sorted(key for key in changes if key.rpartition(".")[2] not in _SEEDS)
+    kept = (key for key in changes if not key.startswith("decoding."))
+    return sorted(key for key in kept if key.rpartition(".")[2] not in _SEEDS)
 
 
 def _merged_warnings(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

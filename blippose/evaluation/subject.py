@@ -45,6 +45,7 @@ class Subject:
         epoch: whose weights these are, from 0; None where the checkpoint does not say.
         learned: what it was trained on.
         began_from: the weights that its training began from, as the run's config names them.
+        is_decoding_stated: whether it is known how it was validated.
     """
 
     captioner: PoseCaptioner
@@ -56,6 +57,7 @@ class Subject:
     epoch: int | None
     learned: Learned
     began_from: str | None
+    is_decoding_stated: bool
 
     @staticmethod
     def of_run(
@@ -231,7 +233,7 @@ class _Model:
             optimizer=_no_optimizer,
             resize=predictor.frame.resize,
             crop=predictor.frame.crop,
-            decoding=decoding or predictor.decoded_by,
+            decoding=decoding or predictor.stated.decoding,
         )
         captioner = captioner.to(predictor.device).eval()
         config = record.get("config", {})
@@ -246,6 +248,7 @@ class _Model:
             epoch=self.epoch,
             learned=learned,
             began_from=None if weights is None else str(weights),
+            is_decoding_stated=predictor.stated.decoding is not None,
         )
 
 
