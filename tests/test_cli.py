@@ -254,7 +254,18 @@ WRONG = {
     "unknown group": (["train", "optimiser=adam"], "did you mean optimizer"),
     "added key that nothing reads": (["train", "+naem=x"], "no such key; did you mean name?"),
     "added choice": (["train", "+experiment=best"], "+experiment: leave out the +"),
+    "added key of no choice": (
+        ["predict", "images=a.jpg", "+decoding.refine=1"],
+        "+decoding.refine: belongs to decoding=best or decoding=parallel",
+    ),
+    "choice that is added elsewhere": (["train", "+logger@x=csv"], "+logger@x: no such key"),
+    "choice of no group": (["train", "+decoding/foo=1"], "+decoding/foo: no such key"),
+    "added key that no checkpoint has": (
+        ["train", CSV, "+checkpoint.foo=1"],
+        "checkpoint.foo: no such key",
+    ),
     "folders twice": (["report", ".", "run=x"], "run=x: '.' stands beside it"),
+    "folders added": (["report", ".", "+run=x"], "+run=x: '.' stands beside it"),
     "key of another option": (
         ["predict", "images=a.jpg", "decoding.refine=1"],
         "decoding.refine: belongs to decoding=best or decoding=parallel",

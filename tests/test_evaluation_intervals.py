@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 
 import numpy as np
@@ -120,11 +119,3 @@ def test_images_are_drawn_where_no_video_is_known() -> None:
     name, groups = units(np.array([-1, -1, -1]))
     assert name == "image"
     assert len(set(groups.tolist())) == 3
-
-
-def test_a_thousand_draws_of_three_hundred_persons_are_quick() -> None:
-    started = time.perf_counter()
-    drawn = Bootstrap.of(np.arange(300), 1000, seed=0)
-    for _ in range(10):
-        drawn.ratio(np.ones((300, 20)), np.ones((300, 20))).named([str(i) for i in range(20)])
-    assert time.perf_counter() - started < 2

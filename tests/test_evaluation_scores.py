@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -166,14 +165,3 @@ def test_area_is_that_of_the_annotated_joints_box() -> None:
     valid[0, :2] = True
     found = area(Targets(**{**vars(targets), "xy_img": xy, "valid": valid}))
     assert found.tolist() == [0.53 * 20 * 40, 0.0]
-
-
-def test_ten_rows_of_three_hundred_persons_are_scored_in_seconds() -> None:
-    targets = make_targets(300)
-    started = time.perf_counter()
-    drawn = Bootstrap.of(targets.video, 1000, seed=0)
-    for seed in range(10):
-        scores = Scores.of(targets, answers(targets, seed=seed), MEAN_POSE)
-        scores.metrics(drawn).named(NAMES)
-        scores.groups(drawn)
-    assert time.perf_counter() - started < 8  # 1.2 s on one free core

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -156,11 +155,9 @@ def test_nearest_hash_agrees_with_a_plain_loop() -> None:
         assert distance[i] == min(bits) == bits[nearest[i]]
 
 
-def test_the_whole_of_mpii_takes_seconds() -> None:
+def test_the_whole_of_mpii_is_looked_through() -> None:
     hashes = np.random.default_rng(0).integers(0, 2**64, 11_503, dtype=np.uint64)
-    began = time.perf_counter()
     distance, nearest = nearest_hashes(hashes, hashes[::-1])
-    assert time.perf_counter() - began < 20  # measured 1 s
     assert not distance.any()
     assert (nearest == 11_502 - np.arange(11_503)).all()
 

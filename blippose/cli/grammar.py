@@ -104,7 +104,7 @@ def parse_flags(command: str, arguments: list[str]) -> Flags:
 def _check_added(overrides: Sequence[str], command: str) -> None:
     """Refuses +key=value where nothing would read the key, or where there is nothing to add.
 
-    Below a key of the command anything may be added: what reads it there says what it thinks.
+    Below a key that the command has, anything may be added: what reads it says what it thinks.
     """
     added = [word.lstrip("+").partition("=")[0] for word in overrides if word.startswith("+")]
     if not added:  # as nearly always: nothing is read for it
@@ -114,9 +114,13 @@ def _check_added(overrides: Sequence[str], command: str) -> None:
     own = yaml.safe_load((conf() / f"{command}.yaml").read_text(encoding="utf-8"))
     groups = groups_of(command)
     known = {*own, *groups, "hydra"} - {"defaults"}
+    chosen = {word.partition("=")[0] for word in overrides}
     for key in added:
-        if re.split(r"[.@/]", key)[0] not in known:
-            raise UserError(f"{key}: {_unknown(key, command)}")
+        first = re.split(r"[.@/]", key)[0]
+        is_elsewhere = re.search("[@/]", key) and first != "hydra"
+        is_of_none = groups.get(first, "") is None and first not in chosen and first != key
+        if first not in known or is_elsewhere or is_of_none:
+            raise UserError(f"+{key}: {_unknown(key, command)}")
         if key in groups or key.startswith("hydra/"):
             raise UserError(f"+{key}: leave out the +, as the command has {key} already")
 
@@ -149,7 +153,7 @@ def named(arguments: Sequence[str], key: str) -> list[str]:
         else:
             others.append(argument)
     value = paths[0] if len(paths) == 1 else f"[{','.join(paths)}]"
-    if paths and (also := [word for word in others if word.startswith(f"{key}=")]):
+    if paths and (also := [word for word in others if word.lstrip("+").startswith(f"{key}=")]):
         raise UserError(f"{also[0]}: {value} stands beside it, for the same key; give one list")
     return [*others, f"{key}={value}"] if paths else others
 

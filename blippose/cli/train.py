@@ -186,9 +186,11 @@ def _fit(
 
 
 def _options(keys: _TrainKeys, plain: dict[str, Any]) -> FitOptions:
+    from blippose.arguments import check_arguments  # noqa: PLC0415
     from blippose.fit_options import FitOptions  # noqa: PLC0415
 
-    own = checked(_CheckpointKeys, plain["checkpoint"], "checkpoint")
+    check_arguments(_CheckpointKeys, plain["checkpoint"], "checkpoint")
+    own = _CheckpointKeys(**plain["checkpoint"])
     return FitOptions(
         ckpt_path=None if keys.ckpt_path is None else Path(keys.ckpt_path),
         init_from=None if keys.init_from is None else Path(keys.init_from),
