@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from blippose.decoding import Decoding, Parallel, TokenGrammar
+from blippose.decoding import Decoding, Parallel, Prompted, TokenGrammar
 from blippose.errors import UserError
 
 _MASK_STREAM, _NOISE_STREAM = 2, 4  # keep these draws apart from those of blippose.data
@@ -49,6 +49,12 @@ class ReadbackMask:
                 raise UserError(
                     f"captioner.readback_mask.{name}={getattr(self, name)}: expected 0 to 1"
                 )
+
+    @property
+    def hides(self) -> bool:
+        """Whether any coordinate is hidden at any time."""
+        at_first, later = self.until > 0, self.until < 1
+        return (at_first and self.first > 0) or (later and (self.then > 0 or self.spread))
 
     def share(self, progress: float) -> float:
         """The share to hide at `progress`, the share of training done."""
@@ -171,21 +177,30 @@ def _hidden(
     return torch.from_numpy(draw.random(shape) < share[:, None])
 
 
-def check_decoding(decoding: Decoding, *, hides: bool) -> None:
+def check_decoding(decoding: Decoding, mask: ReadbackMask | None, single_joint: float) -> None:
     """Refuse a decoding that asks for what training does not teach.
 
     Args:
         decoding: how the model will be validated.
-        hides: whether training hides coordinates (`ReadbackMask`).
+        mask: coordinates that training hides.
+        single_joint: share of the training captions that name one joint alone.
 
     Raises:
-        UserError: it reads hidden coordinates, of which the model would have seen none.
+        UserError: it reads hidden coordinates, or prompts for single joints, of which the model
+            would have seen none.
     """
-    if not hides and isinstance(decoding, Parallel) and decoding.refine is not None:
+    remedy = "set decoding=constrained, or decoding=free as the study"
+    reads_hidden = isinstance(decoding, Parallel) and decoding.refine is not None
+    if reads_hidden and (mask is None or not mask.hides):
+        how = "=null" if mask is None else "'s shares are 0"
         raise UserError(
             f"decoding: {decoding.name} reads hidden coordinates, and nothing hides any in "
-            "training (captioner.readback_mask=null): set decoding=constrained, or decoding=free "
-            "as the study"
+            f"training (captioner.readback_mask{how}): {remedy}"
+        )
+    if isinstance(decoding, Prompted) and not single_joint:
+        raise UserError(
+            "decoding: prompted asks for each joint alone, and no training caption names one "
+            f"(data.single_joint=0): set data.single_joint=0.5, or {remedy}"
         )
 
 

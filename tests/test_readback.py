@@ -8,9 +8,9 @@ from conftest import SIZE
 from transformers import BertTokenizer
 
 from blippose.caption import CaptionFormat
-from blippose.decoding import TokenGrammar
+from blippose.decoding import Constrained, Decoding, Free, Parallel, Prompted, TokenGrammar
 from blippose.errors import UserError
-from blippose.readback import Readback, ReadbackMask, ReadbackNoise
+from blippose.readback import Readback, ReadbackMask, ReadbackNoise, check_decoding
 
 KEY = (0, 1, 2, 0)
 NUM_ROWS = 400
@@ -135,3 +135,52 @@ def test_noise_needs_one_token_a_number(tokenizer: BertTokenizer) -> None:
 def test_noise_of_no_sense_is_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(UserError, match=message):
         ReadbackNoise(**settings)
+
+
+SOME = ReadbackMask()
+NO_SHARE = ReadbackMask(first=0.0, then=0.0)
+
+
+@pytest.mark.parametrize(
+    ("mask", "hides"),
+    [
+        (ReadbackMask(), True),
+        (NO_SHARE, False),
+        (ReadbackMask(first=0.0, then=0.0, spread=True), True),
+        (ReadbackMask(first=0.0, then=0.3), True),
+        (ReadbackMask(first=0.0, until=1.0, then=0.3), False),
+        (ReadbackMask(first=1.0, until=0.0, then=0.0), False),
+        (ReadbackMask(first=1.0, until=0.5, then=0.0), True),
+        (ReadbackMask(first=0.0, until=1.0, then=0.0, spread=True), False),
+    ],
+    ids=str,
+)
+def test_a_mask_hides_where_one_of_its_shares_comes_to_pass(
+    mask: ReadbackMask, hides: bool
+) -> None:
+    assert mask.hides == hides
+    ever = [mask.share(p / 10) > 0 or (mask.spread and p / 10 >= mask.until) for p in range(10)]
+    assert any(ever) == hides
+
+
+@pytest.mark.parametrize("mask", [None, NO_SHARE, SOME], ids=["none", "of no share", "some"])
+@pytest.mark.parametrize("refine", [0, 2, None])
+def test_hidden_coordinates_are_read_of_a_model_alone_that_saw_some(
+    mask: ReadbackMask | None, refine: int | None
+) -> None:
+    if mask is SOME or refine is None:  # to the end it is `constrained`, of any model
+        check_decoding(Parallel(refine), mask, 0.0)
+        return
+    with pytest.raises(UserError, match=r"^decoding: parallel.*captioner\.readback_mask.*: set"):
+        check_decoding(Parallel(refine), mask, 0.0)
+
+
+@pytest.mark.parametrize("decoding", [Free(), Constrained(expectation=True, flip_test=True)])
+def test_what_reads_captions_one_by_one_suits_any_model(decoding: Decoding) -> None:
+    check_decoding(decoding, None, 0.0)
+
+
+def test_single_joints_are_asked_of_a_model_alone_that_was_trained_with_some() -> None:
+    check_decoding(Prompted(), None, 0.25)
+    with pytest.raises(UserError, match=r"data\.single_joint=0\): set data\.single_joint=0\.5"):
+        check_decoding(Prompted(), SOME, 0.0)

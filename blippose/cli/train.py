@@ -159,7 +159,9 @@ def _fit(
     parts = {key: instantiate_key(config, key) for key in ("optimizer", "scheduler")}
     decoding = instantiate_key(config, "decoding")
     captioner_of = partial(instantiate_key(config, "captioner"), **parts, decoding=decoding)
-    check_decoding(decoding, hides=plain["captioner"].get("readback_mask") is not None)
+    if run.resume_from is None:  # what was begun goes on
+        mask = instantiate_key(config, "captioner.readback_mask")
+        check_decoding(decoding, mask, plain["data"].get("single_joint") or 0.0)
     trainer = instantiate_key(config, "trainer")
     options = _options(keys, plain)
     training_check.check(
