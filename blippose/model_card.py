@@ -11,6 +11,7 @@ from blippose.decoding import Decoding, Free
 from blippose.evaluation.markdown import bullets, table
 from blippose.pose import JOINTS
 from blippose.predictor import PosePredictor
+from blippose.summary import forced_alone
 
 _COLUMNS = {
     "mae": "MAE px",
@@ -163,7 +164,8 @@ def _figures(
     yield table(["validation", *_COLUMNS.values()], rows)
     yield (
         f"Of these weights, after epoch {record.get('epoch', 0) + 1}; px are pixels of the input "
-        f"unless it says image. Free-running is {_free_running(name)}. Missing joints are "
+        f"unless it says image. Free-running is {_free_running(name)}"
+        f"{forced_alone(name or '')}. Missing joints are "
         "misses at every threshold. `blippose eval` gives intervals, baselines and leaks."
     )
 

@@ -139,6 +139,15 @@ def test_runs_that_were_asked_in_other_ways_are_said_to_be() -> None:
     assert found.startswith("The runs were judged by different ways of decoding: their mean")
 
 
+def test_a_flip_test_is_said_to_be_of_the_free_running_captions_alone() -> None:
+    report = example_report()
+    assert "the image alone" not in printed(report, 120)
+    report["about"]["decoding"] = "parallel, refine 0, expectation, flip test"
+    words = "expectation, flip test (teacher-forced: the image alone)"
+    for text in (printed(report, 120), markdown(report)):
+        assert words in " ".join(text.split())
+
+
 def test_a_caution_with_figures_stands_once_and_says_how_many_runs_have_it() -> None:
     reports = [example_report() for _ in range(3)]
     reports[1]["warnings"][1]["text"] = "Shown the true joints, the model scores .8."
