@@ -173,7 +173,7 @@ class PoseCaptioner(L.LightningModule):
         """The caption loss of a batch."""
         data = getattr(self.trainer, "datamodule", None) if self._trainer else None
         is_augmented = getattr(data, "augmentation", None) is not None
-        states = self.look(batch["image"]) if is_augmented else self.see(batch)
+        states = self.see(batch["image"], None if is_augmented else batch["index"])
         decoder = self.blip.text_decoder
         hidden = decoder.bert(
             input_ids=self._hide(batch["input_ids"], batch_idx),
@@ -206,15 +206,19 @@ class PoseCaptioner(L.LightningModule):
         self,
         image: UInt8[Tensor, "batch 3 size size"],
         states: Float[Tensor, "batch patch width"] | None = None,
+        index: Int[Tensor, "batch"] | None = None,
         *,
         with_confidence: bool = False,
     ) -> Reading:
-        """Free-running captions and poses of inputs; `states` is what `look` says, where known."""
+        """Free-running captions and poses of inputs; `states` is what `see` says, where known."""
         if states is None:
-            states = self.look(image)
-        return self.reader.read(
-            states, lambda: self.look(image.flip(-1)), with_confidence=with_confidence
-        )
+            states = self.see(image, index)
+        mirrored = None if index is None else -1 - index  # images of their own
+
+        def mirror() -> Tensor:
+            return self.see(image.flip(-1), mirrored)
+
+        return self.reader.read(states, mirror, with_confidence=with_confidence)
 
     def look(
         self, image: UInt8[Tensor, "batch 3 size size"]
@@ -223,11 +227,13 @@ class PoseCaptioner(L.LightningModule):
         states: Tensor = self.blip.vision_model(pixel_values=self.pixel_values(image))[0]
         return states
 
-    def see(self, batch: PoseBatch) -> Float[Tensor, "batch patch width"]:
-        """The same of a batch whose images are not augmented: a frozen tower is asked once."""
-        if self.seen is None:
-            return self.look(batch["image"])
-        return self.seen(self.look, batch["image"], batch["index"])
+    def see(
+        self, image: UInt8[Tensor, "batch 3 size size"], index: Int[Tensor, "batch"] | None
+    ) -> Float[Tensor, "batch patch width"]:
+        """The same; a frozen tower is asked once of each image with a number, as none varies."""
+        if self.seen is None or index is None:
+            return self.look(image)
+        return self.seen(self.look, image, index)
 
     def continue_truth(
         self,
@@ -246,11 +252,12 @@ class PoseCaptioner(L.LightningModule):
 
     def validation_step(self, batch: PoseBatch, batch_idx: int) -> None:
         """Captions read by the model itself (`val/`), and beside the true ones (`val_tf/`)."""
-        states = self.see(batch)
+        image, index = batch["image"], batch["index"]
+        states = self.see(image, index)
         logits = self.continue_truth(states, batch["input_ids"], batch["attention_mask"])
         loss = caption_loss(HardTokens(), nn.Identity(), logits, batch["labels"])
-        self.val_loss.update(loss, len(batch["image"]))
-        self._measure(self.val_metrics, self.say(batch["image"], states).parsed, batch)
+        self.val_loss.update(loss, len(image))
+        self._measure(self.val_metrics, self.say(image, states, index).parsed, batch)
         _, forced = self.reader.teacher_forced(states, batch["input_ids"], logits)
         self._measure(self.val_tf_metrics, forced, batch)
 

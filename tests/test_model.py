@@ -30,7 +30,7 @@ from blippose.augmentation import Augmentation
 from blippose.blip import load_blip
 from blippose.caption import CaptionFormat
 from blippose.data import EpochSampler, PoseBatch, PoseDataModule
-from blippose.decoding import Constrained
+from blippose.decoding import Constrained, Parallel
 from blippose.errors import UserError
 from blippose.geometry import Crop, Resize
 from blippose.metrics import PoseMetrics
@@ -143,6 +143,24 @@ def test_a_frozen_vision_tower_is_asked_once_an_image_and_does_not_learn(
     assert trained
     assert not any("vision_model" in name for name in trained)
     assert not captioner.blip.vision_model.training
+
+
+def test_a_frozen_vision_tower_is_asked_once_a_mirror_image(
+    make_captioner: MakeCaptioner, batch: PoseBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding = Parallel(flip_test=True)
+    image, index = batch["image"], batch["index"]
+    expected = make_captioner(decoding=decoding).say(image)
+    captioner = make_captioner(decoding=decoding, freeze_vision=True)
+    asked: list[int] = []
+    look = captioner.look
+    monkeypatch.setattr(
+        captioner, "look", lambda image: (asked.append(len(image)), look(image))[1]
+    )
+    for _ in range(2):
+        assert captioner.say(image, index=index).captions == expected.captions
+        captioner.see(image, index)
+    assert asked == [1] * 2 * len(index)
 
 
 def test_augmented_images_are_looked_at_anew(
