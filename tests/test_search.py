@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 import tiny_grid
 
@@ -135,22 +132,15 @@ def test_a_trial_that_fails_is_run_again_by_the_next_command(
 def test_a_search_that_is_killed_ends_as_one_that_was_not(
     done: Path, release_root: Path, tmp_path: Path
 ) -> None:
-    """Slow: a process of its own, which imports torch, until its second trial has begun."""
+    """By a SIGKILL as its second trial has begun."""
     words = command(tmp_path, release_root)
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "blippose", *words],
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+    process = forked.start(words, tmp_path)
     end = time.monotonic() + 300
     while len(cells(tmp_path)) < 2:
-        assert process.poll() is None, (tmp_path / "log").read_text()
+        assert process.is_alive(), (tmp_path / "log").read_text()
         assert time.monotonic() < end, (tmp_path / "log").read_text()
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    forked.kill(process)
     assert values(tmp_path)[-1][1] is None
     assert main(words) == 0
     assert values(tmp_path) == values(done)

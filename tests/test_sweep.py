@@ -205,9 +205,7 @@ def test_a_cell_that_fails_leaves_its_traceback_and_the_others_go_on(
 def test_two_processes_of_this_machine_share_the_cells(done: Path, tmp_path: Path) -> None:
     """Slow: each process imports torch."""
     command = ["sweep", str(done / "sweep.yaml"), f"runs={tmp_path}/runs", "hydra/launcher=local"]
-    program = [sys.executable, "-m", "blippose", *command]
-    again = subprocess.run(program, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stdout + again.stderr
+    assert main(command) == 0
     for name in NAMES:
         own, other = tmp_path / "runs/grid" / name, done / "runs/grid" / name
         assert (own / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()

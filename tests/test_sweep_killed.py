@@ -1,19 +1,16 @@
 """The grid of 18 cells, its whole process group killed ten times at random, ends as one untouched.
 
-Slow: 18 cells twice, and eleven times the imports.
+Slow: 18 cells twice.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 import tiny_grid
 
@@ -22,22 +19,11 @@ SEED = 20261123  # of the moments
 PATIENCE = 900  # s
 
 
-def start(file: Path, folder: Path) -> subprocess.Popen[bytes]:
-    """The command, always the same, in a process group of its own."""
-    with (folder / "log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "blippose", "sweep", str(file)],
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def run(command: list[str], folder: Path) -> None:
+    """To its end."""
+    process = forked.start(command, folder)
+    process.join(PATIENCE)
+    assert process.exitcode == 0, (folder / "log").read_text()
 
 
 @pytest.mark.slow
@@ -51,26 +37,26 @@ def test_ten_kills_leave_18_cells_as_of_an_undisturbed_grid(
         checkpoint__every_n_steps=2,
     )
     file = tiny_grid.write(tmp_path / "sweep.yaml", tiny_grid.AXES, common)
+    command = ["sweep", str(file)]
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     for folder in (calm, killed):
         folder.mkdir()
     began = time.monotonic()
-    assert start(file, calm).wait(PATIENCE) == 0, (calm / "log").read_text()
+    run(command, calm)
     per_cell = (time.monotonic() - began) / 18
     draws = random.Random(SEED)
     num_at_work = 0
     for _ in range(NUM_KILLS):
         num_records = len(tiny_grid.states(killed / "runs/grid"))
-        process = start(file, killed)
-        while len(tiny_grid.states(killed / "runs/grid")) <= num_records:
-            if process.poll() is not None:
-                break
-            time.sleep(0.05)  # imports are no part of the moments, or most kills would hit them
+        process = forked.start(command, killed)
+        while len(tiny_grid.states(killed / "runs/grid")) <= num_records and process.is_alive():
+            time.sleep(0.05)  # looking at cells is no part of the moments
         time.sleep(draws.uniform(0, 1.5 * per_cell))
-        num_at_work += process.poll() is None
-        kill(process) if process.poll() is None else None
+        if process.is_alive():
+            num_at_work += 1
+            forked.kill(process)
     assert num_at_work >= NUM_KILLS - 2, "the grid was done too early to be killed"
-    assert start(file, killed).wait(PATIENCE) == 0, (killed / "log").read_text()
+    run(command, killed)
     states = tiny_grid.states(killed / "runs/grid")
     assert states == tiny_grid.states(calm / "runs/grid")
     assert list(states.values()) == ["done"] * 18

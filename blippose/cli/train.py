@@ -108,9 +108,10 @@ def _fit_cell(config: Any, plain: dict[str, Any], run: Run) -> int:
     print(f"\n{run.folder.name}", flush=True)
     from blippose import reuse  # noqa: PLC0415  seconds: torch, lightning, transformers
 
+    shelf = _shelf()
     reuse.give_back()
     try:
-        _fit(config, plain, run, plain["name"], _shelf())
+        _fit(config, plain, run, plain["name"], shelf)
     except RunDoneError:
         return 0
     except RunFailedError:
@@ -128,12 +129,13 @@ def _shelf() -> Shelf | None:
     """What earlier cells of this process have left, where there can be others."""
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
 
-    from blippose.reuse import Shelf  # noqa: PLC0415
+    from blippose import reuse, training  # noqa: F401, PLC0415  all that a cell imports
 
     if not str(HydraConfig.get().launcher["_target_"]).startswith(_LASTING):
         return None
     if not _shelves:
-        _shelves.append(Shelf())
+        reuse.set_imports_aside()
+        _shelves.append(reuse.Shelf())
     return _shelves[0]
 
 
