@@ -157,7 +157,12 @@ class Grid:
 
     def _is_value_of_axis(self, item: Override) -> bool:
         is_value = not (item.is_add() or item.is_force_add() or item.is_delete())
-        return is_value and item.key_or_group in self.swept and not _is_group(item.key_or_group)
+        return is_value and item.key_or_group in self._swept_values
+
+    @cached_property
+    def _swept_values(self) -> frozenset[str]:
+        """Swept keys that are no groups, whose choices Hydra alone can compose."""
+        return frozenset(key for key in self.swept if not _is_group(key))
 
 
 def _compose(command: str, words: tuple[str, ...]) -> Any:
