@@ -87,7 +87,10 @@ def _of_hub(name: str) -> Path:
     quieten_hub()
     try:
         cached = try_to_load_from_cache(name, _CONFIG)
-        return Path(cached if isinstance(cached, str) else hf_hub_download(name, _CONFIG))
+        if isinstance(cached, str):
+            return Path(cached)
+        print(f"asking the hub for {name} ...", flush=True)  # half a minute where it is away
+        return Path(hf_hub_download(name, _CONFIG))
     # The hub's own errors, and its HTTP client's, whichever that is.
     except Exception as error:
         is_away = isinstance(error, LocalEntryNotFoundError)

@@ -78,21 +78,27 @@ def test_what_config_json_leaves_out_is_no_error(tmp_path: Path) -> None:
     check_weights(model_of(str(tmp_path)))
 
 
-def test_a_hub_out_of_reach_is_told_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_out_of_reach_is_told_in_short(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def away(*_: Any) -> str:
         raise LocalEntryNotFoundError("a long story")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", away)
     with pytest.raises(UserError, match=r"model\.weights=some/model: .*hub is out of reach"):
         check_weights(model_of("some/model"))
+    assert capsys.readouterr().out == "asking the hub for some/model ...\n"
 
 
-def test_a_model_in_the_cache_needs_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_in_the_cache_needs_no_hub(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     cached = str(TINY / "config.json")
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: cached)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", None)
     with pytest.raises(UserError, match="have vision hidden_size = 192, expected 768"):
         check_weights(model_of("some/model", hidden_size=768))
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
