@@ -93,8 +93,8 @@ def shown_whole(report: Report, lines: list[str]) -> list[str]:
     ("width", "wanted"),
     [
         (80, ("batch_size", "lr", "optimizer", "MAE px", "verdict", "@5 px")),
-        (100, ("batch_size", "lr", "optimizer", "MAE px", "verdict", "@5 px", "@1 px", "best")),
-        (160, ("batch_size", "lr", "optimizer", "MAE px", "verdict", "best", "time", "memory")),
+        (100, ("batch_size", "lr", "optimizer", "MAE px", "verdict", "@5 px", "@1 px", "epoch")),
+        (160, ("batch_size", "lr", "optimizer", "MAE px", "verdict", "epoch", "time", "memory")),
     ],
 )
 def test_a_terminal_shows_whole_columns_and_the_important_ones(

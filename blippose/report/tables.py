@@ -18,7 +18,7 @@ from blippose.report.verdicts import Verdicts
 SHOWN = ("mae_all", "epe", "acc_1px", "acc_5px", "acc_25px", "pckh_0.5", "parse_rate")
 _SHORT = {one.label: one.short for one in MEASURES.values()} | {
     "judged on": "on",
-    "best epoch": "best",
+    "best epoch": "epoch",
     "peak memory": "memory",
 }
 
