@@ -3,7 +3,7 @@
     {"frame": {"input_size": 384, "num_bins": null, "resize": "stretch", "crop": "full"}, ...}
 
 It may also say whether the model was trained on drawn people, on which splits, how it was decoded
-when it was judged, and how its confidence is calibrated.
+when it was validated, and how its confidence is calibrated.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ FRAME_FILE = "blippose.json"
 
 @dataclass(frozen=True)
 class Stated:
-    """What a frame's file says of the weights beside it.
+    """What is said of weights beside themselves: in a frame's file, or in a checkpoint.
 
     Args:
         frame: of the coordinates in captions.
         synthetic: whether the model knows drawn people alone; None where nobody has said.
-        decoding: how it was decoded when it was judged; None likewise.
+        decoding: how it was decoded when it was validated; None likewise.
         calibrations: of its confidence.
     """
 
@@ -96,7 +96,9 @@ def read_frame(path: Path) -> Stated:
         return Stated(
             frame_of(record["frame"]), record.get("synthetic"), decoding_of(record), calibrations
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: cannot be read ({first_line(error)}); expected "
             '{"frame": {"input_size": 384, "num_bins": null, "resize": "stretch", "crop": "full"}}'
@@ -118,7 +120,7 @@ def frame_of(record: Mapping[str, Any]) -> InputFrame:
 
 
 def decoding_of(record: Mapping[str, Any]) -> Decoding | None:
-    """How the model of a record was decoded when it was judged; None where it does not say.
+    """How the model of a record was decoded when it was validated; None where it does not say.
 
     Raises:
         UserError: what it says is no way to decode.

@@ -11,7 +11,6 @@ from blippose.decoding import Decoding, Free
 from blippose.evaluation.markdown import bullets, table
 from blippose.pose import JOINTS
 from blippose.predictor import PosePredictor
-from blippose.summary import forced_alone
 
 _COLUMNS = {
     "mae": "MAE px",
@@ -154,7 +153,6 @@ def _figures(
     record: Mapping[str, Any], run: Mapping[str, Any], decoding: Decoding | None
 ) -> Iterator[str]:
     metrics = record.get("metrics", {})
-    name = run.get("results", {}).get("decoding") if decoding is None else decoding.name
     rows = [
         [name, *(_cell(key, metrics.get(f"{prefix}/{key}")) for key in _COLUMNS)]
         for name, prefix in (("free-running", "val"), ("teacher-forced", "val_tf"))
@@ -164,18 +162,22 @@ def _figures(
     yield table(["validation", *_COLUMNS.values()], rows)
     yield (
         f"Of these weights, after epoch {record.get('epoch', 0) + 1}; px are pixels of the input "
-        f"unless it says image. Free-running is {_free_running(name)}"
-        f"{forced_alone(name or '')}. Missing joints are "
-        "misses at every threshold. `blippose eval` gives intervals, baselines and leaks."
+        f"unless it says image. Free-running is {_free_running(decoding, run)}. Missing joints "
+        "are misses at every threshold. `blippose eval` gives intervals, baselines and leaks."
     )
 
 
-def _free_running(decoding: str | None) -> str:
+def _free_running(decoding: Decoding | None, run: Mapping[str, Any]) -> str:
     if decoding is None:
-        return "as the run was validated, which its record does not say"
-    if decoding == Free().name:
+        name = run.get("results", {}).get("decoding")
+        return f"the run's own decoding ({name or 'which its record does not say'})"
+    if decoding == Free():
         return "what `generate` does"
-    return f"blippose's own decoding ({decoding}); `generate`, as in plain code, is less exact"
+    alone = "; teacher-forced is without the mirror image" if decoding.flip_test else ""
+    return (
+        f"blippose's own decoding ({decoding.name}); `generate`, as in plain code, is less exact"
+        f"{alone}"
+    )
 
 
 def _origin_lines(

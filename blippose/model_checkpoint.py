@@ -1,4 +1,4 @@
-"""A checkpoint of blippose as a model: weights, tokenizer and frame, without its training.
+"""A checkpoint of blippose as a model: weights, tokenizer and what it is, without its training.
 
 Only weights, numbers and text are read; no code in the file is run.
 """
@@ -9,7 +9,6 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -89,31 +88,29 @@ def model_in(
     """
     try:
         record = checkpoint["blippose"]
-        stated = Stated(
-            frame_of(record["frame"]),
-            record.get("synthetic"),
-            _validated_by(record, path),
-            tuple(calibrations),
-        )
+        frame, synthetic = frame_of(record["frame"]), record.get("synthetic")
         config = BlipConfig.from_dict(json.loads(record["blip_config"]))
         blip = use_sdpa(BlipForConditionalGeneration(config))
         blip.load_state_dict(_blip_weights(checkpoint["state_dict"]))
-        return blip, _tokenizer(record["tokenizer"]), stated
-    except UserError:
-        raise
+        tokenizer = _tokenizer(record["tokenizer"])
     # What another program put there can fail in any of these steps, in any way.
     except Exception as error:
         raise UserError(
             f"{path}: not a checkpoint of blippose ({first_line(error)}); name one that "
             "`blippose train` wrote, such as RUN/best.ckpt"
         ) from error
+    stated = Stated(frame, synthetic, _validated_by(record, path), tuple(calibrations))
+    return blip, tokenizer, stated
 
 
 def run_beside(checkpoint: Path) -> dict[str, Any]:
-    """The record of the run whose folder holds a checkpoint; empty where there is none to read."""
-    with suppress(UserError):
-        return Run.read(checkpoint.parent).record
-    return {}
+    """The record of the run whose folder holds a checkpoint; empty where there is none.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    folder = checkpoint.parent
+    return Run.read(folder).record if (folder / RECORD).is_file() else {}
 
 
 def calibrations_beside(checkpoint: Path) -> tuple[Calibration, ...]:
@@ -139,9 +136,13 @@ def _validated_by(record: Mapping[str, Any], path: Path) -> Decoding | None:
     try:
         if (said := decoding_of(record)) is not None:
             return said
-        return from_config(run_beside(path).get("config", {}).get("decoding") or {})
     except UserError as error:
-        raise UserError(f"{path}: {error}; was it written by a newer blippose?") from error
+        raise UserError(f"{path}: {error}") from error
+    decoding = run_beside(path).get("config", {}).get("decoding")
+    try:
+        return None if decoding is None else from_config(decoding)
+    except UserError as error:
+        raise UserError(f"{path.with_name(RECORD)}: {error}") from error
 
 
 def _damage(path: Path) -> str:

@@ -236,7 +236,10 @@ class PosePredictor:
         return Crop.of_image(image.shape[1], image.shape[0], self.frame.input_size, resize)
 
     def decode_by(self, decoding: Decoding) -> PosePredictor:
-        """This predictor, asking its model in another way from now on."""
+        """This predictor, asking its model in another way from now on.
+
+        How it was validated stays as it is, and `save_pretrained` writes that.
+        """
         self._reader.decoding = decoding
         return self
 
@@ -266,7 +269,7 @@ class PosePredictor:
         if (calibration := self._calibration()) is not None:
             return f"{what}, calibrated on {calibration.num_persons:,} training persons"
         others = "; ".join(each.decoding for each in self.stated.calibrations)
-        known = f" (that is known for: {others})" if others else ""
+        known = f" (calibrated for: {others})" if others else ""
         return f"{what}, as the model itself has it, not calibrated{known}"
 
     def _calibration(self) -> Calibration | None:

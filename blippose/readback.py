@@ -189,18 +189,18 @@ def check_decoding(decoding: Decoding, mask: ReadbackMask | None, single_joint: 
         UserError: it reads hidden coordinates, or prompts for single joints, of which the model
             would have seen none.
     """
-    remedy = "set decoding=constrained, or decoding=free as the study"
+    remedy = "decoding=constrained, or decoding=free as the study"
     reads_hidden = isinstance(decoding, Parallel) and decoding.refine is not None
     if reads_hidden and (mask is None or not mask.hides):
-        how = "=null" if mask is None else "'s shares are 0"
+        how = "=null" if mask is None else " hides none at any step"
         raise UserError(
             f"decoding: {decoding.name} reads hidden coordinates, and nothing hides any in "
-            f"training (captioner.readback_mask{how}): {remedy}"
+            f"training (captioner.readback_mask{how}): set captioner=masked, {remedy}"
         )
     if isinstance(decoding, Prompted) and not single_joint:
         raise UserError(
             "decoding: prompted asks for each joint alone, and no training caption names one "
-            f"(data.single_joint=0): set data.single_joint=0.5, or {remedy}"
+            f"(data.single_joint=0): set data.single_joint=0.3, {remedy}"
         )
 
 

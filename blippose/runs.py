@@ -16,7 +16,7 @@ import json
 import math
 import os
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -33,6 +33,7 @@ from blippose.versions import versions
 
 RECORD, BEST, LAST, PREVIOUS = "run.json", "best.ckpt", "last.ckpt", "last-1.ckpt"
 _CONFIG, _TRACEBACK, _LOCK = "config.yaml", "traceback.txt", ".lock"
+_DECODING = "blippose.decoding"  # package of the ways that conf/decoding/ has choices of
 
 # Set by Lightning, torchrun and Slurm; a lone process under Slurm has 0.
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
@@ -84,7 +85,8 @@ class Run:
             changes = difference(record["config"], config)
             raise UserError(
                 f"{folder} holds a run of another config ({'; '.join(changes)}): "
-                f"{_way_on(record['config'], changes)}choose another name=, or remove that folder"
+                f"{_as_it_was_read(record['config'], config, changes)}choose another name=, or "
+                "remove that folder"
             )
         run = Run(folder, {**record, "config": dict(config)})
         if run.is_done and not record.get("keep_last", True):
@@ -269,15 +271,21 @@ def _kept(record: Mapping[str, Any] | None, config: Mapping[str, Any]) -> dict[s
     return {"wandb_id": record["wandb_id"]} if record and is_same and "wandb_id" in record else {}
 
 
-def _way_on(config: Mapping[str, Any], changes: Sequence[str]) -> str:
-    """What goes on with a run that is only read otherwise, as a default may be another by now."""
-    decoding = config.get("decoding")
-    if not decoding or not all(change.startswith("decoding.") for change in changes):
+def _as_it_was_read(old: Mapping[str, Any], new: Mapping[str, Any], changes: list[str]) -> str:
+    """What reaches a run that is only read otherwise, as a default may be another by now.
+
+    Nothing is said of somebody else's way of decoding, nor of one that lacks keys of today's.
+    """
+    was, now = old.get("decoding"), new.get("decoding")
+    if not was or not now or not all(change.startswith("decoding.") for change in changes):
         return ""
-    way = str(decoding["_target_"]).rpartition(".")[2].lower()
-    own = {key: value for key, value in decoding.items() if key != "_target_" and value != 0}
-    words = [f"decoding={way}", *(f"decoding.{key}={spelled(own[key])}" for key in own)]
-    return f"add {' '.join(words)} to go on, "
+    package, _, way = str(was["_target_"]).rpartition(".")
+    if package != _DECODING or not now.keys() - {"refine"} <= was.keys():
+        return ""
+    # What is not given is 0 or false in each file of conf/decoding but that of the default.
+    own = {key: value for key, value in was.items() if key != "_target_" and value != 0}
+    words = [f"decoding={way.lower()}", *(f"decoding.{key}={spelled(own[key])}" for key in own)]
+    return f"add {' '.join(words)} for that run, "
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -42,15 +42,15 @@ def print_summary(run: Run, console: Console) -> None:
         f"{results['num_train']:,} to train on), epoch {results['epoch'] + 1}: the least MAE "
         "with the mean pose in place of missing joints.",
         f"Distances in {results['frame']}; PCKh in image pixels; decoding: {results['decoding']}"
-        f"{forced_alone(results['decoding'])}.",
+        f"{forced_without(results['decoding'])}.",
         f"picture  {run.folder / results['picture']}",
         f"run      {run.folder}",
     )
 
 
-def forced_alone(decoding: str) -> str:
-    """What a flip test, which asks the mirror image too, leaves to be said of teacher forcing."""
-    return " (teacher-forced: the image alone)" if "flip test" in decoding else ""
+def forced_without(decoding: str) -> str:
+    """What is to be said of teacher forcing beside the name of a decoding with a flip test."""
+    return " (teacher-forced: without the flip test)" if "flip test" in decoding else ""
 
 
 def print_next(run: Run, console: Console) -> None:

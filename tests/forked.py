@@ -1,6 +1,7 @@
 """`blippose` in processes that can be killed, without their imports, which cost seconds each.
 
-Python's fork server imports them once, and each process is forked from it.
+Python's fork server imports them once, and each process is forked from it. So all have the same
+seed of hashes: what follows the order of a set is seen only beside a process of its own.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -16,18 +19,23 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["blippose.training", "blippose.cli.train"])
 
 
-def start(words: list[str], folder: Path) -> BaseProcess:
-    """The command, begun in `folder`, in a process group of its own; it prints into folder/log."""
+@contextmanager
+def started(words: list[str], folder: Path) -> Iterator[BaseProcess]:
+    """The command, begun in `folder`, in a process group of its own; it prints into folder/log.
+
+    At the end of the block it is killed with all that it has started, if it is still there.
+    """
     process = _CONTEXT.Process(target=_run, args=(words, folder))
     process.start()
-    return process
-
-
-def kill(process: BaseProcess) -> None:
-    """It and all that it has started, at once."""
     assert process.pid is not None
-    os.killpg(process.pid, signal.SIGKILL)
-    process.join()
+    try:
+        yield process
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:  # it has ended, or not yet begun
+            process.kill()
+        process.join()
 
 
 def _run(words: list[str], folder: Path) -> None:
@@ -36,9 +44,11 @@ def _run(words: list[str], folder: Path) -> None:
     with (folder / "log").open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
+    import numpy as np  # noqa: PLC0415
     import torch  # noqa: PLC0415
 
     from blippose.cli import main  # noqa: PLC0415
 
+    np.random.seed()  # noqa: NPY002  the fork server's is the same in all
     torch.set_num_threads(1)
     sys.exit(main(words))

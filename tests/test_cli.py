@@ -260,6 +260,7 @@ WRONG = {
     ),
     "choice that is added elsewhere": (["train", "+logger@x=csv"], "+logger@x: no such key"),
     "choice of no group": (["train", "+decoding/foo=1"], "+decoding/foo: no such key"),
+    "added key that no model has": (["train", CSV, "+model.wieghts=random"], "mean weights"),
     "added key that no checkpoint has": (
         ["train", CSV, "+checkpoint.foo=1"],
         "checkpoint.foo: no such key",

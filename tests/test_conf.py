@@ -17,7 +17,9 @@ from omegaconf import OmegaConf
 from blippose.arguments import fits
 from blippose.blip import load_blip
 from blippose.cli.config import check_targets
+from blippose.errors import UserError
 from blippose.identity import flatten
+from blippose.runs import LAST, Run
 
 CONF = Path(__file__).parents[1] / "conf"
 PRIMARY = (
@@ -151,3 +153,28 @@ def test_every_value_has_its_comment(path: Path) -> None:
     values = [line for line in lines if re.match(r"\s*\w+: *[^ #]", line)]
     silent = [x for x in values if "#" not in x and not re.match(known, x)]
     assert silent == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["decoding=free"],
+        ["decoding=constrained", "decoding.expectation=true"],
+        ["decoding=parallel", "decoding.refine=null", "decoding.flip_test=true"],
+        ["decoding=parallel", "decoding.expectation=true", "decoding.flip_test=true"],
+        ["decoding=prompted"],
+    ],
+    ids=" ".join,
+)
+def test_the_words_that_reach_a_run_that_was_read_otherwise_do(
+    words: list[str], tmp_path: Path
+) -> None:
+    """What `Run.open` advises is made of the values that choices do not have by themselves."""
+    was, now = (
+        composed("train", *words),
+        composed("train", "decoding=parallel", "decoding.refine=9"),
+    )
+    with Run.open(tmp_path, was).started():
+        (tmp_path / LAST).write_text("weights")
+    with pytest.raises(UserError, match=rf"add {re.escape(' '.join(words))} for that run"):
+        Run.open(tmp_path, now)

@@ -49,6 +49,8 @@ def test_somebody_elses_way_has_no_record() -> None:
         {},
         {"way": "beams"},
         {"way": "free", "refine": 1},
+        {"way": ["free"]},
+        "free",
         {"way": "parallel", "refine": "two"},
         {"way": "parallel", "refine": 1.5},
         {"way": "parallel", "refine": True},
@@ -56,8 +58,8 @@ def test_somebody_elses_way_has_no_record() -> None:
         {"way": "free", "flip_test": "yes"},
     ],
 )
-def test_what_is_no_way_to_decode_is_refused(record: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"^decoding\."):
+def test_what_is_no_way_to_decode_is_refused(record: Any) -> None:
+    with pytest.raises(UserError, match=r"^decoding[.=]"):
         from_record(record)
 
 
@@ -67,6 +69,11 @@ def test_what_is_no_way_to_decode_is_refused(record: dict[str, Any]) -> None:
 def test_the_config_of_a_run_names_the_same_way(decoding: Decoding) -> None:
     config = {"_target_": f"blippose.decoding.{type(decoding).__name__}", **asdict(decoding)}
     assert from_config(config) == decoding
+
+
+def test_a_config_may_name_a_way_by_its_module_and_hold_words_of_hydras() -> None:
+    target = "blippose.decoding.modes.Parallel"
+    assert from_config({"_target_": target, "_convert_": "all", "refine": 2}) == Parallel(2)
 
 
 @pytest.mark.parametrize("config", [{}, {"_target_": "theirs.Free"}, {"_target_": "theirs.Beams"}])

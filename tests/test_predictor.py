@@ -168,7 +168,7 @@ def test_an_export_says_nothing_of_a_validation_that_nobody_knows(
     export_checkpoint(older, tmp_path / "exported")
     assert PosePredictor.from_pretrained(tmp_path / "exported").stated.decoding is None
     card = (tmp_path / "exported" / "README.md").read_text()
-    assert "as the run was validated, which its record does not say" in card
+    assert "the run's own decoding (which its record does not say)" in card
 
 
 def test_how_an_older_checkpoint_was_validated_is_read_from_its_run(
@@ -181,6 +181,21 @@ def test_how_an_older_checkpoint_was_validated_is_read_from_its_run(
     assert PosePredictor.from_run(tmp_path).stated.decoding == Parallel(1)
     export_checkpoint(older, tmp_path / "exported")
     assert PosePredictor.from_pretrained(tmp_path / "exported").stated.decoding == Parallel(1)
+
+
+def test_a_checkpoint_that_is_broken_is_named_and_no_folder_of_a_moment(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    broken = torch.load(checkpoint, weights_only=True)
+    broken["blippose"]["tokenizer"] = "{}"
+    torch.save(broken, tmp_path / "best.ckpt")
+    with pytest.raises(UserError, match=rf"^{tmp_path}/best\.ckpt: not a checkpoint of blippose"):
+        PosePredictor.from_run(tmp_path)
+
+
+def test_a_model_asked_otherwise_is_saved_as_it_was_validated(older: Path, tmp_path: Path) -> None:
+    PosePredictor.from_checkpoint(older).decode_by(Constrained()).save_pretrained(tmp_path / "a")
+    assert PosePredictor.from_pretrained(tmp_path / "a").stated.decoding is None
 
 
 def test_a_way_of_decoding_that_is_not_known_is_said_by_its_name(
@@ -205,7 +220,7 @@ def test_a_calibration_is_for_its_decoding_its_weights_and_its_radius_alone(
     calibrated: Path,
 ) -> None:
     predictor = PosePredictor.from_checkpoint(calibrated)
-    assert predictor.confidence_is.endswith("not calibrated (that is known for: constrained)")
+    assert predictor.confidence_is.endswith("not calibrated (calibrated for: constrained)")
     inputs = images((SIZE, SIZE))
     raw = PosePredictor(predictor.blip, predictor.tokenizer, Stated(predictor.frame), "raw")
     np.testing.assert_array_equal(predictor(inputs)[0].confidence, raw(inputs)[0].confidence)

@@ -182,5 +182,5 @@ def test_what_reads_captions_one_by_one_suits_any_model(decoding: Decoding) -> N
 
 def test_single_joints_are_asked_of_a_model_alone_that_was_trained_with_some() -> None:
     check_decoding(Prompted(), None, 0.25)
-    with pytest.raises(UserError, match=r"data\.single_joint=0\): set data\.single_joint=0\.5"):
+    with pytest.raises(UserError, match=r"data\.single_joint=0\): set data\.single_joint=0\.3"):
         check_decoding(Prompted(), SOME, 0.0)

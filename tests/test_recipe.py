@@ -73,7 +73,7 @@ def test_a_model_that_never_saw_a_hidden_coordinate_is_not_read_by_hidden_ones(
     words: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "logger=csv", *words]) == 2
-    assert "set decoding=constrained, or decoding=free as the study" in capfd.readouterr().err
+    assert "set captioner=masked, decoding=constrained, or decoding=free" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("name", INGREDIENTS)

@@ -134,13 +134,12 @@ def test_a_search_that_is_killed_ends_as_one_that_was_not(
 ) -> None:
     """By a SIGKILL as its second trial has begun."""
     words = command(tmp_path, release_root)
-    process = forked.start(words, tmp_path)
     end = time.monotonic() + 300
-    while len(cells(tmp_path)) < 2:
-        assert process.is_alive(), (tmp_path / "log").read_text()
-        assert time.monotonic() < end, (tmp_path / "log").read_text()
-        time.sleep(0.02)
-    forked.kill(process)
+    with forked.started(words, tmp_path) as process:
+        while len(cells(tmp_path)) < 2:
+            assert process.is_alive(), (tmp_path / "log").read_text()
+            assert time.monotonic() < end, (tmp_path / "log").read_text()
+            time.sleep(0.02)
     assert values(tmp_path)[-1][1] is None
     assert main(words) == 0
     assert values(tmp_path) == values(done)

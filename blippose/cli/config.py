@@ -11,7 +11,7 @@ from blippose.errors import UserError, first_line
 
 _Keys = TypeVar("_Keys")
 # Of a model that is asked without decoding=.
-UNSTATED = "the model does not say how it was validated: decoding=CHOICE says how it is asked"
+UNSTATED = "the model does not say how it was validated: it is asked by decoding=free"
 
 
 def plain_config(config: Any) -> dict[str, Any]:

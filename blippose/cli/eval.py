@@ -178,7 +178,7 @@ def _judge_run(
 def _say_unstated(decoding: Any, subject: Subject) -> None:
     from blippose.runs import is_first_process  # noqa: PLC0415
 
-    if decoding is None and not subject.is_decoding_stated and is_first_process():
+    if decoding is None and subject.validated_by is None and is_first_process():
         print(UNSTATED)
 
 

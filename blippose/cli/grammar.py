@@ -117,9 +117,9 @@ def _check_added(overrides: Sequence[str], command: str) -> None:
     chosen = {word.partition("=")[0] for word in overrides}
     for key in added:
         first = re.split(r"[.@/]", key)[0]
-        is_elsewhere = re.search("[@/]", key) and first != "hydra"
-        is_of_none = groups.get(first, "") is None and first not in chosen and first != key
-        if first not in known or is_elsewhere or is_of_none:
+        is_put_elsewhere = re.search("[@/]", key) and first != "hydra"
+        has_no_choice = groups.get(first, "") is None and first not in chosen  # decoding: null
+        if first not in known or is_put_elsewhere or (has_no_choice and first != key):
             raise UserError(f"+{key}: {_unknown(key, command)}")
         if key in groups or key.startswith("hydra/"):
             raise UserError(f"+{key}: leave out the +, as the command has {key} already")

@@ -61,6 +61,8 @@ def run(config: Any) -> int:
     decoding = instantiate_key(config, "decoding")
     if decoding is not None:
         predictor.decode_by(decoding)
+    elif predictor.stated.decoding is None:
+        print(UNSTATED)
     predictor.in_precision(getattr(torch, keys.precision))
     _caution(keys.precision, predictor.device)
     counts = predict_files(
@@ -73,8 +75,6 @@ def run(config: Any) -> int:
     )
     precision = "" if keys.precision == "float32" else f", {keys.precision}"
     print(f"model {predictor.source}{precision}; decoding: {predictor.decoding}")
-    if (decoding or predictor.stated.decoding) is None:
-        print(UNSTATED)
     _say(f"confidence: {predictor.confidence_is}")
     if predictor.synthetic:
         print("it has learned from drawn people alone: poses of photos mean nothing")

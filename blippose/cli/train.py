@@ -53,6 +53,16 @@ class _CheckpointKeys:
     every_n_steps: int | None
 
 
+@dataclass(frozen=True)
+class _ModelKeys:
+    """Keys of train.yaml's `model`."""
+
+    weights: str
+    tokenizer: str
+    caption: dict[str, Any]
+    architecture: dict[str, Any]
+
+
 def run(config: Any) -> int:
     """Fit one model, or go on with it, or say what came out; the exit status."""
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
@@ -108,9 +118,9 @@ def _fit_cell(config: Any, plain: dict[str, Any], run: Run) -> int:
     print(f"\n{run.folder.name}", flush=True)
     from blippose import reuse  # noqa: PLC0415  seconds: torch, lightning, transformers
 
-    shelf = _shelf()
-    reuse.give_back()
     try:
+        shelf = _shelf()
+        reuse.give_back()
         _fit(config, plain, run, plain["name"], shelf)
     except RunDoneError:
         return 0
@@ -129,7 +139,7 @@ def _shelf() -> Shelf | None:
     """What earlier cells of this process have left, where there can be others."""
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
 
-    from blippose import reuse, training  # noqa: F401, PLC0415  all that a cell imports
+    from blippose import reuse  # noqa: PLC0415
 
     if not str(HydraConfig.get().launcher["_target_"]).startswith(_LASTING):
         return None
@@ -190,10 +200,8 @@ def _fit(
 
 
 def _options(keys: _TrainKeys, plain: dict[str, Any]) -> FitOptions:
-    from blippose.arguments import check_arguments  # noqa: PLC0415
     from blippose.fit_options import FitOptions  # noqa: PLC0415
 
-    check_arguments(_CheckpointKeys, plain["checkpoint"], "checkpoint")
     own = _CheckpointKeys(**plain["checkpoint"])
     return FitOptions(
         ckpt_path=None if keys.ckpt_path is None else Path(keys.ckpt_path),
@@ -205,10 +213,14 @@ def _options(keys: _TrainKeys, plain: dict[str, Any]) -> FitOptions:
 
 
 def _check_parts(plain: dict[str, Any]) -> None:
-    """Refuses a config that a group was taken out of, as by ~optimizer."""
+    """Refuses a config that a group was taken out of, as by ~optimizer, or given other keys."""
+    from blippose.arguments import check_arguments  # noqa: PLC0415
+
     for key in ("data", "model", "captioner", "decoding", "optimizer", "trainer"):
         if plain.get(key) is None:
             raise UserError(f"{key}: missing; leave ~{key} out, or add {key}=CHOICE")
+    for key, keys in (("model", _ModelKeys), ("checkpoint", _CheckpointKeys)):
+        check_arguments(keys, plain[key], key)
 
 
 def _command(folder: Path) -> str:

@@ -33,21 +33,24 @@ def to_record(decoding: Decoding) -> dict[str, Any] | None:
     return None
 
 
-def from_record(record: Mapping[str, Any]) -> Decoding:
-    """The way that `to_record` wrote down.
+def from_record(record: Any) -> Decoding:
+    """The way that `to_record` wrote down, as it stands in somebody's file.
 
     Raises:
         UserError: it is none, or has settings that the way does not take.
     """
-    settings = dict(record)
-    name = settings.pop("way", None)
+    settings = _mapping(record)
+    name = str(settings.pop("way", None))
     if name not in _WAYS:
-        raise UserError(f"decoding.way={name}: expected one of {', '.join(_WAYS)}")
+        raise UserError(
+            f"decoding.way={name}: expected one of {', '.join(_WAYS)}; a newer blippose may know "
+            "others"
+        )
     check_arguments(_WAYS[name], settings, "decoding")
     return _WAYS[name](**settings)
 
 
-def from_config(config: Mapping[str, Any]) -> Decoding | None:
+def from_config(config: Any) -> Decoding | None:
     """The way that `decoding` in a run's config names; None of one that is not blippose's own.
 
     >>> from_config({"_target_": "blippose.decoding.Parallel", "refine": 1})
@@ -56,8 +59,16 @@ def from_config(config: Mapping[str, Any]) -> Decoding | None:
     Raises:
         UserError: it has settings that the way does not take.
     """
-    settings = dict(config)
-    package, _, name = str(settings.pop("_target_", "")).rpartition(".")
-    way = name.lower()
-    is_own = package == "blippose.decoding" and way in _WAYS
-    return from_record({"way": way, **settings}) if is_own else None
+    settings = _mapping(config)
+    target = settings.get("_target_")
+    own = {key: value for key, value in settings.items() if not key.startswith("_")}  # not Hydra's
+    for name, way in _WAYS.items():
+        if target in (f"{__package__}.{way.__name__}", f"{way.__module__}.{way.__name__}"):
+            return from_record({"way": name, **own})
+    return None
+
+
+def _mapping(record: Any) -> dict[str, Any]:
+    if not isinstance(record, Mapping):
+        raise UserError(f"decoding={record}: expected a way to decode with its settings")
+    return dict(record)

@@ -80,17 +80,13 @@ def _differences(
 
 
 def _changed(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Keys in which configs differ, apart from the seeds.
-
-    And from `decoding`, as reports say themselves how their run was asked.
-    """
+    """Keys in which configs differ, apart from the seeds."""
     changes = {
         change.partition(": ")[0]
         for config in configs[1:]
         for change in difference(configs[0], config)
     }
-    kept = (key for key in changes if not key.startswith("decoding."))
-    return sorted(key for key in kept if key.rpartition(".")[2] not in _SEEDS)
+    return sorted(key for key in changes if key.rpartition(".")[2] not in _SEEDS)
 
 
 def _merged_warnings(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -119,6 +115,7 @@ def about_runs(summary: Mapping[str, Any]) -> list[str]:
     return [
         f"{len(about['runs'])} runs, {about['num_images']:,} {about['subset']} images ({people}, "
         f"split={about['split']}): mean, and below it the standard deviation across runs",
+        f"decoding: {about['decoding']}",
         *about["runs"],
     ]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from blippose.counted import counted
 from blippose.evaluation.quantities import BY_NAME, NOTHING, Quantity, is_number
-from blippose.summary import forced_alone
+from blippose.summary import forced_without
 
 _REASONS = {
     "absent": "absent",
@@ -101,7 +101,7 @@ def _captions(captions: Mapping[str, Any] | None, decoding: str) -> Iterator[str
     yield f"{_share(captions['parse_rate'])} of the annotated joints parsed ({reasons})"
     yield (
         f"{_share(captions['truncated'])} of {captions['num_captions']:,} captions cut off at "
-        f"the longest length; decoding: {decoding}{forced_alone(decoding)}"
+        f"the longest length; decoding: {decoding}{forced_without(decoding)}"
     )
 
 

@@ -45,7 +45,7 @@ class Subject:
         epoch: whose weights these are, from 0; None where the checkpoint does not say.
         learned: what it was trained on.
         began_from: the weights that its training began from, as the run's config names them.
-        is_decoding_stated: whether it is known how it was validated.
+        validated_by: how it was decoded when it was validated; None where nothing says so.
     """
 
     captioner: PoseCaptioner
@@ -57,7 +57,7 @@ class Subject:
     epoch: int | None
     learned: Learned
     began_from: str | None
-    is_decoding_stated: bool
+    validated_by: Decoding | None
 
     @staticmethod
     def of_run(
@@ -248,7 +248,7 @@ class _Model:
             epoch=self.epoch,
             learned=learned,
             began_from=None if weights is None else str(weights),
-            is_decoding_stated=predictor.stated.decoding is not None,
+            validated_by=predictor.stated.decoding,
         )
 
 
