@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.io import savemat
 
 from blippose.__main__ import main
+from blippose.cli.config import UNSTATED
 from blippose.decoding import Constrained, Parallel
 from blippose.evaluation.subject import Subject
 from blippose.predictor import PosePredictor
@@ -97,6 +99,26 @@ def test_the_table_has_every_kind_of_row_on_the_same_images(run: Path) -> None:
 def test_a_run_is_judged_as_it_was_validated(run: Path) -> None:
     validated = json.loads((run / "run.json").read_text())["results"]["decoding"]
     assert report_in(run)["about"]["decoding"] == validated == BEST
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_model_that_does_not_say_how_it_was_validated_is_said_to_be_asked_by_free(
+    folder: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = torch.load(run / "best.ckpt", weights_only=True)
+    del checkpoint["blippose"]["decoding"]
+    torch.save(checkpoint, tmp_path / "older.ckpt")
+    ckpt, image = f"ckpt={tmp_path}/older.ckpt", next((folder / "data/images").iterdir())
+    judged = ["eval", ckpt, f"data.root={folder}/data", QUICK]
+    assert main(judged) == 0
+    assert UNSTATED in capsys.readouterr().out
+    assert report_in(tmp_path / "older_eval")["about"]["decoding"] == "free"
+    predicted = ["predict", ckpt, f"images={image}", f"out={tmp_path}/predicted"]
+    assert main(predicted) == 0
+    assert UNSTATED in capsys.readouterr().out
+    for command in (judged, predicted):
+        assert main([*command, "decoding=free"]) == 0
+    assert UNSTATED not in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("without_pictures")

@@ -76,6 +76,21 @@ def test_a_model_that_never_saw_a_hidden_coordinate_is_not_read_by_hidden_ones(
     assert "set captioner=masked, decoding=constrained, or decoding=free" in capfd.readouterr().err
 
 
+def test_a_run_that_was_begun_goes_on_as_it_is_read(
+    release_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a version that did not look whether its training teaches that."""
+    words = [*one_step(release_root, tmp_path), "trainer.max_epochs=1"]
+    words += ["captioner.readback_mask=null"]
+    assert main(words) == 2
+    with monkeypatch.context() as earlier:
+        earlier.setattr("blippose.readback.check_decoding", lambda *_: None)
+        assert main(words) == 0
+    record = tmp_path / "demo" / "run.json"
+    record.write_text(record.read_text().replace('"state": "done"', '"state": "failed"'))
+    assert main(words) == 0
+
+
 @pytest.mark.parametrize("name", INGREDIENTS)
 def test_every_ingredient_may_be_added_to_the_default(name: str) -> None:
     made = settings(f"ingredient={name}")
