@@ -9,6 +9,7 @@ comes later), passes over a validation that was due, and forgets the best of a f
 from __future__ import annotations
 
 import math
+import signal
 import sys
 from collections.abc import Callable
 from enum import Enum
@@ -217,10 +218,13 @@ class LastCheckpoint(Checkpoint):
             _say(f"{last}: cannot be written ({failure}); {stays}, and training goes on")
 
     def _end(self, trainer: Trainer) -> None:
-        name = self.signals.heard.name if self.signals.heard else "a signal to another process"
+        heard = self.signals.heard
+        name = heard.name if heard else "a signal to another process"
         kept = self._kept
         where = f"goes on from {kept}" if kept else "begins again: there is no checkpoint"
         _say(f"{name}: stopped at step {trainer.global_step}; the same command {where}")
+        if heard is signal.SIGINT:
+            raise KeyboardInterrupt
         raise Preempted(name)
 
     @property

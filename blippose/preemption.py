@@ -1,16 +1,17 @@
-"""Signals by which a cluster asks a run to end: heard at once, obeyed at the next checkpoint."""
+"""Signals by which a cluster or Ctrl-C asks a run to end: heard at once, obeyed after the step."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any, Final
 
 # Slurm and Kubernetes end jobs by SIGTERM; USR1 or USR2 come before (submitit, sbatch --signal).
-SIGNALS: Final = tuple(
-    getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
-)
+_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+SIGNALS: Final = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+_PATIENCE = b"\nCtrl-C: ends after this step, with a checkpoint; once more ends at once\n"
 CAN_BE_RESUMED: Final = 75  # EX_TEMPFAIL of sysexits.h: "the user is invited to retry"
 
 
@@ -25,7 +26,7 @@ class Preempted(SystemExit):
 class StopSignals:
     """Notes the signals that ask for an end, from `listen` to the end of the with block.
 
-    When the block ends as Preempted, those hear the signal who had listened before, such as a
+    A second Ctrl-C is Python's own KeyboardInterrupt, at once. When the block ends as Preempted, those hear the signal who had listened before, such as a
     launcher that requeues jobs; they may end the process in their own way.
     """
 
@@ -35,7 +36,10 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.getsignal(number) for number in SIGNALS}
+            found = {number: signal.getsignal(number) for number in SIGNALS}
+            if found[signal.SIGINT] is signal.SIG_IGN:  # a launcher's process: its parent hears it
+                del found[signal.SIGINT]
+            self._before = found
         return self
 
     def listen(self) -> None:
@@ -44,6 +48,10 @@ class StopSignals:
             signal.signal(number, self._hear)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            if self.heard is signal.SIGINT:
+                raise KeyboardInterrupt
+            os.write(2, _PATIENCE)  # print may be what was interrupted
         self.heard = signal.Signals(number)
 
     def __exit__(

@@ -149,6 +149,9 @@ class Run:
             except Exception as error:
                 self._fail(error)
                 raise RunFailedError(self.folder, error) from error
+            except BaseException:  # it is asked to end, and goes on another time
+                self.note()
+                raise
             finally:
                 self._usage = None
 

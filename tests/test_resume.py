@@ -272,11 +272,40 @@ def test_a_launcher_that_ends_its_job_is_no_interrupt(fit: Make, tmp_path: Path)
         signal.signal(signal.SIGUSR2, before)
 
 
-def test_ctrl_c_is_an_interrupt(fit: Make, tmp_path: Path) -> None:
+def test_ctrl_c_ends_after_the_step_with_a_checkpoint_to_go_on_from(
+    fit: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fit(tmp_path / "whole")
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, SignalAt("on_train_batch_end", 1, signal.SIGINT))
+        fit(tmp_path / "cut", SignalAt("on_train_batch_end", 1, signal.SIGINT))
     assert signal.getsignal(signal.SIGINT) == before
+    told = capfd.readouterr().err
+    assert "Ctrl-C: ends after this step, with a checkpoint; once more ends at once" in told
+    assert f"goes on from {tmp_path / 'cut' / LAST}" in told
+    fit(tmp_path / "cut")
+    assert_same(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_a_second_ctrl_c_ends_at_once(fit: Make, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    twice = [SignalAt("on_train_batch_end", 1, signal.SIGINT) for _ in range(2)]
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, *twice)
+    assert signal.getsignal(signal.SIGINT) == before
+    assert not (tmp_path / LAST).exists()
+
+
+def test_where_a_parent_hears_ctrl_c_a_run_does_not() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopSignals() as signals:
+            signals.listen()
+            os.kill(os.getpid(), signal.SIGINT)
+            assert signals.heard is None
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_signals_are_left_alone_until_training_begins() -> None:

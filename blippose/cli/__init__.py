@@ -48,7 +48,7 @@ them, debug=true shows the traceback of a mistake."""
 _COMMANDS = ("data", "train", "sweep", "eval", "predict", "analyze", "report", "export")
 _LISTED = ", ".join(_COMMANDS)
 _RESUMES = {
-    **dict.fromkeys(("train", "sweep"), "; the same command goes on from the last checkpoint"),
+    **dict.fromkeys(("train", "sweep"), "; the same command goes on from what is there"),
     **dict.fromkeys(("eval", "analyze"), "; the same command goes on with what is missing"),
 }
 _POSITIONAL = {"eval": "run", "report": "run"}  # the key of words that are no key=value
