@@ -305,7 +305,10 @@ WRONG = {
     "broken override": (["train", "data=["], "cannot be read as key=value"),
     "no override": (["train", "data"], "cannot be read as key=value"),
     "several values without -m": (["train", "optimizer.lr=1,2"], "needs -m"),
-    "text for a rate": (["train", CSV, "optimizer.lr=abc"], "expected float or Tensor, got str"),
+    "text for a rate": (
+        ["train", CSV, "optimizer.lr=abc"],
+        "optimizer.lr=abc: expected float, got str",
+    ),
     "text for a count": (["train", CSV, "data.batch_size=two"], "expected int, got str"),
     "half an epoch": (["train", CSV, "trainer.max_epochs=1.5"], "expected int or null"),
     "truth for a count": (["train", CSV, "data.batch_size=true"], "expected int, got bool"),

@@ -326,24 +326,35 @@ def _unknown(key: str, command: str) -> str:
             if others
             else f"belongs to {last}"
         )
-    return f"no such key{suggest(key, _known_keys(command))}"
+    return f"no such key{suggest(key, _keys_of_choices(key, command) or _known_keys(command))}"
 
 
 def _owners(key: str, command: str) -> list[str]:
     """The choices of a group that have the key: of `data.synthetic` it is data=synthetic."""
+    group, _, own = key.partition(".")
+    return [
+        f"{group}={choice}"
+        for choice, keys in _choices_with_keys(group, command)
+        if any(found == own or found.startswith(f"{own}.") for found in keys)
+    ]
+
+
+def _keys_of_choices(key: str, command: str) -> list[str]:
+    """Keys that some choice of its group has, dotted; none where it is of no group."""
+    group = key.partition(".")[0]
+    found = (own for _, keys in _choices_with_keys(group, command) for own in keys)
+    return [f"{group}.{own}" for own in dict.fromkeys(found) if not own.endswith("_")]
+
+
+def _choices_with_keys(group: str, command: str) -> Iterator[tuple[str, list[str]]]:
     import yaml  # noqa: PLC0415
 
     from blippose.identity import flatten  # noqa: PLC0415
 
-    group, _, own = key.partition(".")
-    if group not in groups_of(command):
-        return []
-    owners = []
-    for path in sorted((conf() / group).glob("*.yaml")):
-        keys = [found for found, _ in flatten(yaml.safe_load(path.read_text(encoding="utf-8")))]
-        if any(found == own or found.startswith(f"{own}.") for found in keys):
-            owners.append(f"{group}={path.stem}")
-    return owners
+    if group in groups_of(command):
+        for path in sorted((conf() / group).glob("*.yaml")):
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            yield path.stem, [own for own, _ in flatten(content)]
 
 
 def _known_keys(command: str) -> list[str]:

@@ -76,6 +76,7 @@ def run(config: Any) -> int:
     try:
         plain = plain_config(config)
         check_run_folder(plain["runs"], plain["name"])
+        checked(_TrainKeys, plain)  # before a wrong value makes another run of it
         run = Run.open(folder, plain)
         if plain["dry_run"]:
             return _tell(folder)

@@ -83,7 +83,7 @@ def stored_predict(
             lambda number: [
                 asdict(row) for row in ask(captioner, dataset, collator, every[number])
             ],
-            partial(tracked, description="captions, batches", shown=progress),
+            partial(tracked, description=f"captions of {origin.subset}, batches", shown=progress),
             save,
         )
 
@@ -228,7 +228,9 @@ def stored_features(
             len(every),
             lambda: load_keyed(path, key, lambda kept: np.asarray(kept["features"])),
             lambda number: _features(captioner, dataset, collator, every[number]).tolist(),
-            partial(tracked, description="image features, batches", shown=progress),
+            partial(
+                tracked, description=f"image features of {origin.subset}, batches", shown=progress
+            ),
             save,
         )[0]
 

@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from blippose import __version__
+from blippose.counted import counted
 from blippose.identity import flatten
 from blippose.report.cells import Cell, CellState
 from blippose.report.effects import Effects
@@ -92,7 +93,7 @@ def page(parts: PageParts) -> str:
 
 def headline(grid: Grid) -> str:
     """How far the grid is, and what is best."""
-    done = f"{grid.num_done} of {len(grid.cells)} runs done"
+    done = f"{grid.num_done} of {counted(len(grid.cells), 'run')} done"
     bests = [_best(grid, number, cell) for number, cell in grid.bests.items()]
     return " ".join([f"{done}.", *bests]) if bests else f"{done}; no run was validated yet."
 

@@ -205,7 +205,7 @@ def _write_caption(axes: Any, example: Example, row: int, clean: Pose) -> None:
         is_hidden = line.startswith(name)
         is_changed = any(line.startswith(each) for each in changed)
         color = PLACE_COLORS["hidden"] if is_hidden else INK if is_changed else OTHER
-        weight = "bold" if is_hidden or is_changed else "normal"
+        weight = "bold" if is_changed else "normal"
         place = 0.0, 1 - (number + 0.5) / 18.5
         style = {"fontsize": 7.5, "family": "monospace", "va": "center"}
         axes.text(*place, line, color=color, weight=weight, transform=axes.transAxes, **style)

@@ -18,6 +18,7 @@ from blippose.evaluation.figures import (
     quiet,
     reading_order,
 )
+from blippose.evaluation.quantities import number
 from blippose.pose import JOINTS
 
 # Source: Okabe and Ito, "Color Universal Design", 2008.
@@ -144,7 +145,7 @@ def _cell(
         return
     axes.text(
         *at,
-        f"{cell['value']:.1f}",
+        number(cell["value"], 1),
         ha="center",
         va="center",
         fontsize=7,

@@ -80,7 +80,8 @@ def about_lines(report: Mapping[str, Any]) -> list[str]:
         f"bootstrap: {interval['samples']:,} resamples of {interval['num_units']:,} "
         f"{interval['unit']}s, differences paired",
         f"pixels are those of the {settings['input_size']} px input; a joint that did not parse "
-        f"counts as the mean training pose ({_parsed(report['parsed'])} parsed)",
+        f"counts as the mean training pose ({_parsed(report['parsed'])} parsed); decoding: "
+        f"{about['decoding']}",
     ]
     if len(radii) > 1:
         lines.insert(

@@ -166,7 +166,8 @@ def _strength(effect: MainEffect | Interaction, effects: Effects) -> str:
     """Empty of an axis that is alone with a run a value: all of the variance is its own."""
     if len(effects.main) == 1 and effects.noise is None:
         return ""
-    share = f"{effect.share:.0%} of variance"
+    percent = f"{effect.share:.0%}" if effect.share >= 0.005 or not effect.share else "< 1%"
+    share = f"{percent} of variance"
     if np.isnan(effect.p_value):
         return share
     return f"{share}, {p_text(effect.p_value)}"

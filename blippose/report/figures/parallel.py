@@ -44,6 +44,7 @@ def parallel_figure(grid: Grid, measures: Sequence[Measure]) -> Figure | None:
         plot.axvline(x, color=FAINT, lw=0.8, zorder=1)
         is_crossed = len(grid.axes) <= x < len(columns) - 1  # lines leave it where its texts stand
         for height, text in ticks:
+            plot.plot([x - 0.02, x + 0.02], [height, height], color=FAINT, lw=0.8, zorder=5)
             plot.text(
                 x + 0.03,
                 height + (0.02 if is_crossed else 0.0),
