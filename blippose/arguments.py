@@ -74,11 +74,8 @@ def describe(hint: Any) -> str:
     >>> describe(typing.Literal["json", "coco", "hrnet"])
     'json, coco or hrnet'
     """
-    options = [
-        one for one in _options(hint) if getattr(one, "__name__", "") != "Tensor"
-    ]  # in code
-    words = (word for option in options or _options(hint) for word in _describe_one(option))
-    *others, last = dict.fromkeys(words)
+    words = (word for option in _options(hint) for word in _describe_one(option))
+    *others, last = dict.fromkeys(word for word in words if word != "Tensor")  # YAML has none
     return f"{', '.join(others)} or {last}" if others else last
 
 

@@ -26,7 +26,9 @@ class Preempted(SystemExit):
 class StopSignals:
     """Notes the signals that ask for an end, from `listen` to the end of the with block.
 
-    A second Ctrl-C is Python's own KeyboardInterrupt, at once. When the block ends as Preempted, those hear the signal who had listened before, such as a
+    A second Ctrl-C is Python's own KeyboardInterrupt, at once.
+
+    When the block ends as Preempted, those hear the signal who had listened before, such as a
     launcher that requeues jobs; they may end the process in their own way.
     """
 

@@ -305,9 +305,11 @@ WRONG = {
     "broken override": (["train", "data=["], "cannot be read as key=value"),
     "no override": (["train", "data"], "cannot be read as key=value"),
     "several values without -m": (["train", "optimizer.lr=1,2"], "needs -m"),
-    "text for a rate": (
-        ["train", CSV, "optimizer.lr=abc"],
-        "optimizer.lr=abc: expected float, got str",
+    "text for a rate": (["train", CSV, "optimizer.lr=abc"], "lr=abc: expected float, got str"),
+    "text for what would be another run": (["train", "seed=x"], "seed=x: expected int, got str"),
+    "unknown key of a choice": (
+        ["predict", "images=a.jpg", "decoding=free", "decoding.flip_tst=true"],
+        "decoding.flip_tst: no such key; did you mean decoding.flip_test?",
     ),
     "text for a count": (["train", CSV, "data.batch_size=two"], "expected int, got str"),
     "half an epoch": (["train", CSV, "trainer.max_epochs=1.5"], "expected int or null"),

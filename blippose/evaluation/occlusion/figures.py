@@ -40,9 +40,9 @@ def write_joints(path: Path, report: Mapping[str, Any], subtitle: str) -> None:
     row = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     order = reading_order()
     for axes, (key, title) in zip(row, _PANELS.items(), strict=True):
-        for number, place in enumerate(PLACE_COLORS):
+        for i, place in enumerate(PLACE_COLORS):
             cells = [report["joints"][JOINTS[joint]][key][f"{place} - clean"] for joint in order]
-            _bars(axes, cells, np.arange(len(order)) + 0.27 * (number - 1), place)
+            _bars(axes, cells, np.arange(len(order)) + 0.27 * (i - 1), place)
         axes.axvline(0, color=INK, lw=0.8)
         axes.set_title(title, fontsize=10, color=INK)
         axes.set_xlabel(
