@@ -279,12 +279,16 @@ def test_one_process_of_several_writes(name: str, monkeypatch: pytest.MonkeyPatc
 
 def test_what_a_run_took_that_was_asked_to_end_is_kept(tmp_path: Path) -> None:
     """By Ctrl-C or a cluster: its next process counts on."""
+
+    def work() -> None:
+        time.sleep(0.2)
+        (tmp_path / LAST).write_text("weights")
+        raise KeyboardInterrupt
+
     seconds = []
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt), Run.open(tmp_path, CONFIG).started():
-            time.sleep(0.2)
-            (tmp_path / LAST).write_text("weights")
-            raise KeyboardInterrupt
+            work()
         seconds.append(Run.read(tmp_path).record["seconds"])
     assert seconds[0] >= 0.2
     assert seconds[1] >= seconds[0] + 0.2
