@@ -133,7 +133,9 @@ def test_a_judged_run_predicts_with_calibrated_confidence_by_each_decoding_judge
     place = f"data.root={folder}/data"
     monkeypatch.setattr("blippose.evaluation.predictions._features", None)  # asked of no way anew
     assert main(["eval", f"run={judged}", place, QUICK, "decoding=parallel"]) == 0
-    assert report_in(judged)["about"]["decoding"] == "parallel, refine 0"
+    assert report_in(judged)["about"]["decoding"] == BEST, "its own report stays"
+    other = report_in(judged / "eval_parallel_refine_0")
+    assert other["about"]["decoding"] == "parallel, refine 0"
     predictor = PosePredictor.from_run(judged)
     decodings = [each.decoding for each in predictor.stated.calibrations]
     assert decodings == [BEST, "parallel, refine 0"]

@@ -11,6 +11,7 @@ from example_persons import make_targets
 from PIL import Image
 
 from blippose.calibration import Calibration
+from blippose.evaluation.cautions import calibration_that_harms
 from blippose.evaluation.intervals import Bootstrap, units
 from blippose.evaluation.reliability import NUM_BINS, calibration_of, is_hit, reliability
 from blippose.evaluation.reliability_figure import draw_reliability, write_reliability
@@ -98,9 +99,29 @@ def test_a_model_that_knows_its_training_persons_by_heart_is_seen_to_stay_too_su
     assert found["calibrated"]["ece"]["value"] > 0.15
 
 
+def test_a_calibration_that_harms_is_cautioned_against_and_one_that_helps_is_not() -> None:
+    """Learned from persons of whom it is too sure, it harms where the model is honest."""
+    targets, train = make_targets(400), make_targets(400)
+    for learned, asked, harms in (
+        (honest(train, seed=1), too_sure(honest(targets)), False),  # changes nothing
+        (too_sure(honest(train, seed=1)), too_sure(honest(targets)), False),  # mends it
+        (too_sure(honest(train, seed=1)), honest(targets), True),
+    ):
+        found = reliability(targets, asked, learned_from(train, learned), bootstrap(targets))
+        raw, calibrated = (found[name]["ece"]["value"] for name in ("raw", "calibrated"))
+        assert found["worse_than_raw"]["calibrated"]["value"] == pytest.approx(calibrated - raw)
+        sentence = calibration_that_harms(found)
+        assert (sentence is not None) == harms
+        if sentence is not None:
+            figures = f"off by {calibrated:.3f} on average, the model's own by {raw:.3f}"
+            assert figures in sentence
+
+
 def test_without_training_persons_there_is_only_raw_confidence() -> None:
     targets = make_targets(8)
-    assert "calibrated" not in reliability(targets, honest(targets), None, bootstrap(targets))
+    found = reliability(targets, honest(targets), None, bootstrap(targets))
+    assert "calibrated" not in found
+    assert calibration_that_harms(found) is None
 
 
 def test_the_picture_has_a_panel_for_each_kind(tmp_path: Path) -> None:

@@ -187,7 +187,8 @@ def _judge(
 ) -> dict[str, Any] | None:
     """The report, written into `out`, and printed where it is the only one.
 
-    None in a process that has only helped the first.
+    What the model said is kept there too, and its calibrations, one a decoding. None in a process
+    that has only helped the first.
     """
     from rich.console import Console  # noqa: PLC0415
 
@@ -203,30 +204,50 @@ def _judge(
         if evidence is None:
             return None
         report = trust_report(evidence, keys.samples, keys.seed)
-        paths = write_files(out, report, evidence, subject.images)
+        folder = out if is_alone and keys.out is not None else out / _below(subject)
+        paths = write_files(folder, report, evidence, subject.images)
+        if evidence.calibration is not None:
+            evidence.calibration.save(out)
     seconds = time.monotonic() - started
     if is_alone:
-        _print(report, paths, was_stored, seconds, Console())
+        _print(report, paths, out, was_stored, seconds, Console())
     else:
         print(f"  {out}: {'stored predictions, ' if was_stored else ''}{seconds:.0f} s")
     return report
 
 
+def _below(subject: Subject) -> str:
+    """Where in a run's folder a report goes: one of another decoding does not replace its own."""
+    from blippose.decoding import Free  # noqa: PLC0415
+    from blippose.evaluation.evidence import as_file_name  # noqa: PLC0415
+
+    decoding = subject.captioner.reader.decoding
+    is_own = decoding == (subject.validated_by or Free())
+    return "." if is_own else f"eval_{as_file_name(decoding.name)}"
+
+
 def _print(
-    report: dict[str, Any], paths: list[Path], was_stored: bool, seconds: float, console: Console
+    report: dict[str, Any],
+    paths: list[Path],
+    out: Path,
+    was_stored: bool,
+    seconds: float,
+    console: Console,
 ) -> None:
+    from blippose.calibration import CALIBRATION_FILE  # noqa: PLC0415
     from blippose.evaluation.evidence import PREDICTIONS  # noqa: PLC0415
     from blippose.evaluation.terminal import print_lines, print_report  # noqa: PLC0415
 
     print_report(report, console)
-    folder = paths[0].parent
     names = " ".join(path.name for path in paths)
     again = "used again, as nothing has changed" if was_stored else "kept for the next time"
+    is_calibrated = "calibrated" in report["confidence"]
+    kept = f"{PREDICTIONS}, {CALIBRATION_FILE}" if is_calibrated else PREDICTIONS
     print_lines(
         console,
         "",
-        f"in {short(folder)}: {names}",
-        f"what the model said is {again}: {short(folder) / PREDICTIONS} ({seconds:.0f} s)",
+        f"in {short(paths[0].parent)}: {names}",
+        f"what the model said is {again} in {short(out)}: {kept} ({seconds:.0f} s)",
     )
 
 

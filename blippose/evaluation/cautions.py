@@ -6,6 +6,7 @@ Differences count where their 95 % interval says so, never by the figures alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from blippose.evaluation.diagnostics import error_density, improvement
 from blippose.evaluation.intervals import Bootstrap
@@ -178,6 +179,22 @@ def copied_answers(name: str, model: Scores, bootstrap: Bootstrap) -> str | None
         f"{name[:1].upper()}{name[1:]}: {exact.value:.3f} of the joints are within 1 px and only "
         f"{4 * close.value:.3f} between 1 and 5 px, fewer a pixel than farther out. Published "
         "localisers have about half there; exact or far off is how copies look."
+    )
+
+
+def calibration_that_harms(confidence: Mapping[str, Any]) -> str | None:
+    """Confidence as calibrated on training persons is certainly farther off than the model's own.
+
+    `confidence` is of `reliability`.
+    """
+    worse = confidence["worse_than_raw"].get("calibrated")
+    if worse is None or not worse["low"] > 0:
+        return None
+    calibrated, raw = (confidence[name]["ece"]["value"] for name in ("calibrated", "raw"))
+    return (
+        f"Confidence as calibrated on training persons is off by {calibrated:.3f} on average, the "
+        f"model's own by {raw:.3f}: it is surer of persons that it knows. Without "
+        "calibration.json `blippose predict` gives the model's own."
     )
 
 

@@ -89,7 +89,7 @@ def _calibration(
     )
 
 
-def _as_file_name(decoding: str) -> str:
+def as_file_name(decoding: str) -> str:
     """A decoding's name in letters, digits and underscores."""
     return re.sub(r"\W+", "_", decoding)
 
@@ -159,7 +159,7 @@ class _Asked:
     ) -> tuple[StoredPredictions | None, bool]:
         """Captions, both ways of reading, and whether they were stored."""
         decoding = self.subject.captioner.reader.decoding.name
-        name = subset if decoding == Free().name else f"{subset}_{_as_file_name(decoding)}"
+        name = subset if decoding == Free().name else f"{subset}_{as_file_name(decoding)}"
         return stored_predict(
             self.folder / f"{name}.json",
             self.subject.origin(subset, dataset),

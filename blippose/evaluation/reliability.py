@@ -11,7 +11,6 @@ training persons by heart is too sure of itself all the same, and the figure sho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -57,9 +56,9 @@ def reliability(
 ) -> dict[str, Any]:
     """Expected calibration error with its interval, and the bins of the plot.
 
-    Of raw confidence, and of calibrated. The error is the mean distance of confidence and accuracy
-    over 15 bins of equal width, weighted by their joints. Few joints in a bin make it larger than
-    the truth.
+    Of raw confidence, and of calibrated, with how much larger that is. The error is the mean
+    distance of confidence and accuracy over 15 bins of equal width, weighted by their joints. Few
+    joints in a bin make it larger than the truth.
 
     Source: Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI
     2015; Guo et al. 2017, equation 3.
@@ -69,11 +68,17 @@ def reliability(
     kinds = {"raw": answers.confidence}
     if calibration is not None:
         kinds["calibrated"] = calibration(answers.confidence)
+    errors = {
+        name: _calibration_error(confidence, hit, said, bootstrap)
+        for name, confidence in kinds.items()
+    }
+    worse = {name: error - errors["raw"] for name, error in errors.items() if name != "raw"}
     return {
         "radius_px": CONFIDENCE_PX,
+        "worse_than_raw": {name: error.interval().as_dict() for name, error in worse.items()},
         **{
             name: {
-                "ece": _calibration_error(confidence, hit, said, bootstrap),
+                "ece": _clipped(errors[name]).interval().as_dict(),
                 "bins": _bins(confidence, hit, said, bootstrap),
             }
             for name, confidence in kinds.items()
@@ -86,7 +91,7 @@ def _calibration_error(
     hit: Bool[np.ndarray, "persons 16"],
     valid: Bool[np.ndarray, "persons 16"],
     bootstrap: Bootstrap,
-) -> Mapping[str, float]:
+) -> Estimate:
     place = _place(confidence, _NUM_EVEN_BINS)
     gap = np.where(valid, confidence - hit, 0.0)  # sums of it are n (confidence - accuracy)
     of_bins = [
@@ -106,7 +111,11 @@ def _calibration_error(
     # persons: the draws say how far it spreads, not where it lies.
     known = error.draws[np.isfinite(error.draws)]
     centred = error.draws - (known.mean() if len(known) else 0.0) + error.value
-    return Estimate(error.value, np.clip(centred, 0, 1)).interval().as_dict()
+    return Estimate(error.value, centred)
+
+
+def _clipped(error: Estimate) -> Estimate:
+    return Estimate(error.value, np.clip(error.draws, 0, 1))
 
 
 def _bins(

@@ -1,4 +1,4 @@
-"""The files of a trust report: JSON, Markdown, two tables, four pictures, the calibration."""
+"""The files of a trust report: JSON, Markdown, two tables, four pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from blippose.calibration import CALIBRATION_FILE
 from blippose.evaluation.baselines import mean_pose_answers
 from blippose.evaluation.csv_tables import per_image_csv, per_joint_csv
 from blippose.evaluation.figures import (
@@ -63,11 +62,7 @@ def write_files(
     }
     write_texts(folder, texts)
     _write_pictures(folder, report, evidence, images)
-    names = [*texts, *PICTURES.values()]
-    if evidence.calibration is not None:
-        evidence.calibration.save(folder)
-        names.append(CALIBRATION_FILE)
-    return [folder / name for name in names]
+    return [folder / name for name in (*texts, *PICTURES.values())]
 
 
 def write_texts(folder: Path, texts: Mapping[str, str]) -> None:

@@ -91,19 +91,23 @@ def trust_report(evidence: Evidence, samples: int = 1000, seed: int = 0) -> dict
     """
     table = _Table.of(evidence, samples, seed)
     shown, draws = table.shown_by_joint(), table.bootstrap
+    confidence = reliability(evidence.targets, table.answers[0], evidence.calibration, draws)
     return {
         "about": _about(evidence, table, samples, seed),
         "rows": [table.row(answers) for answers in table.answers],
         "groups": {name: scores.groups(draws) for name, scores in table.scores.items()},
         "per_joint": {name: table.scores[name].per_joint(draws) for name in shown},
         "captions": _captions(evidence, draws),
-        "confidence": reliability(evidence.targets, table.answers[0], evidence.calibration, draws),
+        "confidence": confidence,
         "tokens": _tokens(evidence.predictions, draws),
         "diagnostics": _diagnostics(evidence, table, samples, seed),
         "leaks": _leaks(evidence, table, samples, seed),
         "warnings": [
             {"kind": kind, "text": text}
-            for kind, text in _cautions(evidence, table)
+            for kind, text in (
+                *_cautions(evidence, table),
+                ("calibration", cautions.calibration_that_harms(confidence)),
+            )
             if text is not None
         ],
     }
