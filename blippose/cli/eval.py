@@ -241,14 +241,13 @@ def _print(
     print_report(report, console)
     names = " ".join(path.name for path in paths)
     again = "used again, as nothing has changed" if was_stored else "kept for the next time"
-    is_calibrated = "calibrated" in report["confidence"]
-    kept = f"{PREDICTIONS}, {CALIBRATION_FILE}" if is_calibrated else PREDICTIONS
-    print_lines(
-        console,
-        "",
+    lines = [
         f"in {short(paths[0].parent)}: {names}",
-        f"what the model said is {again} in {short(out)}: {kept} ({seconds:.0f} s)",
-    )
+        f"what the model said is {again}: {short(out) / PREDICTIONS} ({seconds:.0f} s)",
+    ]
+    if "calibrated" in report["confidence"]:
+        lines.append(f"what calibrates its confidence: {short(out) / CALIBRATION_FILE}")
+    print_lines(console, "", *lines)
 
 
 def _judge_runs(config: Any, keys: _EvalKeys, folders: list[Path], places: dict[str, Any]) -> int:
