@@ -23,31 +23,8 @@ from blippose.decoding import Decoding, from_config
 from blippose.errors import UserError, first_line
 from blippose.frame_file import Stated, decoding_of, frame_of
 from blippose.lora import merged
-from blippose.runs import BEST, RECORD, Run
+from blippose.runs import RECORD, Run
 from blippose.sdpa import use_sdpa
-
-
-def best_checkpoint(folder: str | Path) -> Path:
-    """The best checkpoint of a run.
-
-    Raises:
-        UserError: the folder is missing, or holds none.
-    """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"run={folder}: no such folder; `blippose train` makes run folders")
-    path = folder / BEST
-    if not path.is_file() and not (folder / RECORD).is_file():
-        raise UserError(
-            f"run={folder}: holds no {BEST} and no {RECORD}, so it is no run folder; expected one "
-            "that `blippose train` has made, such as runs/demo"
-        )
-    if not path.is_file():
-        raise UserError(
-            f"run={folder}: holds no {BEST}; the run has not finished its first "
-            "validation: start its `blippose train` command again"
-        )
-    return path
 
 
 def load_checkpoint(path: Path, file: BinaryIO | None = None) -> dict[str, Any]:

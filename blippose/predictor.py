@@ -35,13 +35,9 @@ from blippose.decoding import (
 from blippose.errors import UserError, first_line
 from blippose.frame_file import FRAME_FILE, Stated, find_frame_file, read_frame
 from blippose.geometry import Crop, Resize
-from blippose.model_checkpoint import (
-    best_checkpoint,
-    calibrations_beside,
-    load_checkpoint,
-    model_in,
-)
+from blippose.model_checkpoint import calibrations_beside, load_checkpoint, model_in
 from blippose.pose import Pose
+from blippose.runs import best_checkpoint
 
 
 @dataclass(frozen=True, eq=False)

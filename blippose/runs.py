@@ -274,6 +274,29 @@ def _kept(record: Mapping[str, Any] | None, config: Mapping[str, Any]) -> dict[s
     return {"wandb_id": record["wandb_id"]} if record and is_same and "wandb_id" in record else {}
 
 
+def best_checkpoint(folder: str | Path) -> Path:
+    """The best checkpoint of a run.
+
+    Raises:
+        UserError: the folder is missing, or holds none.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"run={folder}: no such folder; `blippose train` makes run folders")
+    path = folder / BEST
+    if not path.is_file() and not (folder / RECORD).is_file():
+        raise UserError(
+            f"run={folder}: holds no {BEST} and no {RECORD}, so it is no run folder; expected one "
+            "that `blippose train` has made, such as runs/demo"
+        )
+    if not path.is_file():
+        raise UserError(
+            f"run={folder}: holds no {BEST}; the run has not finished its first "
+            "validation: start its `blippose train` command again"
+        )
+    return path
+
+
 def _as_it_was_read(old: Mapping[str, Any], new: Mapping[str, Any], changes: list[str]) -> str:
     """What reaches a run that is only read otherwise, as a default may be another by now.
 

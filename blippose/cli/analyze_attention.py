@@ -41,7 +41,10 @@ def run(config: Any) -> int:
     keys = checked(_Keys, plain_config(config))
     _check(keys)
     check_out(keys.out)
+    from blippose.runs import best_checkpoint  # noqa: PLC0415
+
     folder = Path(keys.run).expanduser()
+    best_checkpoint(folder)
     return _of_run(keys, folder) if keys.images is None else _of_photos(keys, folder)
 
 

@@ -53,12 +53,14 @@ def run(config: Any) -> int:
     check_out(keys.out)
     started, folder = time.monotonic(), Path(keys.run).expanduser()
     out = out_folder(keys.out, folder / "occlusion")
+    from blippose.runs import best_checkpoint, is_first_process  # noqa: PLC0415
+
+    best_checkpoint(folder)
     say_loading(folder)
     from blippose.decoding import Free  # noqa: PLC0415  seconds, as training
     from blippose.evaluation.occlusion.plan import Settings  # noqa: PLC0415
     from blippose.evaluation.occlusion.run_study import Request, run_study  # noqa: PLC0415
     from blippose.evaluation.subject import Subject  # noqa: PLC0415
-    from blippose.runs import is_first_process  # noqa: PLC0415
 
     # As the words come, whatever the run is judged by: what is looked into is how they do.
     subject = Subject.of_run(folder, places(data), keys.device, Free())

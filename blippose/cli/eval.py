@@ -66,11 +66,16 @@ def run(config: Any) -> int:
     check_out(keys.out)
     if keys.preds is not None and keys.gt is not None:
         return _score_file(keys, Path(keys.preds).expanduser(), Path(keys.gt).expanduser())
-    check_targets({"decoding": plain.get("decoding")})
     if keys.ckpt is not None:
+        check_targets({"decoding": plain.get("decoding")})
         return _judge_checkpoint(config, plain, keys, Path(keys.ckpt).expanduser())
     places = {key.removeprefix("data."): plain["data"][key.removeprefix("data.")] for key in given}
+    from blippose.runs import best_checkpoint  # noqa: PLC0415
+
     folders = _folders(keys.run or [])
+    for folder in folders:  # before the first is judged: a run that fails is not left out
+        best_checkpoint(folder)
+    check_targets({"decoding": plain.get("decoding")})
     if len(folders) == 1:
         out = out_folder(keys.out, folders[0])
         _judge_run(config, keys, folders[0], places, out, is_alone=True)
@@ -261,11 +266,10 @@ def _judge_runs(config: Any, keys: _EvalKeys, folders: list[Path], places: dict[
         json_text,
         write_texts,
     )
-    from blippose.evaluation.subject import finished_run  # noqa: PLC0415
     from blippose.evaluation.terminal import print_lines, print_runs  # noqa: PLC0415
+    from blippose.runs import Run  # noqa: PLC0415
 
-    # Before the first is judged: a run that fails is not left out.
-    configs = [finished_run(folder).record["config"] for folder in folders]
+    configs = [Run.read(folder).record["config"] for folder in folders]
     judged = [_judge_run(config, keys, each, places, each, is_alone=False) for each in folders]
     reports = [report for report in judged if report is not None]
     if len(reports) < len(judged):

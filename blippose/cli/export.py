@@ -27,12 +27,13 @@ def run(config: Any) -> int:
     if (keys.run is None) == (keys.ckpt is None):
         raise UserError("run, ckpt: expected one of them; add run=FOLDER or ckpt=FILE")
     check_named(keys.out)
-    print("loading ...", flush=True)
-    from blippose.export import export_checkpoint  # noqa: PLC0415  seconds: transformers
-    from blippose.model_checkpoint import best_checkpoint  # noqa: PLC0415
+    from blippose.runs import best_checkpoint  # noqa: PLC0415
 
     path = best_checkpoint(keys.run) if keys.run is not None else Path(keys.ckpt or "")
     out = Path(keys.out).expanduser()
+    print("loading ...", flush=True)
+    from blippose.export import export_checkpoint  # noqa: PLC0415  seconds: transformers
+
     predictor = export_checkpoint(path.expanduser(), out)
     print(f"model {predictor.source}, its processor and its card in {out}")
     print(f"next:\n  blippose predict weights={out} images=FOLDER")

@@ -48,7 +48,10 @@ def run(config: Any) -> int:
     check_out(keys.out)
     out = Path(keys.out).expanduser()
     from blippose.images import find_images  # noqa: PLC0415
+    from blippose.runs import best_checkpoint  # noqa: PLC0415
 
+    if keys.run is not None:
+        best_checkpoint(keys.run)  # before seconds of imports
     paths = find_images(keys.images)
     named_path = keys.run or keys.ckpt
     if named_path is None or Path(named_path).expanduser().exists():

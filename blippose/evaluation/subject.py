@@ -25,7 +25,7 @@ from blippose.model import PoseCaptioner
 from blippose.model_checkpoint import load_checkpoint
 from blippose.mpii import ANNOTATIONS
 from blippose.predictor import PosePredictor
-from blippose.runs import BEST, RECORD, Run
+from blippose.runs import RECORD, Run, best_checkpoint
 from blippose.versions import known_versions
 
 _SHORT = 12  # characters of a hash, for people
@@ -77,10 +77,11 @@ class Subject:
         Raises:
             UserError: no run, none with a finished epoch, its data are gone or others by now.
         """
-        run = finished_run(folder)
+        checkpoint = best_checkpoint(folder)
+        run = Run.read(folder)
         settings = {**run.record["config"]["data"], **places, "synthetic": None}
         _check_there(folder, settings)
-        model = _Model.of(folder / BEST, device)
+        model = _Model.of(checkpoint, device)
         data = model.data(settings)
         trained, found = model.manifest or _manifest(run.record), data.manifest["hash"]
         if trained is not None and trained != found:
@@ -139,23 +140,6 @@ class Subject:
     def images(self) -> Path:
         """Folder of the release's images."""
         return self.data.release_source.images
-
-
-def finished_run(folder: Path) -> Run:
-    """A run that has weights to judge.
-
-    Raises:
-        UserError: no run there, or none with a finished epoch.
-    """
-    if not folder.is_dir():
-        raise UserError(f"run={folder}: no such folder; `blippose train` makes run folders")
-    run = Run.read(folder)
-    if not (folder / BEST).is_file():
-        raise UserError(
-            f"run={folder}: holds no {BEST}; the run has not finished its first validation: start "
-            "its `blippose train` command again"
-        )
-    return run
 
 
 def _manifest(record: Mapping[str, Any]) -> str | None:
