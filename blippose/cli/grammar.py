@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import os
 import re
@@ -326,7 +327,11 @@ def _unknown(key: str, command: str) -> str:
             if others
             else f"belongs to {last}"
         )
-    return f"no such key{suggest(key, _keys_of_choices(key, command) or _known_keys(command))}"
+    group, _, own = key.partition(".")
+    near = difflib.get_close_matches(own, _keys_of_choices(group, command), n=1, cutoff=0.7)
+    if near:
+        return f"no such key; did you mean {group}.{near[0]}?"
+    return f"no such key{suggest(key, _known_keys(command))}"
 
 
 def _owners(key: str, command: str) -> list[str]:
@@ -339,11 +344,10 @@ def _owners(key: str, command: str) -> list[str]:
     ]
 
 
-def _keys_of_choices(key: str, command: str) -> list[str]:
-    """Keys that some choice of its group has, dotted; none where it is of no group."""
-    group = key.partition(".")[0]
-    found = (own for _, keys in _choices_with_keys(group, command) for own in keys)
-    return [f"{group}.{own}" for own in dict.fromkeys(found) if not own.endswith("_")]
+def _keys_of_choices(group: str, command: str) -> list[str]:
+    """Keys that some choice of a group has, without its name; none where it is no group."""
+    found = [own for _, keys in _choices_with_keys(group, command) for own in keys]
+    return [own for own in dict.fromkeys(found) if not own.endswith("_")]
 
 
 def _choices_with_keys(group: str, command: str) -> Iterator[tuple[str, list[str]]]:
