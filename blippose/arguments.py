@@ -74,8 +74,9 @@ def describe(hint: Any) -> str:
     >>> describe(typing.Literal["json", "coco", "hrnet"])
     'json, coco or hrnet'
     """
-    words = (word for option in _options(hint) for word in _describe_one(option))
-    *others, last = dict.fromkeys(word for word in words if word != "Tensor")  # YAML has none
+    words = [word for option in _options(hint) for word in _describe_one(option)]
+    said = [word for word in words if word != "Tensor"]  # which no YAML has
+    *others, last = dict.fromkeys(said or words)
     return f"{', '.join(others)} or {last}" if others else last
 
 

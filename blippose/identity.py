@@ -23,6 +23,7 @@ _NOT_IDENTITY = (
     "data.num_workers",
     "trainer.enable_progress_bar",
 )
+_DECODING = "blippose.decoding"  # package of the ways that conf/decoding/ has choices of
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -54,6 +55,26 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for key in sorted(before.keys() | after.keys())
         if before.get(key, absent) != after.get(key, absent)
     ]
+
+
+def words_of_decoding(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """The words by which `new` would be `old`, where they differ in `decoding` alone.
+
+    As a default may be another by now. None of somebody else's way, and of one that lacks keys of
+    today's.
+    """
+    was, now = old.get("decoding"), new.get("decoding")
+    is_alone = all(change.startswith("decoding.") for change in difference(old, new))
+    if not was or not now or not is_alone or not now.keys() - {"refine"} <= was.keys():
+        return None
+    package, _, way = str(was["_target_"]).rpartition(".")
+    if package != _DECODING:
+        return None
+    # What is not given is 0 or false in each file of conf/decoding but that of the default.
+    own = {key: value for key, value in was.items() if key != "_target_" and value != 0}
+    return " ".join(
+        [f"decoding={way.lower()}", *(f"decoding.{key}={spelled(own[key])}" for key in own)]
+    )
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

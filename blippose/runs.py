@@ -26,14 +26,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from blippose.errors import UserError
-from blippose.identity import config_hash, difference
-from blippose.spelling import spelled
+from blippose.identity import config_hash, difference, words_of_decoding
 from blippose.usage import Usage
 from blippose.versions import versions
 
 RECORD, BEST, LAST, PREVIOUS = "run.json", "best.ckpt", "last.ckpt", "last-1.ckpt"
 _CONFIG, _TRACEBACK, _LOCK = "config.yaml", "traceback.txt", ".lock"
-_DECODING = "blippose.decoding"  # package of the ways that conf/decoding/ has choices of
 
 # Set by Lightning, torchrun and Slurm; a lone process under Slurm has 0.
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
@@ -83,9 +81,10 @@ class Run:
             return Run(folder, {"state": None, "config": dict(config)} | _kept(record, config))
         if config_hash(record["config"]) != config_hash(config):
             changes = difference(record["config"], config)
+            words = words_of_decoding(record["config"], config)
             raise UserError(
                 f"{folder} holds a run of another config ({'; '.join(changes)}): "
-                f"{_as_it_was_read(record['config'], config, changes)}choose another name=, or "
+                f"{f'add {words} for that run, ' if words else ''}choose another name=, or "
                 "remove that folder"
             )
         run = Run(folder, {**record, "config": dict(config)})
@@ -295,23 +294,6 @@ def best_checkpoint(folder: str | Path) -> Path:
             "validation: start its `blippose train` command again"
         )
     return path
-
-
-def _as_it_was_read(old: Mapping[str, Any], new: Mapping[str, Any], changes: list[str]) -> str:
-    """What reaches a run that is only read otherwise, as a default may be another by now.
-
-    Nothing is said of somebody else's way of decoding, nor of one that lacks keys of today's.
-    """
-    was, now = old.get("decoding"), new.get("decoding")
-    if not was or not now or not all(change.startswith("decoding.") for change in changes):
-        return ""
-    package, _, way = str(was["_target_"]).rpartition(".")
-    if package != _DECODING or not now.keys() - {"refine"} <= was.keys():
-        return ""
-    # What is not given is 0 or false in each file of conf/decoding but that of the default.
-    own = {key: value for key, value in was.items() if key != "_target_" and value != 0}
-    words = [f"decoding={way.lower()}", *(f"decoding.{key}={spelled(own[key])}" for key in own)]
-    return f"add {' '.join(words)} for that run, "
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -170,10 +170,8 @@ def test_the_words_that_reach_a_run_that_was_read_otherwise_do(
     words: list[str], tmp_path: Path
 ) -> None:
     """What `Run.open` advises is made of the values that choices do not have by themselves."""
-    was, now = (
-        composed("train", *words),
-        composed("train", "decoding=parallel", "decoding.refine=9"),
-    )
+    was = composed("train", *words)
+    now = composed("train", "decoding=parallel", "decoding.refine=9")
     with Run.open(tmp_path, was).started():
         (tmp_path / LAST).write_text("weights")
     with pytest.raises(UserError, match=rf"add {re.escape(' '.join(words))} for that run"):

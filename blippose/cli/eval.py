@@ -66,16 +66,15 @@ def run(config: Any) -> int:
     check_out(keys.out)
     if keys.preds is not None and keys.gt is not None:
         return _score_file(keys, Path(keys.preds).expanduser(), Path(keys.gt).expanduser())
-    if keys.ckpt is not None:
-        check_targets({"decoding": plain.get("decoding")})
-        return _judge_checkpoint(config, plain, keys, Path(keys.ckpt).expanduser())
-    places = {key.removeprefix("data."): plain["data"][key.removeprefix("data.")] for key in given}
     from blippose.runs import best_checkpoint  # noqa: PLC0415
 
-    folders = _folders(keys.run or [])
+    folders = [] if keys.run is None else _folders(keys.run)
     for folder in folders:  # before the first is judged: a run that fails is not left out
         best_checkpoint(folder)
     check_targets({"decoding": plain.get("decoding")})
+    if keys.ckpt is not None:
+        return _judge_checkpoint(config, plain, keys, Path(keys.ckpt).expanduser())
+    places = {key.removeprefix("data."): plain["data"][key.removeprefix("data.")] for key in given}
     if len(folders) == 1:
         out = out_folder(keys.out, folders[0])
         _judge_run(config, keys, folders[0], places, out, is_alone=True)

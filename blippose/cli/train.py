@@ -76,16 +76,16 @@ def run(config: Any) -> int:
     try:
         plain = plain_config(config)
         check_run_folder(plain["runs"], plain["name"])
-        checked(_TrainKeys, plain)  # before a wrong value makes another run of it
+        keys = checked(_TrainKeys, plain)  # before a wrong value makes another run of it
         run = Run.open(folder, plain)
         if plain["dry_run"]:
             return _tell(folder)
         if HydraConfig.get().mode is RunMode.MULTIRUN:
-            return 0 if run.is_done else _fit_cell(config, plain, run)
+            return 0 if run.is_done else _fit_cell(config, plain, keys, run)
         was_done = run.is_done
         if not was_done:
             try:
-                _fit(config, plain, run)
+                _fit(config, plain, keys, run)
             except RunDoneError:
                 run, was_done = Run.open(folder, plain), True
         if was_done:
@@ -112,7 +112,7 @@ def _tell(folder: Path) -> int:
     return 0
 
 
-def _fit_cell(config: Any, plain: dict[str, Any], run: Run) -> int:
+def _fit_cell(config: Any, plain: dict[str, Any], keys: _TrainKeys, run: Run) -> int:
     """Fit one of a grid; also a mistake leaves its trace there, as nobody may be watching."""
     from blippose.runs import RunDoneError, RunFailedError  # noqa: PLC0415
 
@@ -122,7 +122,7 @@ def _fit_cell(config: Any, plain: dict[str, Any], run: Run) -> int:
     try:
         shelf = _shelf()
         reuse.give_back()
-        _fit(config, plain, run, plain["name"], shelf)
+        _fit(config, plain, keys, run, keys.name, shelf)
     except RunDoneError:
         return 0
     except RunFailedError:
@@ -153,11 +153,11 @@ def _shelf() -> Shelf | None:
 def _fit(
     config: Any,
     plain: dict[str, Any],
+    keys: _TrainKeys,
     run: Run,
     group: str | None = None,
     shelf: Shelf | None = None,
 ) -> None:
-    keys = checked(_TrainKeys, plain)
     _check_parts(plain)
     check_weights(plain["model"])
     print("loading ...", flush=True)

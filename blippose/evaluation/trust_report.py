@@ -104,10 +104,7 @@ def trust_report(evidence: Evidence, samples: int = 1000, seed: int = 0) -> dict
         "leaks": _leaks(evidence, table, samples, seed),
         "warnings": [
             {"kind": kind, "text": text}
-            for kind, text in (
-                *_cautions(evidence, table),
-                ("calibration", cautions.calibration_that_harms(confidence)),
-            )
+            for kind, text in _cautions(evidence, table, confidence)
             if text is not None
         ],
     }
@@ -258,7 +255,9 @@ def _leaks(evidence: Evidence, table: _Table, samples: int, seed: int) -> dict[s
     return {**leaks.record(evidence.about["manifest"]), "rows": rows}
 
 
-def _cautions(evidence: Evidence, table: _Table) -> Iterator[tuple[str, str | None]]:
+def _cautions(
+    evidence: Evidence, table: _Table, confidence: dict[str, Any]
+) -> Iterator[tuple[str, str | None]]:
     """Kinds of cautions, the gravest first, with what speaks against the figures, or None."""
     about, free, draws = evidence.about, table.free, table.bootstrap
     controls, baselines = table.of_kind("control"), table.of_kind("baseline")
@@ -276,6 +275,7 @@ def _cautions(evidence: Evidence, table: _Table) -> Iterator[tuple[str, str | No
     yield "unparsed joints", cautions.unparsed_joints(free, draws)
     yield "few units", cautions.few_units(table.unit, draws.num_units)
     yield "synthetic people", cautions.synthetic_people(about["synthetic"])
+    yield "calibration", cautions.calibration_that_harms(confidence)
 
 
 def _leak_cautions(evidence: Evidence) -> Iterator[tuple[str, str | None]]:
