@@ -2,8 +2,8 @@
 
     {"frame": {"input_size": 384, "num_bins": null, "resize": "stretch", "crop": "full"}, ...}
 
-It may also say whether the model was trained on drawn people, on which splits, how it was decoded
-when it was validated, and how its confidence is calibrated.
+It may also say whether the model was trained on drawn people, on which splits, what its captions
+taught, how it was decoded when it was validated, and how its confidence is calibrated.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from typing import Any
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+from blippose.blip import TINY
 from blippose.calibration import Calibration
-from blippose.decoding import Decoding, InputFrame, from_record, to_record
+from blippose.decoding import Decoding, InputFrame, Taught, from_record, to_record
 from blippose.errors import UserError, first_line
 from blippose.geometry import Resize
+from blippose.lineage import Lineage, taught_in
 
 FRAME_FILE = "blippose.json"
 
@@ -34,12 +36,18 @@ class Stated:
         synthetic: whether the model knows drawn people alone; None where nobody has said.
         decoding: how it was decoded when it was validated; None likewise.
         calibrations: of its confidence.
+        taught: by its training captions; None where nobody has said.
     """
 
     frame: InputFrame
     synthetic: bool | None = None
     decoding: Decoding | None = None
     calibrations: tuple[Calibration, ...] = ()
+    taught: Taught | None = None
+
+    def never_taught(self, decoding: Decoding) -> str | None:
+        """Why poses that are read by `decoding` are made up, in a sentence, or None."""
+        return None if self.taught is None else self.taught.caution(decoding)
 
     def record(self) -> dict[str, Any]:
         """What the file holds."""
@@ -47,6 +55,7 @@ class Stated:
             "frame": self.frame.record(),
             "synthetic": self.synthetic,
             "decoding": None if self.decoding is None else to_record(self.decoding),
+            "taught": None if self.taught is None else asdict(self.taught),
             "calibrations": [asdict(each) for each in self.calibrations],
         }
 
@@ -76,12 +85,38 @@ def find_frame_file(name: str) -> Path | None:
 
 def knows_poses(weights: str) -> bool:
     """Whether weights that `load_blip` has loaded come from blippose, and can look already."""
-    if weights in ("random", "tiny"):
-        return weights == "tiny"
-    folder = Path(weights).expanduser()
+    return _at_hand(weights) is not None
+
+
+def lineage_of(weights: str) -> Lineage:
+    """What weights that `load_blip` has loaded say of their trainings.
+
+    Raises:
+        UserError: their `blippose.json` cannot be read.
+    """
+    if (path := _at_hand(weights)) is None:
+        return Lineage()
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if "manifest" in record:
+            return Lineage.of(record)
+        return Lineage(record.get("synthetic"), taught=taught_in(record))  # the shipped one's
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({first_line(error)}); export it again"
+        ) from error
+
+
+def _at_hand(weights: str) -> Path | None:
+    """The frame's file beside weights that are on this machine."""
+    if weights == "random":
+        return None
+    folder = TINY if weights == "tiny" else Path(weights).expanduser()
     if folder.is_dir():
-        return (folder / FRAME_FILE).is_file()
-    return isinstance(try_to_load_from_cache(weights, FRAME_FILE), str)
+        path = folder / FRAME_FILE
+        return path if path.is_file() else None
+    cached = try_to_load_from_cache(weights, FRAME_FILE)
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def read_frame(path: Path) -> Stated:
@@ -94,7 +129,11 @@ def read_frame(path: Path) -> Stated:
         record = json.loads(path.read_text(encoding="utf-8"))
         calibrations = tuple(map(Calibration.of, record.get("calibrations", ())))
         return Stated(
-            frame_of(record["frame"]), record.get("synthetic"), decoding_of(record), calibrations
+            frame_of(record["frame"]),
+            record.get("synthetic"),
+            decoding_of(record),
+            calibrations,
+            taught_in(record),
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -127,25 +166,3 @@ def decoding_of(record: Mapping[str, Any]) -> Decoding | None:
     """
     said = record.get("decoding")
     return None if said is None else from_record(said)
-
-
-def manifests_of(weights: str) -> tuple[str | None, ...]:
-    """Hashes of the splits that the weights in an exported folder learned from, the last one last.
-
-    None stands for one that nobody knows. Other weights say nothing of the kind.
-
-    Raises:
-        UserError: the folder's `blippose.json` cannot be read.
-    """
-    path = Path(weights).expanduser() / FRAME_FILE
-    if not path.is_file():
-        return ()
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if "manifest" not in record:
-            return ()
-        return (*(record.get("earlier_manifests") or ()), record["manifest"])
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{path}: cannot be read ({first_line(error)}); export it again"
-        ) from error

@@ -32,6 +32,7 @@ from blippose.decoding import (
     to_record,
 )
 from blippose.errors import UserError
+from blippose.lineage import Lineage
 from blippose.loss import HardTokens, caption_loss, token_loss
 from blippose.metrics import PoseMetrics
 from blippose.param_groups import param_groups, scale_rates
@@ -123,11 +124,7 @@ class PoseCaptioner(L.LightningModule):
         self.layer_decay, self.split_weight_decay = layer_decay, split_weight_decay
         # str: a StrEnum in a checkpoint could not be loaded weights_only.
         self.frame = InputFrame.of(caption_format, str(resize), str(crop))
-        # Of what it learns from, kept in checkpoints: whether people are drawn, hash of the split,
-        # and those of the splits that its first weights had learned from.
-        self.synthetic: bool | None = None
-        self.manifest: str | None = None
-        self.earlier_manifests: tuple[str | None, ...] = ()
+        self.lineage = Lineage()  # kept in checkpoints
         self.reader = CaptionReader(blip, tokenizer, caption_format, decoding)
         self.grammar = self.reader.writer.grammar
         check_fit(blip, tokenizer, self.frame.input_size, self.grammar.longest)
@@ -161,6 +158,12 @@ class PoseCaptioner(L.LightningModule):
         if self.seen is not None:
             self.blip.vision_model.train(False)
         return self
+
+    @property
+    def hides_coordinates(self) -> bool:
+        """Whether its training hides any of what the decoder reads back."""
+        mask = self.readback.mask
+        return mask is not None and mask.hides
 
     def pixel_values(
         self, image: UInt8[Tensor, "batch 3 size size"]
@@ -353,9 +356,7 @@ class PoseCaptioner(L.LightningModule):
             "metrics": {key: float(value) for key, value in logged.items()},
             "frame": self.frame.record(),
             "decoding": to_record(self.reader.decoding),
-            "synthetic": self.synthetic,
-            "manifest": self.manifest,
-            "earlier_manifests": list(self.earlier_manifests),
+            **self.lineage.record(),
             "blip_config": self.blip.config.to_json_string(use_diff=False),
             "tokenizer": self.tokenizer.backend_tokenizer.to_str(),
         }

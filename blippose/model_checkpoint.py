@@ -22,6 +22,7 @@ from blippose.checkpoint_files import damage
 from blippose.decoding import Decoding, from_config
 from blippose.errors import UserError, first_line
 from blippose.frame_file import Stated, decoding_of, frame_of
+from blippose.lineage import Lineage
 from blippose.lora import merged
 from blippose.runs import RECORD, Run
 from blippose.sdpa import use_sdpa
@@ -65,7 +66,7 @@ def model_in(
     """
     try:
         record = checkpoint["blippose"]
-        frame, synthetic = frame_of(record["frame"]), record.get("synthetic")
+        frame, lineage = frame_of(record["frame"]), Lineage.of(record)
         config = BlipConfig.from_dict(json.loads(record["blip_config"]))
         blip = use_sdpa(BlipForConditionalGeneration(config))
         blip.load_state_dict(_blip_weights(checkpoint["state_dict"]))
@@ -76,7 +77,8 @@ def model_in(
             f"{path}: not a checkpoint of blippose ({first_line(error)}); name one that "
             "`blippose train` wrote, such as RUN/best.ckpt"
         ) from error
-    stated = Stated(frame, synthetic, _validated_by(record, path), tuple(calibrations))
+    decoding = _validated_by(record, path)
+    stated = Stated(frame, lineage.synthetic, decoding, tuple(calibrations), lineage.taught)
     return blip, tokenizer, stated
 
 

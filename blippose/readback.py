@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from blippose.decoding import Decoding, Parallel, Prompted, TokenGrammar
+from blippose.decoding import Decoding, TokenGrammar, asks_single_joints, reads_hidden
 from blippose.errors import UserError
 
 _MASK_STREAM, _NOISE_STREAM = 2, 4  # keep these draws apart from those of blippose.data
@@ -190,14 +190,13 @@ def check_decoding(decoding: Decoding, mask: ReadbackMask | None, single_joint: 
             would have seen none.
     """
     remedy = "decoding=constrained, or decoding=free as the study"
-    reads_hidden = isinstance(decoding, Parallel) and decoding.refine is not None
-    if reads_hidden and (mask is None or not mask.hides):
+    if reads_hidden(decoding) and (mask is None or not mask.hides):
         how = "=null" if mask is None else " hides none at any step"
         raise UserError(
             f"decoding: {decoding.name} reads hidden coordinates, and nothing hides any in "
             f"training (captioner.readback_mask{how}): set captioner=masked, {remedy}"
         )
-    if isinstance(decoding, Prompted) and not single_joint:
+    if asks_single_joints(decoding) and not single_joint:
         raise UserError(
             "decoding: prompted asks for each joint alone, and no training caption names one "
             f"(data.single_joint=0): set data.single_joint=0.3, {remedy}"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from blippose import checkpoint_files
 from blippose.errors import UserError, first_line
+from blippose.lineage import Lineage
 from blippose.lora import beside_lora, is_addition, merged
 from blippose.model import PoseCaptioner
 
@@ -84,10 +85,9 @@ def misfit(captioner: PoseCaptioner, weights: Mapping[str, Tensor]) -> str | Non
     return f"of another model ({other[0]} differs)" if other else None
 
 
-def learned_from(checkpoint: Mapping[str, Any]) -> tuple[str | None, ...]:
-    """Hashes of the splits that a checkpoint's weights learned from; None of one not known."""
-    record = checkpoint.get("blippose", {})
-    return (*record.get("earlier_manifests", ()), record.get("manifest"))
+def lineage_in(checkpoint: Mapping[str, Any]) -> Lineage:
+    """What a checkpoint's weights have learned from."""
+    return Lineage.of(checkpoint.get("blippose", {}))
 
 
 def has_patch_head(path: Path) -> bool:

@@ -32,6 +32,7 @@ from blippose.checkpoint_files import WholeFiles
 from blippose.checkpoints import BestCheckpoint, LastCheckpoint, usable
 from blippose.cores import num_cores
 from blippose.data import PoseDataModule
+from blippose.decoding import Taught
 from blippose.errors import UserError
 from blippose.evaluation.run_results import mean_pose, run_results
 from blippose.fit_options import FitOptions
@@ -39,7 +40,7 @@ from blippose.loggers import METRICS, CSVLogger
 from blippose.model import PoseCaptioner
 from blippose.preemption import StopSignals
 from blippose.runs import Run
-from blippose.trained_weights import learned_from, load_weights, misfit, read_checkpoint
+from blippose.trained_weights import lineage_in, load_weights, misfit, read_checkpoint
 from blippose.wandb_logger import RowLogger
 
 PICTURE = "samples.png"
@@ -113,8 +114,9 @@ def fit(
     """
     blind_pose = mean_pose(data)
     captioner.set_mean_pose(blind_pose)
-    captioner.synthetic, captioner.manifest = data.manifest["synthetic"], data.manifest["hash"]
     _start_from(captioner, options)
+    taught = Taught(captioner.hides_coordinates, data.single_joint > 0)
+    captioner.lineage = captioner.lineage.then(data.manifest, taught)
     run.note(patch_weight=captioner.patch_weight)
     last = usable(run, partial(misfit, captioner))
     if last is None and runs.is_first_process():
@@ -147,12 +149,12 @@ def _start_from(captioner: PoseCaptioner, options: FitOptions) -> None:
     Lightning takes in `ckpt_path` itself, which must be of this very model.
     """
     if (path := options.init_from) is not None:
-        captioner.earlier_manifests = learned_from(load_weights(captioner, path))
+        captioner.lineage = lineage_in(load_weights(captioner, path))
     if (path := options.ckpt_path) is not None:
         checkpoint = read_checkpoint(path, mmap=True)
         if (why := misfit(captioner, checkpoint["state_dict"])) is not None:
             raise UserError(f"ckpt_path={path}: {why}")
-        captioner.earlier_manifests = learned_from(checkpoint)
+        captioner.lineage = lineage_in(checkpoint)
 
 
 def _results(

@@ -122,6 +122,22 @@ def test_a_model_that_does_not_say_how_it_was_validated_is_said_to_be_asked_by_f
 
 
 @pytest.mark.usefixtures("without_pictures")
+def test_a_decoding_that_training_did_not_teach_is_cautioned_against(
+    folder: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ckpt, image = f"ckpt={run}/best.ckpt", next((folder / "data/images").iterdir())
+    place = [f"data.root={folder}/data", f"out={tmp_path}/judged", QUICK]
+    assert main(["eval", ckpt, *place, "decoding=prompted"]) == 0
+    first = report_in(tmp_path / "judged")["warnings"][0]
+    assert "no training caption named one alone" in str(first)
+    predicted = ["predict", ckpt, f"images={image}", f"out={tmp_path}/predicted"]
+    for decoding, is_said in (("prompted", True), ("parallel", False)):
+        capsys.readouterr()
+        assert main([*predicted, f"decoding={decoding}"]) == 0
+        assert ("its poses are made up" in capsys.readouterr().out) == is_said
+
+
+@pytest.mark.usefixtures("without_pictures")
 def test_a_judged_run_predicts_with_calibrated_confidence_by_each_decoding_judged(
     folder: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

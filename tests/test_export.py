@@ -24,6 +24,7 @@ from blippose.decoding import TokenGrammar
 from blippose.errors import UserError
 from blippose.export import export_checkpoint
 from blippose.images import read_image
+from blippose.lineage import Lineage
 from blippose.model import PoseCaptioner
 from blippose.predictor import PosePredictor
 from blippose.synthetic.scene import render_frame
@@ -67,7 +68,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         CaptionFormat(96),
         lambda parameters: torch.optim.AdamW(parameters, lr=1e-3),
     )
-    captioner.synthetic = True
+    captioner.lineage = Lineage(synthetic=True)
     return save(captioner, tmp_path_factory.mktemp("tiny") / "best.ckpt")
 
 

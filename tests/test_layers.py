@@ -50,6 +50,7 @@ LAYERS = (
         "calibration",
         "attention",
         "vocabulary",
+        "lineage",
         "location_tokens",
         "loss",
         "lora",

@@ -182,7 +182,7 @@ def _judge_run(
 def _say_unstated(decoding: Any, subject: Subject) -> None:
     from blippose.runs import is_first_process  # noqa: PLC0415
 
-    if decoding is None and subject.validated_by is None and is_first_process():
+    if decoding is None and subject.stated.decoding is None and is_first_process():
         print(UNSTATED)
 
 
@@ -225,9 +225,8 @@ def _below(subject: Subject) -> str:
     from blippose.decoding import Free  # noqa: PLC0415
     from blippose.evaluation.evidence import as_file_name  # noqa: PLC0415
 
-    decoding = subject.captioner.reader.decoding
-    is_own = decoding == (subject.validated_by or Free())
-    return "." if is_own else f"eval_{as_file_name(decoding.name)}"
+    is_own = subject.decoding == (subject.stated.decoding or Free())
+    return "." if is_own else f"eval_{as_file_name(subject.decoding.name)}"
 
 
 def _print(

@@ -64,6 +64,8 @@ def run(config: Any) -> int:
     decoding = instantiate_key(config, "decoding")
     if decoding is not None:
         predictor.decode_by(decoding)
+        if (said := predictor.stated.never_taught(decoding)) is not None:
+            _say(said)
     elif predictor.stated.decoding is None:
         print(UNSTATED)
     predictor.in_precision(getattr(torch, keys.precision))

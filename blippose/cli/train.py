@@ -250,7 +250,7 @@ def _captioner_and_data(
 ) -> tuple[Any, Any]:
     from blippose import training  # noqa: PLC0415
     from blippose.blip import load_blip, load_tokenizer  # noqa: PLC0415
-    from blippose.frame_file import manifests_of  # noqa: PLC0415
+    from blippose.frame_file import lineage_of  # noqa: PLC0415
     from blippose.location_tokens import (  # noqa: PLC0415
         add_location_tokens,
         grow_vocabulary,
@@ -276,7 +276,7 @@ def _captioner_and_data(
     grow_vocabulary(blip, tokenizer, caption_format)
     training.seed(plain["seed"])  # again: what is kept from an earlier cell drew nothing
     captioner = captioner_of(blip=blip, **fit_together)
-    captioner.earlier_manifests = manifests_of(model["weights"])
+    captioner.lineage = lineage_of(model["weights"])
     return captioner, data
 
 

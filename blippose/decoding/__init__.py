@@ -21,6 +21,7 @@ from blippose.decoding.parallel import constrained_tokens, parallel_tokens
 from blippose.decoding.places import number_places
 from blippose.decoding.reader import CaptionReader, Reading
 from blippose.decoding.record import from_config, from_record, to_record
+from blippose.decoding.taught import Taught, asks_single_joints, reads_hidden
 
 __all__ = [
     "CONFIDENCE_PX",
@@ -34,8 +35,10 @@ __all__ = [
     "Parallel",
     "Prompted",
     "Reading",
+    "Taught",
     "TokenGrammar",
     "Writer",
+    "asks_single_joints",
     "constrained_tokens",
     "expected_xy",
     "free_tokens",
@@ -45,5 +48,6 @@ __all__ = [
     "number_log_probability",
     "number_places",
     "parallel_tokens",
+    "reads_hidden",
     "to_record",
 ]

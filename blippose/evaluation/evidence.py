@@ -84,7 +84,7 @@ def _calibration(
         return None
     return calibration_of(
         *train_answers,
-        decoding=subject.captioner.reader.decoding.name,
+        decoding=subject.decoding.name,
         checkpoint_sha256=subject.sha256,
     )
 
@@ -125,7 +125,8 @@ def _about(subject: Subject, subset: str, predictions: StoredPredictions) -> Abo
         began_from=subject.began_from,
         synthetic=subject.data.manifest["synthetic"],
         frame=frame.record(),
-        decoding=subject.captioner.reader.decoding.name,
+        decoding=subject.decoding.name,
+        never_taught=subject.stated.never_taught(subject.decoding),
         versions=subject.versions,
         predictions_made_with=dict(predictions.made_with),
     )
@@ -158,7 +159,7 @@ class _Asked:
         self, dataset: PoseDataset, subset: str
     ) -> tuple[StoredPredictions | None, bool]:
         """Captions, both ways of reading, and whether they were stored."""
-        decoding = self.subject.captioner.reader.decoding.name
+        decoding = self.subject.decoding.name
         name = subset if decoding == Free().name else f"{subset}_{as_file_name(decoding)}"
         return stored_predict(
             self.folder / f"{name}.json",

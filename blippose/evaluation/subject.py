@@ -21,6 +21,7 @@ from blippose.decoding import Decoding
 from blippose.errors import UserError
 from blippose.evaluation.learned import Learned, data_module
 from blippose.evaluation.stored_predictions import Origin
+from blippose.frame_file import Stated
 from blippose.model import PoseCaptioner
 from blippose.model_checkpoint import load_checkpoint
 from blippose.mpii import ANNOTATIONS
@@ -45,7 +46,7 @@ class Subject:
         epoch: whose weights these are, from 0; None where the checkpoint does not say.
         learned: what it was trained on.
         began_from: the weights that its training began from, as the run's config names them.
-        validated_by: how it was decoded when it was validated; None where nothing says so.
+        stated: what is known of the model beside its weights.
     """
 
     captioner: PoseCaptioner
@@ -57,7 +58,7 @@ class Subject:
     epoch: int | None
     learned: Learned
     began_from: str | None
-    validated_by: Decoding | None
+    stated: Stated
 
     @staticmethod
     def of_run(
@@ -116,6 +117,11 @@ class Subject:
         learned = Learned.of(trained, model.earlier, data, trained_on, model.predictor)
         return model.subject(data, None, run, learned, decoding)
 
+    @property
+    def decoding(self) -> Decoding:
+        """How it is asked."""
+        return self.captioner.reader.decoding
+
     def origin(self, subset: str, dataset: PoseDataset) -> Origin:
         """Whose predictions those of a subset are."""
         return Origin(
@@ -128,7 +134,7 @@ class Subject:
             max_length=self.captioner.grammar.longest,
             version=__version__,
             made_with=self.versions,
-            decoding=self.captioner.reader.decoding.name,
+            decoding=self.decoding.name,
         )
 
     @cached_property
@@ -232,7 +238,7 @@ class _Model:
             epoch=self.epoch,
             learned=learned,
             began_from=None if weights is None else str(weights),
-            validated_by=predictor.stated.decoding,
+            stated=predictor.stated,
         )
 
 

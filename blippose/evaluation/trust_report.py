@@ -46,6 +46,7 @@ class About(TypedDict):
     synthetic: bool
     frame: dict[str, Any]
     decoding: str
+    never_taught: NotRequired[str | None]  # why poses that are read so are made up
     versions: dict[str, str]  # of what makes the report
     predictions_made_with: NotRequired[dict[str, str]]  # of what asked the model
 
@@ -261,6 +262,7 @@ def _cautions(
     """Kinds of cautions, the gravest first, with what speaks against the figures, or None."""
     about, free, draws = evidence.about, table.free, table.bootstrap
     controls, baselines = table.of_kind("control"), table.of_kind("baseline")
+    yield "never taught", about.get("never_taught")
     yield "no better than controls", cautions.no_better_than_controls(free, controls, draws)
     yield "no better than baselines", cautions.no_better_than_baselines(free, baselines, draws)
     yield "teacher forcing", cautions.teacher_forcing(free, table.forced, draws)

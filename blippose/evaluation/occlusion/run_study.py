@@ -147,7 +147,7 @@ def _about(subject: Subject, subset: str) -> dict[str, Any]:
         "manifest": subject.data.manifest["hash"],
         "synthetic": subject.data.manifest["synthetic"],
         "frame": subject.captioner.frame.record(),
-        "decoding": subject.captioner.reader.decoding.name,
+        "decoding": subject.decoding.name,
         "versions": subject.versions,
     }
 

@@ -1,0 +1,59 @@
+"""What a model's training taught that some ways to decode rest on.
+
+A model answers in any way that it is asked; what it was never taught, it makes up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blippose.decoding.modes import Decoding, Parallel, Prompted
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What captions a model has seen in any of its trainings.
+
+    Args:
+        hidden_coordinates: some whose coordinates were hidden from it.
+        single_joints: some that name one joint alone.
+    """
+
+    hidden_coordinates: bool = False
+    single_joints: bool = False
+
+    def __or__(self, later: Taught) -> Taught:
+        return Taught(
+            self.hidden_coordinates or later.hidden_coordinates,
+            self.single_joints or later.single_joints,
+        )
+
+    def caution(self, decoding: Decoding) -> str | None:
+        """What speaks against poses that are read so, in a sentence; None where nothing does.
+
+        >>> print(Taught(hidden_coordinates=True).caution(Parallel()))
+        None
+        """
+        if reads_hidden(decoding) and not self.hidden_coordinates:
+            why = "which reads hidden coordinates, and none were hidden in its training"
+        elif asks_single_joints(decoding) and not self.single_joints:
+            why = "which asks for each joint alone, and no training caption named one alone"
+        else:
+            return None
+        return (
+            f"The model is asked by decoding={decoding.name}, {why}: its poses are made up. "
+            "decoding=constrained asks for nothing that it was not taught."
+        )
+
+
+def reads_hidden(decoding: Decoding) -> bool:
+    """Whether it shows the model masks where the numbers stand.
+
+    To the end (`refine=None`) it equals `constrained`, whatever the first guess was.
+    """
+    return isinstance(decoding, Parallel) and decoding.refine is not None
+
+
+def asks_single_joints(decoding: Decoding) -> bool:
+    """Whether each joint has a prompt of its own."""
+    return isinstance(decoding, Prompted)

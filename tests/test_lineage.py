@@ -1,0 +1,83 @@
+"""What a model's weights have learned from, through trainings, files and ways to decode."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blippose.decoding import Constrained, Decoding, Free, Parallel, Prompted, Taught
+from blippose.errors import UserError
+from blippose.frame_file import FRAME_FILE, lineage_of
+from blippose.lineage import Lineage
+from blippose.model import PoseCaptioner
+from blippose.readback import ReadbackMask
+
+HIDDEN, SINGLE = Taught(hidden_coordinates=True), Taught(single_joints=True)
+MANIFEST = {"hash": "b" * 64, "synthetic": True}
+
+
+@pytest.mark.parametrize(
+    ("decoding", "enough"),
+    [
+        (Free(), Taught()),
+        (Constrained(), Taught()),
+        (Parallel(None), Taught()),
+        (Parallel(0), HIDDEN),
+        (Parallel(2, flip_test=True), HIDDEN),
+        (Prompted(), SINGLE),
+    ],
+    ids=lambda each: getattr(each, "name", ""),
+)
+def test_a_decoding_is_cautioned_against_until_its_captions_were_taught(
+    decoding: Decoding, enough: Taught
+) -> None:
+    for taught in (Taught(), HIDDEN, SINGLE, HIDDEN | SINGLE):
+        said = taught.caution(decoding)
+        if taught | enough == taught:
+            assert said is None
+        else:
+            assert f"decoding={decoding.name}, which " in str(said)
+
+
+def test_what_was_taught_stays_taught_in_later_trainings() -> None:
+    lineage = Lineage(None, ("a" * 64,), HIDDEN).then(MANIFEST, SINGLE)
+    assert lineage == Lineage(True, ("a" * 64, "b" * 64), HIDDEN | SINGLE)
+    assert Lineage().then(MANIFEST, Taught()).taught == Taught(), "foreign weights know no masks"
+
+
+@pytest.mark.parametrize("taught", [Taught(), HIDDEN, HIDDEN | SINGLE])
+def test_a_record_brings_back_what_was_written(taught: Taught) -> None:
+    lineage = Lineage(False, ("a" * 64, None, "b" * 64), taught)
+    assert Lineage.of(json.loads(json.dumps(lineage.record()))) == lineage
+
+
+def test_a_record_of_an_earlier_version_says_nothing_of_what_was_taught() -> None:
+    assert Lineage.of({"synthetic": True}) == Lineage(True, (None,), None)
+
+
+def test_the_shipped_model_says_that_it_was_taught_hidden_coordinates() -> None:
+    assert lineage_of("tiny") == Lineage(True, (), HIDDEN)
+    assert lineage_of("random") == Lineage()
+
+
+def test_a_lineage_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / FRAME_FILE).write_text('{"manifest": null, "taught": {"magic": true}}')
+    with pytest.raises(
+        UserError, match=r"blippose\.json: cannot be read \(.*magic.*\); export it again"
+    ):
+        lineage_of(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("mask", "hides"),
+    [(None, False), (ReadbackMask(), True), (ReadbackMask(0.0, 0.5, 0.0), False)],
+)
+def test_a_captioner_knows_whether_it_hides_coordinates(
+    make_captioner: Callable[..., PoseCaptioner], mask: ReadbackMask | None, hides: bool
+) -> None:
+    settings: dict[str, Any] = {"readback_mask": mask}
+    assert make_captioner(**settings).hides_coordinates == hides
