@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from blippose.errors import UserError
+from blippose.runs import BEST, checkpoint_file
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class FitOptions:
         ema_decay: of running averages of the weights, to be validated and kept; None: none.
 
     Raises:
-        UserError: fewer than one step.
+        UserError: fewer than one step, or what is no checkpoint at first sight.
     """
 
     ckpt_path: Path | None = None
@@ -35,3 +37,15 @@ class FitOptions:
             raise UserError(
                 f"checkpoint.every_n_steps={self.every_n_steps}: expected 1 or more, or null"
             )
+        for key in ("ckpt_path", "init_from"):
+            if (path := getattr(self, key)) is not None:
+                _check_readable(key, path)
+
+
+def _check_readable(key: str, path: Path) -> None:
+    """Refuses what is not there, or no archive, which torch's checkpoints are."""
+    if not zipfile.is_zipfile(checkpoint_file(path, key)):
+        raise UserError(
+            f"{key}={path}: is no checkpoint, or cut short; expected a file that `blippose train` "
+            f"wrote, such as runs/demo/{BEST}"
+        )

@@ -24,7 +24,7 @@ from blippose.errors import UserError, first_line
 from blippose.frame_file import Stated, decoding_of, frame_of
 from blippose.lineage import Lineage
 from blippose.lora import merged
-from blippose.runs import RECORD, Run
+from blippose.runs import RECORD, Run, checkpoint_file
 from blippose.sdpa import use_sdpa
 
 
@@ -38,10 +38,9 @@ def load_checkpoint(path: Path, file: BinaryIO | None = None) -> dict[str, Any]:
     Raises:
         UserError: there is no such file, it is damaged, or another program's.
     """
-    if file is None and not path.is_file():
-        raise UserError(f"{path}: no such checkpoint; `blippose train` writes RUN/best.ckpt")
+    archive = file or checkpoint_file(path)
     try:
-        checkpoint = torch.load(file or path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(archive, map_location="cpu", weights_only=True)
     # A damaged pickle can raise almost anything.
     except Exception as error:
         raise UserError(

@@ -92,7 +92,12 @@ def read_release(annotations: Path) -> Release:
     return Release(annotations, rows, synthetic, sha256)
 
 
-def _load(annotations: Path) -> Any:
+def check_annotations(annotations: Path) -> None:
+    """Refuse at once what is no file.
+
+    Raises:
+        UserError: it is a folder, or not there.
+    """
     if annotations.is_dir():
         raise UserError(f"{annotations}: is a folder; expected the file {ANNOTATIONS} in it")
     if not annotations.is_file():
@@ -100,6 +105,10 @@ def _load(annotations: Path) -> Any:
             f"{annotations}: no such file; expected MPII's annotations ({ANNOTATIONS}), "
             f"which come from {WEBSITE}"
         )
+
+
+def _load(annotations: Path) -> Any:
+    check_annotations(annotations)
     try:
         variables = scipy.io.loadmat(
             annotations, squeeze_me=True, struct_as_record=False, variable_names=["RELEASE"]

@@ -296,6 +296,18 @@ def best_checkpoint(folder: str | Path) -> Path:
     return path
 
 
+def checkpoint_file(path: Path, key: str = "") -> Path:
+    """`path`, where a file is there; `key` is what a message calls it by.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not path.is_file():
+        named = f"{key}={path}" if key else str(path)
+        raise UserError(f"{named}: no such checkpoint; `blippose train` writes RUN/{BEST}")
+    return path
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         record = json.loads(path.read_text())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from blippose.errors import UserError, first_line
 from blippose.lineage import Lineage
 from blippose.lora import beside_lora, is_addition, merged
 from blippose.model import PoseCaptioner
+from blippose.runs import checkpoint_file
 
 
 def load_weights(captioner: PoseCaptioner, path: Path) -> dict[str, Any]:
@@ -49,32 +49,6 @@ def read_checkpoint(path: Path, *, mmap: bool = False) -> Any:
         raise UserError(
             f"{path}: not a checkpoint of this model ({why}); name one that `blippose train` wrote"
         ) from error
-
-
-def checkpoint_file(path: Path, key: str = "") -> Path:
-    """`path`, where a file is there; `key` is what a message calls it by.
-
-    Raises:
-        UserError: there is none.
-    """
-    if not path.is_file():
-        raise UserError(
-            f"{key}{path}: no such checkpoint; expected a file such as runs/demo/best.ckpt"
-        )
-    return path
-
-
-def check_readable(key: str, path: Path) -> None:
-    """Refuses by its key what is no checkpoint at first sight: torch's are archives.
-
-    Raises:
-        UserError: it is none.
-    """
-    if not zipfile.is_zipfile(checkpoint_file(path, f"{key}=")):
-        raise UserError(
-            f"{key}={path}: is no checkpoint, or cut short; expected a file that `blippose train` "
-            "wrote, such as runs/demo/best.ckpt"
-        )
 
 
 def misfit(captioner: PoseCaptioner, weights: Mapping[str, Tensor]) -> str | None:

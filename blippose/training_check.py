@@ -17,7 +17,7 @@ from blippose import bfloat16
 from blippose.averaging import AveragedWeights
 from blippose.errors import UserError, first_line
 from blippose.fit_options import FitOptions
-from blippose.trained_weights import check_readable, read_checkpoint
+from blippose.trained_weights import read_checkpoint
 
 
 def check(
@@ -40,9 +40,6 @@ def check(
     """
     if options.ema_decay is not None:
         AveragedWeights(options.ema_decay)
-    for key in ("ckpt_path", "init_from"):
-        if (path := getattr(options, key)) is not None:
-            check_readable(key, path)
     with _refused("optimizer"):
         tried_optimizer = optimizer(iter([torch.nn.Parameter(torch.zeros(1))]))
     if scheduler is not None:

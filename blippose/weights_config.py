@@ -52,8 +52,18 @@ def _check_tokenizer(name: object) -> None:
             "model.tokenizer=random: words cannot be random; set tiny, a folder or a name on the "
             "hub"
         )
-    if isinstance(name, str) and name.startswith((".", "/", "~")) and not _path(name).is_dir():
-        raise UserError(f"model.tokenizer={name}: no such folder")
+    if isinstance(name, str):
+        check_folder(name, "model.tokenizer")
+
+
+def check_folder(name: str, key: str) -> None:
+    """Refuse a path, as no name on the hub looks, at which no folder lies.
+
+    Raises:
+        UserError: it names `key`.
+    """
+    if name.startswith((".", "/", "~")) and not _path(name).is_dir():
+        raise UserError(f"{key}={name}: no such folder")
 
 
 def _path(name: str) -> Path:
@@ -69,8 +79,7 @@ def _config_file(weights: str) -> Path:
     """Where config.json lies: in a folder, in the hub's cache, or fetched into it."""
     folder = _path(weights)
     if not folder.is_dir():
-        if weights.startswith((".", "/", "~")):  # the hub has no such names
-            raise UserError(f"model.weights={weights}: no such folder")
+        check_folder(weights, "model.weights")
         return _of_hub(weights)
     if not (folder / _CONFIG).is_file():
         raise UserError(

@@ -75,6 +75,26 @@ def _named(cause: str, key: str, node: Any) -> str:
     return f"{key}.{cause}" if is_own else f"{key}: {cause}"
 
 
+def check_data(data: Mapping[str, Any]) -> None:
+    """Refuse, before torch is imported, data that are not there or dealt out as they cannot be.
+
+    Data of a user's own class are left to that class.
+    """
+    from blippose.arguments import check_arguments  # noqa: PLC0415
+    from blippose.data_settings import DataSettings, annotations_path  # noqa: PLC0415
+    from blippose.mpii import check_annotations  # noqa: PLC0415
+
+    if data.get("_target_") != "blippose.data.PoseDataModule":
+        return
+    own = {key: data[key] for key in DataSettings.__annotations__ if key in data}
+    check_arguments(DataSettings, own, "data")
+    if len(own) == len(DataSettings.__annotations__):
+        DataSettings(**own)
+    is_drawn = data.get("synthetic") is not None and data.get("annotations") is None
+    if not is_drawn and isinstance(data.get("root"), str):
+        check_annotations(annotations_path(data))
+
+
 def check_targets(node: Mapping[str, Any], prefix: str = "") -> None:
     """Hold every `_target_`'s keys against its type hints, from the leaves up."""
     from hydra.utils import get_object  # noqa: PLC0415

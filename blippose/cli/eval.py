@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from blippose.cli.config import (
     UNSTATED,
+    check_data,
     check_targets,
     checked,
     instantiate_key,
@@ -66,14 +67,16 @@ def run(config: Any) -> int:
     check_out(keys.out)
     if keys.preds is not None and keys.gt is not None:
         return _score_file(keys, Path(keys.preds).expanduser(), Path(keys.gt).expanduser())
-    from blippose.runs import best_checkpoint  # noqa: PLC0415
+    from blippose.runs import best_checkpoint, checkpoint_file  # noqa: PLC0415
 
     folders = [] if keys.run is None else _folders(keys.run)
     for folder in folders:  # before the first is judged: a run that fails is not left out
         best_checkpoint(folder)
     check_targets({"decoding": plain.get("decoding")})
     if keys.ckpt is not None:
-        return _judge_checkpoint(config, plain, keys, Path(keys.ckpt).expanduser())
+        path = checkpoint_file(Path(keys.ckpt).expanduser(), "ckpt")
+        check_data({**plain["data"], "synthetic": None})  # nothing is drawn to be judged on
+        return _judge_checkpoint(config, plain, keys, path)
     places = {key.removeprefix("data."): plain["data"][key.removeprefix("data.")] for key in given}
     if len(folders) == 1:
         out = out_folder(keys.out, folders[0])

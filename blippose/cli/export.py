@@ -27,14 +27,17 @@ def run(config: Any) -> int:
     if (keys.run is None) == (keys.ckpt is None):
         raise UserError("run, ckpt: expected one of them; add run=FOLDER or ckpt=FILE")
     check_named(keys.out)
-    from blippose.runs import best_checkpoint  # noqa: PLC0415
+    from blippose.runs import best_checkpoint, checkpoint_file  # noqa: PLC0415
 
-    path = best_checkpoint(keys.run) if keys.run is not None else Path(keys.ckpt or "")
+    if keys.run is not None:
+        path = best_checkpoint(keys.run)
+    else:
+        path = checkpoint_file(Path(keys.ckpt or "").expanduser(), "ckpt")
     out = Path(keys.out).expanduser()
     print("loading ...", flush=True)
     from blippose.export import export_checkpoint  # noqa: PLC0415  seconds: transformers
 
-    predictor = export_checkpoint(path.expanduser(), out)
+    predictor = export_checkpoint(path, out)
     print(f"model {predictor.source}, its processor and its card in {out}")
     print(f"next:\n  blippose predict weights={out} images=FOLDER")
     return 0

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blippose.cli.config import (
+    check_data,
     check_run_folder,
     check_targets,
     checked,
@@ -159,7 +160,9 @@ def _fit(
     shelf: Shelf | None = None,
 ) -> None:
     _check_parts(plain)
+    check_data(plain["data"])
     check_weights(plain["model"])
+    options = _options(keys, plain)
     print("loading ...", flush=True)
     from omegaconf import OmegaConf  # noqa: PLC0415
 
@@ -176,7 +179,6 @@ def _fit(
         mask = instantiate_key(config, "captioner.readback_mask")
         check_decoding(decoding, mask, plain["data"].get("single_joint") or 0.0)
     trainer = instantiate_key(config, "trainer")
-    options = _options(keys, plain)
     training_check.check(
         **parts,
         trainer=trainer,

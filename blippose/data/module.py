@@ -22,9 +22,9 @@ from blippose.data.dataset import PoseDataset, Sample
 from blippose.data.pixel_cache import AUTO, PixelCache, cache_folders
 from blippose.data.release_source import ReleaseSource, Synthetic
 from blippose.data.sampler import EpochSampler
+from blippose.data_settings import DataSettings
 from blippose.errors import UserError
 from blippose.geometry import Resize
-from blippose.split import check_fractions, check_kind
 
 
 class PoseDataModule(L.LightningDataModule):
@@ -80,24 +80,26 @@ class PoseDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if crop not in ("full", "person"):
-            raise UserError(f"data.crop={crop!r}: expected full or person")
-        readings.reading_of(reading)
-        check_kind(split)
-        check_fractions(train_fraction, test_fraction)
-        _check_least("batch_size", batch_size, 1)
-        _check_least("eval_batch_size", eval_batch_size, 1)
-        _check_least("num_workers", num_workers, 0)
-        if not 0 <= single_joint <= 1:
-            raise UserError(f"data.single_joint={single_joint}: expected 0 to 1")
-        _check_least("seed", seed, 0)
-        _check_least("split_seed", split_seed, 0)
+        _ = DataSettings(  # or UserError
+            reading,
+            split,
+            train_fraction,
+            test_fraction,
+            split_seed,
+            resize,
+            crop,
+            batch_size,
+            eval_batch_size,
+            num_workers,
+            single_joint,
+            seed,
+        )
         self.collator = Collator(tokenizer, caption_format)
         self.release_source = ReleaseSource(root, annotations, synthetic)
         self.reading, self.split_kind = reading, split
         self.train_fraction, self.test_fraction = train_fraction, test_fraction
         self.split_seed = split_seed
-        self.resize, self.crop = _resize(resize), crop
+        self.resize, self.crop = Resize(resize), crop
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.cache = num_workers, cache
         self.augmentation, self.random_order, self.seed = augmentation, random_order, seed
@@ -248,15 +250,3 @@ class PoseDataModule(L.LightningDataModule):
         """Mean of the training poses in the input frame, px: what a blind model would say."""
         mean: Float[np.ndarray, "16 2"] = np.nanmean(self.train_set.poses_input(), axis=0)
         return mean
-
-
-def _check_least(key: str, value: int, least: int) -> None:
-    if value < least:
-        raise UserError(f"data.{key}={value}: expected {least} or more")
-
-
-def _resize(name: str) -> Resize:
-    try:
-        return Resize(name)
-    except ValueError as error:
-        raise UserError(f"data.resize={name!r}: expected one of {', '.join(Resize)}") from error

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blippose import mpii, synthetic
+from blippose.data_settings import annotations_path
 from blippose.errors import UserError
 
 
@@ -59,4 +60,4 @@ class ReleaseSource:
     @property
     def path(self) -> Path:
         """Of the annotations."""
-        return Path(self.annotations or Path(self.root) / mpii.ANNOTATIONS).expanduser()
+        return annotations_path({"root": self.root, "annotations": self.annotations})

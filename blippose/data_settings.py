@@ -1,0 +1,58 @@
+"""What data a model is fitted to and how they are dealt out, checked before torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blippose import mpii
+from blippose.errors import UserError
+from blippose.geometry import Resize
+from blippose.readings import reading_of
+from blippose.split import check_fractions, check_kind
+
+_LEAST = {"batch_size": 1, "eval_batch_size": 1, "num_workers": 0, "seed": 0, "split_seed": 0}
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """The plain values of `PoseDataModule`, which says what each is.
+
+    Raises:
+        UserError: one that cannot be.
+    """
+
+    reading: str
+    split: str
+    train_fraction: float
+    test_fraction: float
+    split_seed: int
+    resize: str
+    crop: str
+    batch_size: int
+    eval_batch_size: int
+    num_workers: int
+    single_joint: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.resize not in tuple(Resize):
+            raise UserError(f"data.resize={self.resize!r}: expected one of {', '.join(Resize)}")
+        if self.crop not in ("full", "person"):
+            raise UserError(f"data.crop={self.crop!r}: expected full or person")
+        reading_of(self.reading)
+        check_kind(self.split)
+        check_fractions(self.train_fraction, self.test_fraction)
+        for key, least in _LEAST.items():
+            if (value := getattr(self, key)) < least:
+                raise UserError(f"data.{key}={value}: expected {least} or more")
+        if not 0 <= self.single_joint <= 1:
+            raise UserError(f"data.single_joint={self.single_joint}: expected 0 to 1")
+
+
+def annotations_path(settings: Mapping[str, Any]) -> Path:
+    """Where the annotations lie that `root` and `annotations` name."""
+    path = settings.get("annotations") or Path(settings["root"]) / mpii.ANNOTATIONS
+    return Path(path).expanduser()
