@@ -10,13 +10,29 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["blippose.training", "blippose.cli.train"])
+
+
+class Fate:
+    """An audit hook: a signal as the n-th time a checkpoint is opened to write, or renamed."""
+
+    def __init__(self, at: int, number: signal.Signals) -> None:
+        self.remaining, self.number = at, number
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in ("open", "os.rename") or ".ckpt" not in str(arguments[0]):
+            return
+        self.remaining -= event == "os.rename" or "w" in str(arguments[1])
+        if self.remaining == 0:
+            self.remaining = -1
+            os.kill(os.getpid(), self.number)
 
 
 @contextmanager
@@ -25,8 +41,7 @@ def started(words: list[str], folder: Path) -> Iterator[BaseProcess]:
 
     At the end of the block it is killed with all that it has started, if it is still there.
     """
-    process = _CONTEXT.Process(target=_run, args=(words, folder))
-    process.start()
+    process = begin(words, folder)
     assert process.pid is not None
     try:
         yield process
@@ -38,9 +53,24 @@ def started(words: list[str], folder: Path) -> Iterator[BaseProcess]:
         process.join()
 
 
-def _run(words: list[str], folder: Path) -> None:
+def begin(
+    words: list[str],
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    fate: Fate | None = None,
+) -> BaseProcess:
+    """The same without an end; what it has started goes on after it."""
+    process = _CONTEXT.Process(target=_run, args=(words, folder, environment or {}, fate))
+    process.start()
+    return process
+
+
+def _run(
+    words: list[str], folder: Path, environment: Mapping[str, str], fate: Fate | None
+) -> None:
     os.setsid()
     os.chdir(folder)
+    os.environ.update(environment)
     with (folder / "log").open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -51,4 +81,6 @@ def _run(words: list[str], folder: Path) -> None:
 
     np.random.seed()  # noqa: NPY002  the fork server's is the same in all
     torch.set_num_threads(1)
+    if fate is not None:
+        sys.addaudithook(fate)
     sys.exit(main(words))

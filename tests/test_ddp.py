@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from same_run import assert_same
-from train_client import tiny
+from tiny_training import tiny
 
 from blippose import checkpoint_files
 from blippose.runs import LAST

@@ -23,7 +23,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 from same_run import assert_same
-from train_client import Server, tiny
+from tiny_training import Trainings, tiny
 
 from blippose import checkpoint_files, training
 from blippose.augmentation import Augmentation
@@ -44,40 +44,44 @@ MARKER = Path("code_ran")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, release_root: Path) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server") / "log", tiny(release_root))
-    yield server
-    server.close()
+def trainings(tmp_path_factory: pytest.TempPathFactory, release_root: Path) -> Trainings:
+    return Trainings(tmp_path_factory.mktemp("trainings"), tiny(release_root))
 
 
 class Untouched:
     """Runs that nobody killed, one for each way of training, and how long they took."""
 
-    def __init__(self, server: Server, folder: Path) -> None:
-        self._server, self._folder, self._made = server, folder, dict[str, tuple[Path, float]]()
+    def __init__(self, trainings: Trainings, folder: Path) -> None:
+        self._trainings, self._folder, self._made = (
+            trainings,
+            folder,
+            dict[str, tuple[Path, float]](),
+        )
 
     def __call__(self, words: str) -> tuple[Path, float]:
         if words not in self._made:
             started = time.monotonic()
             name = f"untouched{len(self._made)}"
-            assert self._server.train(*words.split(), f"runs={self._folder}", f"name={name}") == 0
+            assert (
+                self._trainings.train(*words.split(), f"runs={self._folder}", f"name={name}") == 0
+            )
             self._made[words] = self._folder / name, time.monotonic() - started
         return self._made[words]
 
 
 @pytest.fixture(scope="module")
-def untouched(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Untouched:
-    return Untouched(server, tmp_path_factory.mktemp("untouched"))
+def untouched(trainings: Trainings, tmp_path_factory: pytest.TempPathFactory) -> Untouched:
+    return Untouched(trainings, tmp_path_factory.mktemp("untouched"))
 
 
 def test_run_killed_while_it_writes_checkpoints_ends_as_one_never_touched(
-    server: Server, untouched: Untouched, tmp_path: Path
+    trainings: Trainings, untouched: Untouched, tmp_path: Path
 ) -> None:
     """Before any, as one is opened, and between writing and renaming."""
     words = ["checkpoint.every_n_steps=3", f"runs={tmp_path}", "name=killed"]
-    deaths = [server.train(*words, die_at=number) for number in (1, 5, 6)]
+    deaths = [trainings.train(*words, die_at=number) for number in (1, 5, 6)]
     assert deaths == [-signal.SIGKILL] * 3
-    assert server.train(*words) == 0
+    assert trainings.train(*words) == 0
     assert_same(tmp_path / "killed", untouched("")[0])
 
 
@@ -85,7 +89,7 @@ def test_run_killed_while_it_writes_checkpoints_ends_as_one_never_touched(
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("accumulated", [1, 2])
 def test_run_killed_at_five_random_moments_ends_as_one_never_touched(
-    server: Server, untouched: Untouched, tmp_path: Path, num_workers: int, accumulated: int
+    trainings: Trainings, untouched: Untouched, tmp_path: Path, num_workers: int, accumulated: int
 ) -> None:
     """20 kills in all; slow for the processes that it takes."""
     draw = random.Random(10 * num_workers + accumulated)
@@ -97,23 +101,23 @@ def test_run_killed_at_five_random_moments_ends_as_one_never_touched(
         words = [training_words, f"data.num_workers={num_workers}", "checkpoint.every_n_steps=1"]
         words += [f"runs={tmp_path}", f"name=killed{num_runs}"]
         while num_kills < 5:
-            status = server.train(*words, kill_after=draw.uniform(0, seconds))
+            status = trainings.train(*words, kill_after=draw.uniform(0, seconds))
             num_kills += status != 0
             if status == 0:
                 seconds *= 0.7  # other work on the machine had made the untouched run slower
                 break
             assert status == -signal.SIGKILL
-        assert server.train(*words) == 0
+        assert trainings.train(*words) == 0
         assert_same(tmp_path / f"killed{num_runs}", whole)
 
 
 def test_process_that_is_asked_to_end_says_by_its_status_that_it_can_be_resumed(
-    server: Server, untouched: Untouched, tmp_path: Path
+    trainings: Trainings, untouched: Untouched, tmp_path: Path
 ) -> None:
     words = [f"runs={tmp_path}", "name=asked"]
-    assert server.train(*words, ask_at=3) == CAN_BE_RESUMED
-    assert "SIGTERM: stopped at step" in server.log.read_text()
-    assert server.train(*words) == 0
+    assert trainings.train(*words, ask_at=3) == CAN_BE_RESUMED
+    assert "SIGTERM: stopped at step" in trainings.log
+    assert trainings.train(*words) == 0
     assert_same(tmp_path / "asked", untouched("")[0])
 
 

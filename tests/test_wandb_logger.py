@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 import tiny_grid
 import wandb
-from train_client import Server, tiny
+from tiny_training import Trainings, tiny
 from wandb_server import WandbServer
 
 from blippose import wandb_logger as ours
@@ -66,11 +66,8 @@ def wandb_server() -> Iterator[WandbServer]:
 
 
 @pytest.fixture(scope="module")
-def trainer(tmp_path_factory: pytest.TempPathFactory, release_root: Path) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
-    trainer = Server(folder / "log", tiny(release_root, "wandb"))
-    yield trainer
-    trainer.close()
+def trainings(tmp_path_factory: pytest.TempPathFactory, release_root: Path) -> Trainings:
+    return Trainings(tmp_path_factory.mktemp("trainings"), tiny(release_root, "wandb"))
 
 
 def parts(folder: Path) -> list[Path]:
@@ -158,15 +155,15 @@ def assert_has_samples(part: Path) -> None:
 
 
 def test_killed_run_goes_on_in_its_own_run_and_sends_what_the_kill_had_lost(
-    trainer: Server, tmp_path: Path
+    trainings: Trainings, tmp_path: Path
 ) -> None:
     """Of a run of seconds wandb has written nothing yet: the table in the checkpoint has it."""
     words = ["checkpoint.every_n_steps=3", f"runs={tmp_path}", "name=killed"]
     offline = {"HOME": str(tmp_path)}
-    assert trainer.train(*words, die_at=7, environment=offline) == -signal.SIGKILL
+    assert trainings.train(*words, die_at=7, environment=offline) == -signal.SIGKILL
     [lost] = parts(tmp_path / "killed")
     assert lost.stat().st_size == 7
-    assert trainer.train(*words, environment=offline) == 0
+    assert trainings.train(*words, environment=offline) == 0
     [part] = parts(tmp_path / "killed")
     assert part.name == lost.name
     assert_is_table(history(part), tmp_path / "killed")
@@ -174,13 +171,13 @@ def test_killed_run_goes_on_in_its_own_run_and_sends_what_the_kill_had_lost(
 
 
 def test_killed_run_goes_on_online_where_it_was(
-    trainer: Server, tmp_path: Path, wandb_server: WandbServer
+    trainings: Trainings, tmp_path: Path, wandb_server: WandbServer
 ) -> None:
     words = ["checkpoint.every_n_steps=3", f"runs={tmp_path}", "name=killed"]
     online = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": wandb_server.url}
-    assert trainer.train(*words, die_at=7, environment=online) == -signal.SIGKILL
-    assert trainer.train(*words, environment=online) == 0
-    assert f"W&B: {wandb_server.url}/me/blippose/runs/" in trainer.log.read_text()
+    assert trainings.train(*words, die_at=7, environment=online) == -signal.SIGKILL
+    assert trainings.train(*words, environment=online) == 0
+    assert f"W&B: {wandb_server.url}/me/blippose/runs/" in trainings.log
     [kept] = wandb_server.runs.values()
     assert kept.exit_codes[-1] == 0
     assert_is_table(kept.history, tmp_path / "killed")
