@@ -11,7 +11,9 @@ from PIL import Image
 
 from blippose import __version__
 from blippose.cli import main
-from blippose.cli.grammar import cell_name, conf, named
+from blippose.cli.cell_names import cell_name
+from blippose.cli.grammar import named
+from blippose.cli.groups import conf
 
 CSV = "logger=csv"
 COMMANDS = ("data", "train", "sweep", "eval", "predict", "analyze", "report", "export")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from blippose import __version__
-from blippose.cli import grammar
+from blippose.cli import grammar, groups, mistakes
 from blippose.cli.job import Job, refuse
 from blippose.errors import UserError
 
@@ -133,7 +133,7 @@ def _compose(command: str, arguments: list[str], axes: list[str], words: list[st
     """Compose the config of a command by Hydra, and run its job, or the jobs of a grid."""
     arguments = [word for part in grammar.split_flags(arguments) for word in part]
     flags = grammar.parse_flags(command, arguments)
-    with grammar.explained(command):
+    with mistakes.explained(command):
         if flags.helps:
             from blippose.cli import help_text  # noqa: PLC0415  0.3 s: hydra
 
@@ -157,5 +157,5 @@ def _run_one(command: str, arguments: list[str]) -> int:
         job(config)
 
     with grammar.arguments_of(command, arguments):
-        hydra.main(version_base="1.3", config_path=str(grammar.conf()), config_name=command)(run)()
+        hydra.main(version_base="1.3", config_path=str(groups.conf()), config_name=command)(run)()
     return job.status

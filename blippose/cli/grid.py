@@ -30,7 +30,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from rich.console import Console
 
 from blippose import runs, sweep
-from blippose.cli import grammar
+from blippose.cli import groups
+from blippose.cli.cell_names import cell_name, check_swept
 from blippose.cli.config import check_run_folder, instantiate_key, plain_config, short
 from blippose.cli.job import Job, refuse
 from blippose.errors import UserError, first_line
@@ -100,10 +101,10 @@ class Grid:
 
     def _cell_name(self, words: Sequence[str]) -> str:
         """As one types it, lr=1e-4; as earlier versions wrote it, lr=0.0001, where they did."""
-        name = grammar.cell_name(words, self.swept)
+        name = cell_name(words, self.swept)
         if not self._begun or name in self._begun:
             return name
-        earlier = grammar.cell_name(words, self.swept, write=str)
+        earlier = cell_name(words, self.swept, write=str)
         return earlier if earlier in self._begun else name
 
     @cached_property
@@ -202,7 +203,7 @@ def run(command: str, arguments: Sequence[str], axes: Sequence[str], words: Sequ
     Raises:
         UserError: a mistake in any cell; nothing was run then.
     """
-    with initialize_config_dir(str(grammar.conf()), version_base="1.3"):
+    with initialize_config_dir(str(groups.conf()), version_base="1.3"):
         grid = _grid(command, list(arguments), axes)
         if grid.is_search:
             from blippose.cli.search import search  # noqa: PLC0415  optuna
@@ -233,7 +234,7 @@ def _grid(command: str, arguments: list[str], axes: Sequence[str]) -> Grid:
     parsed = OverridesParser.create().parse_overrides(arguments)
     own = tuple(item for item in parsed if not item.is_hydra_override())
     swept = dict.fromkeys([*axes, *(o.key_or_group for o in own if o.is_sweep_override())])
-    grammar.check_swept(tuple(swept))
+    check_swept(tuple(swept))
     check_run_folder(config.runs, config.name)
     return Grid(command, config, tuple(swept), own)
 

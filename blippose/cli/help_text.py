@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from blippose.cli.grammar import GLOBAL, conf, groups_of, is_change
+from blippose.cli.groups import GLOBAL, conf, groups_of, is_change
 from blippose.spelling import spelled
 
 _WIDTH, _COLUMN = 80, 28  # of the page; where explanations begin
