@@ -479,7 +479,7 @@ WRONG = {
     "no checkpoint": (["predict", f"images={__file__}", f"ckpt={__file__}"], "cannot be read as"),
     "absent weights": (
         ["predict", f"images={__file__}", "weights=./nowhere"],
-        "cannot load a model from './nowhere': no such folder",
+        "weights=./nowhere: no such folder",
     ),
     "unknown device": (["predict", f"images={__file__}", "device=toaster"], "device=toaster"),
     "out that is a file": (
@@ -493,9 +493,9 @@ WRONG = {
     "export of an absent run": (["export", "out=a", "run=nowhere"], "no such folder"),
     "export of an absent checkpoint": (["export", "out=a", "ckpt=nowhere"], "no such checkpoint"),
     "export of no checkpoint": (["export", "out=a", f"ckpt={__file__}"], "cannot be read as"),
-    "export over a file": (["export", f"out={__file__}", "ckpt=a"], "is a file"),
+    "export over a file": (["export", f"out={__file__}", f"ckpt={__file__}"], "is a file"),
     "export over other files": (
-        ["export", f"out={Path(__file__).parent}", "ckpt=a"],
+        ["export", f"out={Path(__file__).parent}", f"ckpt={__file__}"],
         "did not write",
     ),
     "unknown key of export": (["export", "out=a", "folder=b"], "folder: no such key"),
@@ -524,12 +524,35 @@ def test_a_key_of_another_command_is_not_suggested(
     assert "did you mean" not in said
 
 
-@pytest.mark.parametrize("model", ["run=nowhere", "ckpt=nowhere.ckpt"])
+@pytest.mark.parametrize("model", ["run=nowhere", "ckpt=nowhere.ckpt", "weights=./nowhere"])
 def test_nothing_is_loaded_where_there_is_no_model(
     model: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["predict", f"images={__file__}", model]) == 2
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data=mpii", "data.root=nowhere"],
+        ["data.batch_size=0"],
+        ["data.batch_size=two"],
+        ["data.split=odd"],
+        ["data.single_joint=2.0"],
+        ["init_from=nowhere.ckpt"],
+        ["model.weights=./nowhere"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_wrong_of_data_and_files_is_told_before_anything_is_loaded(
+    words: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "blippose.training", None)  # importing it fails
+    assert main(["train", CSV, *words]) == 2
+    said = capfd.readouterr()
+    assert "loading" not in said.out
+    assert words[-1].partition("=")[2] in said.err
 
 
 def test_predict_says_in_short_lines_what_a_model_of_drawn_people_is_worth(
