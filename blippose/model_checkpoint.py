@@ -44,7 +44,7 @@ def load_checkpoint(path: Path, file: BinaryIO | None = None) -> dict[str, Any]:
     # A damaged pickle can raise almost anything.
     except Exception as error:
         raise UserError(
-            f"{path}: cannot be read as a checkpoint ({_damage(path)}): copy it again, or train "
+            f"{path}: cannot be read as a checkpoint: {_damage(path)}; copy it again, or train "
             "again"
         ) from error
     if not isinstance(checkpoint, dict) or not {"blippose", "state_dict"} <= checkpoint.keys():

@@ -92,11 +92,18 @@ def _check_goes_on(path: Path, max_epochs: int | None) -> None:
         )
 
 
+# What torch's optimizers call their settings in messages, where it is not the key.
+_KEYS = {"learning rate": "lr", "weight_decay": "weight_decay", "epsilon": "eps", "beta": "betas"}
+
+
 @contextmanager
 def _refused(key: str) -> Iterator[None]:
     try:
         yield
     except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
+        if key == "optimizer":
+            named = (own for words, own in _KEYS.items() if f"Invalid {words}" in str(error))
+            key = next((f"{key}.{own}" for own in named), key)
         is_gpu = "gpu backend" in str(error)
         remedy = "; set trainer=cpu, or install torch's CUDA build" if is_gpu else ""
         raise UserError(f"{key}: {first_line(error).rstrip('!')}{remedy}") from error

@@ -66,6 +66,20 @@ def check_folder(name: str, key: str) -> None:
         raise UserError(f"{key}={name}: no such folder")
 
 
+def check_model_folder(name: str, key: str) -> None:
+    """The same, and refuse a folder that holds no model in Hugging Face's format.
+
+    Raises:
+        UserError: it names `key`.
+    """
+    check_folder(name, key)
+    if _path(name).is_dir() and not (_path(name) / _CONFIG).is_file():
+        raise UserError(
+            f"{key}={name}: holds no {_CONFIG}; expected a Hugging Face folder, such as "
+            "`blippose export` writes"
+        )
+
+
 def _path(name: str) -> Path:
     return Path(os.path.expanduser(name))  # noqa: PTH111  Path's raises where there is no such user
 
@@ -77,16 +91,9 @@ def quieten_hub() -> None:
 
 def _config_file(weights: str) -> Path:
     """Where config.json lies: in a folder, in the hub's cache, or fetched into it."""
+    check_model_folder(weights, "model.weights")
     folder = _path(weights)
-    if not folder.is_dir():
-        check_folder(weights, "model.weights")
-        return _of_hub(weights)
-    if not (folder / _CONFIG).is_file():
-        raise UserError(
-            f"model.weights={weights}: holds no {_CONFIG}; expected a Hugging Face folder, such "
-            "as `blippose export` writes"
-        )
-    return folder / _CONFIG
+    return folder / _CONFIG if folder.is_dir() else _of_hub(weights)
 
 
 def _of_hub(name: str) -> Path:

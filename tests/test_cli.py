@@ -319,7 +319,7 @@ WRONG = {
     "text for a top-level key": (["train", CSV, "seed=abc"], "seed=abc: expected int"),
     "negative seed": (["train", CSV, "seed=-1"], "seed=-1"),
     "empty batch": (["train", CSV, "data.batch_size=0"], "data.batch_size=0: expected 1 or more"),
-    "negative rate": (["train", CSV, "model.weights=random", "optimizer.lr=-1"], "optimizer: "),
+    "negative rate": (["train", CSV, "model.weights=random", "optimizer.lr=-1"], "optimizer.lr: "),
     "no validation": (
         ["train", CSV, "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=2"],
         "no epoch would be validated of trainer.max_epochs=1; set 1 or fewer",

@@ -79,7 +79,7 @@ def test_silence_is_worse_than_any_answer() -> None:
 @pytest.mark.parametrize("num", [1, 2, 5, 12, 40])
 def test_best_median_and_worst_are_shown_once(num: int) -> None:
     error = np.random.default_rng(num).random(num)
-    shown = list(ranked(error, 4))
+    shown = list(ranked(error, np.arange(num), 4))
     positions = [position for _, position in shown]
     assert len(set(positions)) == len(positions) <= 12
     assert shown[0] == ("best", error.argmin())
@@ -87,3 +87,14 @@ def test_best_median_and_worst_are_shown_once(num: int) -> None:
         assert ("worst", error.argmax()) in shown
         medians = [error[position] for rank, position in shown if rank == "median"]
         assert min(medians) <= np.median(error) <= max(medians)
+
+
+def test_best_median_and_worst_are_of_different_videos_where_there_are_enough() -> None:
+    error = np.arange(60, dtype=float)
+    video = np.arange(60) // 5  # frames of one video are equally hard
+    shown = list(ranked(error, video, 4))
+    assert [position for rank, position in shown if rank == "worst"] == [59, 54, 49, 44]
+    for rank in ("best", "median", "worst"):
+        assert len({video[position] for each, position in shown if each == rank}) == 4
+    alone = list(ranked(error, np.zeros(60, dtype=int), 4))
+    assert [position for rank, position in alone if rank == "worst"] == [59, 58, 57, 56]

@@ -49,14 +49,14 @@ def run(config: Any) -> int:
     out = Path(keys.out).expanduser()
     from blippose.images import find_images  # noqa: PLC0415
     from blippose.runs import best_checkpoint, checkpoint_file  # noqa: PLC0415
-    from blippose.weights_config import check_folder  # noqa: PLC0415
+    from blippose.weights_config import check_model_folder  # noqa: PLC0415
 
     if keys.run is not None:  # each before seconds of imports
         best_checkpoint(keys.run)
     if keys.ckpt is not None:
         checkpoint_file(Path(keys.ckpt).expanduser(), "ckpt")
     if keys.weights is not None:
-        check_folder(keys.weights, "weights")
+        check_model_folder(keys.weights, "weights")
     paths = find_images(keys.images)
     named_path = keys.run or keys.ckpt
     if named_path is None or Path(named_path).expanduser().exists():

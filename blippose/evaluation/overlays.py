@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from blippose.contact_sheet import contact_sheet, pose_tile
+from blippose.evaluation.intervals import units
 from blippose.evaluation.targets import Answers, Targets
 from blippose.pose import Pose
 
@@ -21,6 +22,8 @@ def write_overlays(
 ) -> None:
     """Four of the best, of the median and of the worst persons: predicted and true skeletons.
 
+    Of each kind of different videos, as far as there are: frames of one show one mistake again.
+
     Args:
         path: PNG to write.
         images: folder of the release's images.
@@ -30,7 +33,7 @@ def write_overlays(
         subtitle: what it is of.
     """
     error = person_error(targets, answers)
-    chosen = list(ranked(error, _COLUMNS))
+    chosen = list(ranked(error, units(targets.video)[1], _COLUMNS))
     xy_img = targets.to_img(answers.xy_input)
     tiles = [_tile(images, targets, xy_img, position) for _, position in chosen]
     labels = [_label(rank, targets, answers, position) for rank, position in chosen]
@@ -51,21 +54,42 @@ def person_error(targets: Targets, answers: Answers) -> Float[np.ndarray, "perso
     return error
 
 
-def ranked(error: Float[np.ndarray, "persons"], num: int) -> Iterator[tuple[str, int]]:
+def ranked(
+    error: Float[np.ndarray, "persons"], unit: Int[np.ndarray, "persons"], num: int
+) -> Iterator[tuple[str, int]]:
     """`num` positions of the best, of the middle and of the worst, none twice, with their rank.
 
-    >>> list(ranked(np.array([3.0, 1.0, 2.0]), 1))
+    Of each kind, one of each unit comes first.
+
+    >>> list(ranked(np.array([3.0, 1.0, 2.0]), np.array([0, 1, 2]), 1))
     [('best', 1), ('median', 2), ('worst', 0)]
     """
     order = [int(position) for position in np.argsort(error) if np.isfinite(error[position])]
-    num = min(num, max(1, len(order) // 3))
+    third = max(1, len(order) // 3)
+    num = min(num, third)
     middle = (len(order) - num) // 2
-    sections = {"best": order[:num], "median": order[middle : middle + num]}
-    sections["worst"] = order[::-1][:num]
+    sections = {
+        "best": order[:third],
+        "median": order[middle : middle + third],
+        "worst": order[::-1][:third],
+    }
     shown: set[int] = set()
-    for rank, positions in sections.items():
+    for rank, candidates in sections.items():
+        positions = _spread(candidates, unit)[:num]
         yield from ((rank, position) for position in positions if position not in shown)
         shown.update(positions)
+
+
+def _spread(order: Sequence[int], unit: Int[np.ndarray, "persons"]) -> list[int]:
+    """Positions in their order, those of a unit that has been before at the end."""
+    first = {int(unit[position]): position for position in reversed(order)}
+    is_first = [first[int(unit[position])] == position for position in order]
+    return [
+        position
+        for wanted in (True, False)
+        for position, is_new in zip(order, is_first, strict=True)
+        if is_new == wanted
+    ]
 
 
 def _tile(

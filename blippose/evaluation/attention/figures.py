@@ -88,8 +88,9 @@ def write_self_overview(
         subtitle: what it is of.
     """
     num_layers, num_heads = shares.shape[:2]
-    side, text, left, top = 1.55, 0.52, 0.75, 1.15  # inches
-    width = max(left + num_heads * (side + 0.12) + 0.3, 7.6)
+    text, left, top, right = 0.52, 0.75, 1.15, 0.3  # inches
+    side = float(np.clip((_LEAST_WIDTH - left - right) / num_heads - 0.12, 1.55, 2.6))
+    width = max(left + num_heads * (side + 0.12) + right, _LEAST_WIDTH)
     height = top + num_layers * (side + text) + 0.9
     figure = _figure(width, height, "Decoder self-attention: all layers and heads", subtitle)
     figure.text(
@@ -121,6 +122,7 @@ def write_self_overview(
     figure.savefig(path, dpi=_DPI)
 
 
+_LEAST_WIDTH = 7.6  # inches, for the words above and below
 _OVERVIEW_LABEL = """\
 share above the uniform decoder's; rows: joint being written, columns: looked back at
 own, previous, neighbouring and mirrored joint; + or -: the interval is above or below uniform"""
