@@ -5,6 +5,7 @@ A file appears when it is whole. Knows nothing of how a pose is predicted.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from blippose.drawing import draw_poses
@@ -19,6 +22,7 @@ from blippose.errors import UserError
 from blippose.images import read_image
 from blippose.joint_names import draw_joint_names
 from blippose.output_folder import filled
+from blippose.pose import Pose
 from blippose.prediction_formats import (
     COCO_IMAGES,
     COCO_RESULTS,
@@ -49,6 +53,7 @@ _NAMES: dict[Format, tuple[str, ...]] = {
     "coco": (JSON_FILE, CSV_FILE, COCO_IMAGES, COCO_RESULTS),
     "hrnet": (JSON_FILE, CSV_FILE, HRNET_FILE),
 }
+_NAMED_SIDE, _MOST_TIMES = 800, 4  # px that names need at the longer side; how often at most
 _MAX_BATCH_PIXELS = 64_000_000  # of images that wait for their batch: under 200 MB
 
 
@@ -94,7 +99,8 @@ def predict_files(
         batch_size: images that the model sees at once.
         progress: whether stderr is told how far it is.
         format: what is written beside JSON and CSV; `prediction_formats` describes the files.
-        joint_names: whether each joint's name stands beside it.
+        joint_names: whether each joint's name stands beside it; images of a longer side below
+            800 px are drawn two to four times as large then.
 
     Raises:
         UserError: `out` cannot be written, or an overlay would replace one of the images.
@@ -173,10 +179,26 @@ def _batches(photos: Iterator[Photo], batch_size: int) -> Iterator[list[Photo]]:
         yield batch
 
 
+def _with_room(
+    pixels: UInt8[np.ndarray, "_ _ 3"], pose: Pose
+) -> tuple[UInt8[np.ndarray, "_ _ 3"], Pose]:
+    """The image so large that sixteen names leave the person to be seen."""
+    height, width = pixels.shape[:2]
+    factor = min(_MOST_TIMES, math.ceil(_NAMED_SIDE / max(height, width)))
+    if factor == 1:
+        return pixels, pose
+    size = width * factor, height * factor
+    larger = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+    return np.asarray(larger), Pose.of((pose.xy + 0.5) * factor - 0.5)
+
+
 def _write_overlay(photo: Photo, prediction: Prediction, joint_names: bool) -> None:
-    drawn = draw_poses(photo.pixels, [prediction.pose])
+    pixels, pose = photo.pixels, prediction.pose
     if joint_names:
-        drawn = draw_joint_names(drawn, prediction.pose)
+        pixels, pose = _with_room(pixels, pose)
+    drawn = draw_poses(pixels, [pose])
+    if joint_names:
+        drawn = draw_joint_names(drawn, pose)
     with whole_file(photo.overlay) as partial:
         # Measured on MPII photos: three times as fast as the default, for 15 % more bytes.
         Image.fromarray(drawn).save(partial, format="PNG", compress_level=1)

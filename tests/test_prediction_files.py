@@ -341,7 +341,7 @@ def test_other_formats_stand_beside_json_and_csv_and_are_not_left_half_written(
 
 
 def test_joint_names_are_written_on_request_and_only_then(tmp_path: Path) -> None:
-    path = photo(tmp_path / "a.png", 300, 300)
+    path = photo(tmp_path / "a.png", 900, 900)
     plain, named = tmp_path / "plain", tmp_path / "named"
     predict_files(KnownPoses(shares()), [path], plain, progress=False)
     predict_files(KnownPoses(shares()), [path], named, progress=False, joint_names=True)
@@ -356,7 +356,18 @@ def test_tiny_narrow_and_huge_images_are_done(tmp_path: Path, width: int, height
     counts = predict_files(predictor, [path], tmp_path / "out", progress=False, joint_names=True)
     assert counts == Counts(done=1, skipped=0)
     with Image.open(tmp_path / "out/a.png") as overlay:
-        assert overlay.size == (width, height)
+        times = 4 if width == height else 1
+        assert overlay.size == (times * width, times * height)
+
+
+def test_small_images_are_drawn_larger_where_names_need_room(tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.png", 300, 200)
+    predict_files(KnownPoses(shares()), [path], tmp_path / "out", progress=False, joint_names=True)
+    named = np.asarray(Image.open(tmp_path / "out/a.png").convert("RGB")).astype(int)
+    assert named.shape == (600, 900, 3)
+    joints = np.delete(shares(), 9, axis=0) * (900, 600) - 0.5  # drawn where the person stands
+    x, y = joints.round().astype(int).T
+    assert (np.abs(named[y, x] - (90, 120, 90)).max(axis=-1) > 20).all()
 
 
 def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path) -> None:

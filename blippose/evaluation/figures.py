@@ -189,7 +189,9 @@ def _bar_panel(axes: Any, bars: Bars, order: Sequence[int]) -> None:
     reach = np.stack([value - bars.low[order], bars.high[order] - value])
     error = {"ecolor": INK, "elinewidth": 1.1, "capsize": 2.5}
     reach = np.where(np.isfinite(reach), np.maximum(reach, 0), 0)
-    axes.plot(reference, places, "D", color=OTHER, ms=4.5, mfc="white", label="reference")
+    axes.plot(
+        reference, places, "D", color=OTHER, ms=4.5, mfc="white", label="reference", clip_on=False
+    )
     axes.barh(places, value, xerr=reach, color=MODEL, alpha=0.75, error_kw=error, label="model")
     axes.set_xlabel(bars.unit)
     axes.set_title(bars.title, fontsize=10, color=INK)

@@ -86,9 +86,11 @@ def cross_shown(truth: Truth | None, layer: int | None, head: int | None) -> Sho
     if truth is None:
         return Shown(layer, None, "no head was asked for")
     if layer is None:
-        return Shown(*truth.distances.best(WRITTEN), "its peak lies nearest to the joints")
+        return Shown(
+            *truth.distances.best(WRITTEN), "of all heads its peak lies nearest to the joints"
+        )
     best = truth.distances.of_layer(layer).best(WRITTEN)[1]
-    return Shown(layer, best, "its peak lies nearest to the joints, of this layer")
+    return Shown(layer, best, "of this layer's heads its peak lies nearest to the joints")
 
 
 def attention_report(

@@ -180,7 +180,9 @@ def _person_picture(
     with Image.open(dataset.images / name) as image:
         photo = np.asarray(image.convert("RGB"))
     maps = cross_maps(reader, evidence, photo, sample.image, sample.crop, shown, sample.pose_input)
-    label = f"{name}, the median person by this distance; px of the input; {shown.why}"
+    label = (
+        f"{name}, the median person by the distance from the peak; px of the input; {shown.why}"
+    )
     return CrossPicture(CROSS_JOINTS, maps, label)
 
 

@@ -28,7 +28,7 @@ from blippose.pose import JOINTS, Pose
 
 _SIDE = 480  # px of the longer side of a tile
 ROWS = ("nothing hidden", "disc over the joint", "same area elsewhere\non the body")
-_CAPTION = "caption\n(bold: changed)"
+_CAPTION = "caption (bold: changed;\npx: off the truth)"
 _COLUMNS = ("what the model sees", "predicted, and true in white", "attention")
 
 
@@ -192,7 +192,7 @@ def _ringed(
 
 
 def _write_caption(axes: Any, example: Example, row: int, clean: Pose) -> None:
-    """A line a joint: the hidden one in colour, what the disc changed in ink, the rest grey."""
+    """A line a joint: the hidden one in colour and how far it is off, what changed in ink."""
     axes.axis("off")
     parts = re.split(r"(?<=\)), ", example.captions[row])
     lines = [line for part in parts for line in textwrap.wrap(part, 34) or [""]]
@@ -201,18 +201,20 @@ def _write_caption(axes: Any, example: Example, row: int, clean: Pose) -> None:
         name for j, name in enumerate(JOINTS) if not np.array_equal(said[j], clean.xy[j], True)
     ]
     name = JOINTS[example.joint]
+    off = _error_text(said[example.joint] - _true(example)[example.joint])
+    if not any(line.startswith(name) for line in lines):
+        lines = [*lines[:19], name]
     for number, line in enumerate(lines[:20]):
         is_hidden = line.startswith(name)
         is_changed = any(line.startswith(each) for each in changed)
         color = PLACE_COLORS["hidden"] if is_hidden else INK if is_changed else OTHER
         weight = "bold" if is_changed else "normal"
         place = 0.0, 1 - (number + 0.5) / 18.5
-        style = {"fontsize": 7.5, "family": "monospace", "va": "center"}
-        axes.text(*place, line, color=color, weight=weight, transform=axes.transAxes, **style)
-    text = _error_text(said[example.joint] - _true(example)[example.joint])
-    axes.text(0, 0.02, text, color=INK, fontsize=9, transform=axes.transAxes)
+        style = {"fontsize": 7.0, "family": "monospace", "va": "center"}
+        text = f"{line} {off}" if is_hidden else line
+        axes.text(*place, text, color=color, weight=weight, transform=axes.transAxes, **style)
 
 
 def _error_text(off: Float[np.ndarray, "2"]) -> str:
     away = float(np.linalg.norm(off))
-    return f"{away:.1f} px off" if np.isfinite(away) else "the joint did not parse"
+    return f"{away:.1f} px" if np.isfinite(away) else "did not parse"
