@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from blippose import mpii
 from blippose.errors import UserError
 from blippose.geometry import Resize
 from blippose.readings import reading_of
@@ -50,9 +46,3 @@ class DataSettings:
                 raise UserError(f"data.{key}={value}: expected {least} or more")
         if not 0 <= self.single_joint <= 1:
             raise UserError(f"data.single_joint={self.single_joint}: expected 0 to 1")
-
-
-def annotations_path(settings: Mapping[str, Any]) -> Path:
-    """Where the annotations lie that `root` and `annotations` name."""
-    path = settings.get("annotations") or Path(settings["root"]) / mpii.ANNOTATIONS
-    return Path(path).expanduser()

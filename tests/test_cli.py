@@ -539,6 +539,7 @@ def test_nothing_is_loaded_where_there_is_no_model(
         ["data.batch_size=0"],
         ["data.batch_size=two"],
         ["data.split=odd"],
+        ["data.synthetic.num_persons=1"],
         ["data.single_joint=2.0"],
         ["init_from=nowhere.ckpt"],
         ["model.weights=./nowhere"],

@@ -44,6 +44,7 @@ LAYERS = (
     },
     {
         "synthetic",
+        "release_source",
         "blip",
         "weights_config",
         "decoding",
@@ -121,6 +122,7 @@ WITHOUT_TORCH = (
     "occlusion",
     "weights_config",
     "data_settings",
+    "release_source",
     "fit_options",
     "runs",
     "identity",

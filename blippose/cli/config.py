@@ -5,9 +5,12 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from blippose.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    from blippose.release_source import Synthetic
 
 _Keys = TypeVar("_Keys")
 # Of a model that is asked without decoding=.
@@ -81,8 +84,9 @@ def check_data(data: Mapping[str, Any]) -> None:
     Data of a user's own class are left to that class.
     """
     from blippose.arguments import check_arguments  # noqa: PLC0415
-    from blippose.data_settings import DataSettings, annotations_path  # noqa: PLC0415
+    from blippose.data_settings import DataSettings  # noqa: PLC0415
     from blippose.mpii import check_annotations  # noqa: PLC0415
+    from blippose.release_source import ReleaseSource  # noqa: PLC0415
 
     if data.get("_target_") != "blippose.data.PoseDataModule":
         return
@@ -90,9 +94,26 @@ def check_data(data: Mapping[str, Any]) -> None:
     check_arguments(DataSettings, own, "data")
     if len(own) == len(DataSettings.__annotations__):
         DataSettings(**own)
-    is_drawn = data.get("synthetic") is not None and data.get("annotations") is None
-    if not is_drawn and isinstance(data.get("root"), str):
-        check_annotations(annotations_path(data))
+    if (drawn := data.get("synthetic")) is not None:
+        drawn_people(drawn)
+    if (drawn is None or data.get("annotations") is not None) and isinstance(
+        data.get("root"), str
+    ):
+        check_annotations(ReleaseSource(data["root"], data.get("annotations")).path)
+
+
+def drawn_people(settings: Mapping[str, Any]) -> Synthetic:
+    """What `data.synthetic` asks to be drawn.
+
+    Raises:
+        UserError: a key or value that cannot be.
+    """
+    from blippose.arguments import check_arguments  # noqa: PLC0415
+    from blippose.release_source import Synthetic  # noqa: PLC0415
+
+    own = {key: value for key, value in settings.items() if not key.startswith("_")}
+    check_arguments(Synthetic, own, "data.synthetic")
+    return Synthetic(**own)
 
 
 def check_targets(node: Mapping[str, Any], prefix: str = "") -> None:

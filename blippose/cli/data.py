@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from blippose.cli.config import checked, plain_config
+from blippose.cli.config import checked, drawn_people, plain_config
 from blippose.errors import UserError
 
 
@@ -108,9 +108,6 @@ def _release_paths(source: _ReleaseKeys) -> tuple[Path, Path | None]:
 
 
 def _write_synthetic(root: Path, settings: Mapping[str, Any]) -> None:
-    from blippose.arguments import check_arguments  # noqa: PLC0415
-    from blippose.synthetic import write_release  # noqa: PLC0415
+    from blippose.release_source import ReleaseSource  # noqa: PLC0415
 
-    own = {key: value for key, value in settings.items() if not key.startswith("_")}
-    check_arguments(write_release, own, "data.synthetic")
-    write_release(root, **own)
+    ReleaseSource(str(root), synthetic=drawn_people(settings)).prepare()

@@ -20,11 +20,11 @@ from blippose.data.batch import Collator, PoseBatch, ViewsBatch, with_pixels
 from blippose.data.cutter import Cutter
 from blippose.data.dataset import PoseDataset, Sample
 from blippose.data.pixel_cache import AUTO, PixelCache, cache_folders
-from blippose.data.release_source import ReleaseSource, Synthetic
 from blippose.data.sampler import EpochSampler
 from blippose.data_settings import DataSettings
 from blippose.errors import UserError
 from blippose.geometry import Resize
+from blippose.release_source import ReleaseSource, Synthetic
 
 
 class PoseDataModule(L.LightningDataModule):

@@ -17,7 +17,6 @@ import torch
 
 from blippose import __version__
 from blippose.data import PoseDataModule, PoseDataset
-from blippose.data_settings import annotations_path
 from blippose.decoding import Decoding
 from blippose.errors import UserError
 from blippose.evaluation.learned import Learned, data_module
@@ -26,6 +25,7 @@ from blippose.frame_file import Stated
 from blippose.model import PoseCaptioner
 from blippose.model_checkpoint import load_checkpoint
 from blippose.predictor import PosePredictor
+from blippose.release_source import ReleaseSource
 from blippose.runs import RECORD, Run, best_checkpoint
 from blippose.versions import known_versions
 
@@ -87,7 +87,7 @@ class Subject:
         trained, found = model.manifest or _manifest(run.record), data.manifest["hash"]
         if trained is not None and trained != found:
             raise UserError(
-                f"{annotations_path(settings)}: not the data that {folder} was trained on "
+                f"{_annotations(settings)}: not the data that {folder} was trained on "
                 f"(manifest {found[:_SHORT]}, expected {trained[:_SHORT]}): name the right ones "
                 "with data.root=FOLDER, or judge it on these with ckpt="
             )
@@ -154,9 +154,13 @@ def _manifest(record: Mapping[str, Any]) -> str | None:
     return None if found is None else str(found)
 
 
+def _annotations(settings: Mapping[str, Any]) -> Path:
+    return ReleaseSource(settings["root"], settings.get("annotations")).path
+
+
 def _check_there(folder: Path, settings: Mapping[str, Any]) -> None:
     """Nothing is drawn for a run: what it was trained on has to be there."""
-    path = annotations_path(settings)
+    path = _annotations(settings)
     if not path.is_file():
         raise UserError(
             f"{path}: the data of {folder} are not there any more; say where they are with "

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blippose import mpii, synthetic
-from blippose.data_settings import annotations_path
 from blippose.errors import UserError
 
 
@@ -60,4 +59,4 @@ class ReleaseSource:
     @property
     def path(self) -> Path:
         """Of the annotations."""
-        return annotations_path({"root": self.root, "annotations": self.annotations})
+        return Path(self.annotations or Path(self.root) / mpii.ANNOTATIONS).expanduser()
