@@ -94,12 +94,11 @@ def check_data(data: Mapping[str, Any]) -> None:
     check_arguments(DataSettings, own, "data")
     if len(own) == len(DataSettings.__annotations__):
         DataSettings(**own)
-    if (drawn := data.get("synthetic")) is not None:
+    drawn, root, annotations = data.get("synthetic"), data.get("root"), data.get("annotations")
+    if drawn is not None and drawn.get("_target_") == "blippose.data.Synthetic":
         drawn_people(drawn)
-    if (drawn is None or data.get("annotations") is not None) and isinstance(
-        data.get("root"), str
-    ):
-        check_annotations(ReleaseSource(data["root"], data.get("annotations")).path)
+    if (drawn is None or annotations is not None) and isinstance(root, str):
+        check_annotations(ReleaseSource(root, annotations).path)
 
 
 def drawn_people(settings: Mapping[str, Any]) -> Synthetic:
