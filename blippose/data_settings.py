@@ -12,7 +12,7 @@ from blippose.split import check_fractions, check_kind
 _LEAST = {"batch_size": 1, "eval_batch_size": 1, "num_workers": 0, "seed": 0, "split_seed": 0}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataSettings:
     """The plain values of `PoseDataModule`, which says what each is.
 

@@ -19,7 +19,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from blippose.blip import TINY
 from blippose.calibration import Calibration
-from blippose.decoding import Decoding, InputFrame, Taught, from_record, to_record
+from blippose.decoding import UNKNOWN, Decoding, InputFrame, Taught, from_record, to_record
 from blippose.errors import UserError, first_line
 from blippose.geometry import Resize
 from blippose.lineage import Lineage, taught_in
@@ -33,21 +33,21 @@ class Stated:
 
     Args:
         frame: of the coordinates in captions.
-        synthetic: whether the model knows drawn people alone; None where nobody has said.
+        synthetic: whether all of its trainings were on drawn people; None where nobody has said.
         decoding: how it was decoded when it was validated; None likewise.
         calibrations: of its confidence.
-        taught: by its training captions; None where nobody has said.
+        taught: by its training captions.
     """
 
     frame: InputFrame
     synthetic: bool | None = None
     decoding: Decoding | None = None
     calibrations: tuple[Calibration, ...] = ()
-    taught: Taught | None = None
+    taught: Taught = UNKNOWN
 
     def never_taught(self, decoding: Decoding) -> str | None:
         """Why poses that are read by `decoding` are made up, in a sentence, or None."""
-        return None if self.taught is None else self.taught.caution(decoding)
+        return self.taught.caution(decoding)
 
     def record(self) -> dict[str, Any]:
         """What the file holds."""
@@ -55,7 +55,7 @@ class Stated:
             "frame": self.frame.record(),
             "synthetic": self.synthetic,
             "decoding": None if self.decoding is None else to_record(self.decoding),
-            "taught": None if self.taught is None else asdict(self.taught),
+            "taught": asdict(self.taught),
             "calibrations": [asdict(each) for each in self.calibrations],
         }
 
@@ -101,6 +101,8 @@ def lineage_of(weights: str) -> Lineage:
         if "manifest" in record:
             return Lineage.of(record)
         return Lineage(record.get("synthetic"), taught=taught_in(record))  # the shipped one's
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: cannot be read ({first_line(error)}); export it again"

@@ -6,32 +6,35 @@ Checkpoints hold it, and the file beside exported weights.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from blippose.decoding import Taught
+from blippose.decoding import UNKNOWN, Taught
+from blippose.errors import UserError
+
+_EXAMPLE = '{"hidden_coordinates": true, "single_joints": false}'
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """The trainings of a model, as far as they are on record.
+    """The trainings of a model, as far as they are on record; none of BLIP's own are.
 
     Args:
-        synthetic: whether the last one was on drawn people; None where nobody has said.
+        synthetic: whether all of them were on drawn people; None where nobody has said.
         manifests: hashes of the splits, the last one last; None of one that nobody knows.
-        taught: by the captions of all of them; None where nobody has said.
+        taught: by the captions of all of them.
     """
 
     synthetic: bool | None = None
     manifests: tuple[str | None, ...] = ()
-    taught: Taught | None = None
+    taught: Taught = field(default_factory=Taught)
 
     @staticmethod
     def of(record: Mapping[str, Any]) -> Lineage:
         """Of a model that was trained, by what `record` wrote; versions before wrote less.
 
         Raises:
-            TypeError: a record of another program.
+            UserError: what was taught is nothing of the kind.
         """
         earlier = record.get("earlier_manifests") or ()
         manifests = (*earlier, record.get("manifest"))
@@ -43,20 +46,24 @@ class Lineage:
             "synthetic": self.synthetic,
             "manifest": self.manifests[-1] if self.manifests else None,
             "earlier_manifests": list(self.manifests[:-1]),
-            "taught": None if self.taught is None else asdict(self.taught),
+            "taught": asdict(self.taught),
         }
 
     def then(self, manifest: Mapping[str, Any], taught: Taught) -> Lineage:
         """With one more training, on the split of a manifest."""
-        manifests = (*self.manifests, manifest["hash"])
-        return Lineage(manifest["synthetic"], manifests, (self.taught or Taught()) | taught)
+        synthetic = bool(manifest["synthetic"]) and self.synthetic is not False
+        return Lineage(synthetic, (*self.manifests, manifest["hash"]), self.taught | taught)
 
 
-def taught_in(record: Mapping[str, Any]) -> Taught | None:
-    """What the model of a record was taught; None where it does not say.
+def taught_in(record: Mapping[str, Any]) -> Taught:
+    """What the model of a record was taught, as far as it says so.
 
     Raises:
-        TypeError: what it says is nothing of the kind.
+        UserError: what it says is nothing of the kind.
     """
     said = record.get("taught")
-    return None if said is None else Taught(**said)
+    if said is None:
+        return UNKNOWN
+    if not isinstance(said, Mapping):
+        raise UserError(f"taught={said}: expected what captions have taught, such as {_EXAMPLE}")
+    return Taught(**{each.name: said.get(each.name) for each in fields(Taught)})

@@ -532,28 +532,48 @@ def test_nothing_is_loaded_where_there_is_no_model(
     assert capfd.readouterr().out == ""
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["data=mpii", "data.root=nowhere"],
-        ["data.batch_size=0"],
-        ["data.batch_size=two"],
-        ["data.split=odd"],
-        ["data.synthetic.num_persons=1"],
-        ["data.single_joint=2.0"],
-        ["init_from=nowhere.ckpt"],
-        ["model.weights=./nowhere"],
-    ],
-    ids=" ".join,
-)
-def test_what_is_wrong_of_data_and_files_is_told_before_anything_is_loaded(
-    words: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "blippose.training", None)  # importing it fails
-    assert main(["train", CSV, *words]) == 2
-    said = capfd.readouterr()
-    assert "loading" not in said.out
-    assert words[-1].partition("=")[2] in said.err
+TOLD_AT_ONCE = [
+    ["train", "data=mpii", "data.root=nowhere"],
+    ["train", "data.batch_size=0"],
+    ["train", "data.batch_size=two"],
+    ["train", "data.annotations=5"],
+    ["train", "data.root=nowhere", "data.synthetic=5"],
+    ["train", "data.split=odd"],
+    ["train", "data.synthetic.num_persons=1"],
+    ["train", "data.single_joint=2"],
+    ["train", "init_from='~/nowhere.ckpt'"],
+    ["train", "model.weights=./nowhere"],
+    ["predict", f"images={__file__}", "decoding=free", "run=nowhere"],
+    ["predict", f"images={__file__}", "decoding=free", "weights=./nowhere"],
+    ["eval", "decoding=free", "ckpt=nowhere.ckpt"],
+    ["export", "out=a", "ckpt=nowhere.ckpt"],
+]
+
+
+def test_what_is_wrong_of_data_and_files_is_told_before_torch_is_imported() -> None:
+    code = f"""if True:
+        import sys
+        from blippose.cli import main
+        for words in {TOLD_AT_ONCE}:
+            assert main(words) == 2, words
+            assert "torch" not in sys.modules, words
+    """
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "loading" not in done.stdout
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(TOLD_AT_ONCE), lines
+    for line, words in zip(lines, TOLD_AT_ONCE, strict=True):
+        key, _, value = words[-1].partition("=")
+        assert key in line or "nowhere" in value
+        assert value.strip("'~") in line
+
+
+def test_the_tiny_model_is_no_folder_of_that_name() -> None:
+    Path("tiny").mkdir()
+    Image.new("RGB", (60, 40)).save("photo.png")
+    assert main(["predict", "images=photo.png", "weights=tiny"]) == 0
 
 
 def test_predict_says_in_short_lines_what_a_model_of_drawn_people_is_worth(

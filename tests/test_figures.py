@@ -96,5 +96,9 @@ def test_best_median_and_worst_are_of_different_videos_where_there_are_enough() 
     assert [position for rank, position in shown if rank == "worst"] == [59, 54, 49, 44]
     for rank in ("best", "median", "worst"):
         assert len({video[position] for each, position in shown if each == rank}) == 4
+    shuffled = np.random.default_rng(0).permutation(60)
+    uneven = np.repeat(np.arange(4), (28, 16, 1, 15))
+    shown = list(ranked(np.argsort(shuffled).astype(float), uneven, 4))
+    assert len(shown) == len({position for _, position in shown}) == 12
     alone = list(ranked(error, np.zeros(60, dtype=int), 4))
     assert [position for rank, position in alone if rank == "worst"] == [59, 58, 57, 56]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from blippose.decoding import Constrained, Decoding, Free, Parallel, Prompted, Taught
+from blippose.decoding import UNKNOWN, Constrained, Decoding, Free, Parallel, Prompted, Taught
 from blippose.errors import UserError
 from blippose.frame_file import FRAME_FILE, lineage_of
 from blippose.lineage import Lineage
@@ -35,6 +35,7 @@ MANIFEST = {"hash": "b" * 64, "synthetic": True}
 def test_a_decoding_is_cautioned_against_until_its_captions_were_taught(
     decoding: Decoding, enough: Taught
 ) -> None:
+    assert UNKNOWN.caution(decoding) is None
     for taught in (Taught(), HIDDEN, SINGLE, HIDDEN | SINGLE):
         said = taught.caution(decoding)
         if taught | enough == taught:
@@ -49,6 +50,23 @@ def test_what_was_taught_stays_taught_in_later_trainings() -> None:
     assert Lineage().then(MANIFEST, Taught()).taught == Taught(), "foreign weights know no masks"
 
 
+def test_a_past_that_nobody_knows_stays_unknown_but_for_what_is_taught_later() -> None:
+    older = Lineage.of({"synthetic": True, "manifest": "a" * 64})
+    assert older.then(MANIFEST, Taught()).taught == UNKNOWN
+    assert older.then(MANIFEST, HIDDEN).taught == Taught(True, None)
+    assert older.then(MANIFEST, HIDDEN).then(MANIFEST, Taught()).taught == Taught(True, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "is_drawn"),
+    [(None, True, True), (True, True, True), (False, True, False), (True, False, False)],
+)
+def test_a_model_knows_drawn_people_alone_where_all_its_trainings_had_drawn_ones(
+    before: bool | None, now: bool, is_drawn: bool
+) -> None:
+    assert Lineage(before).then({**MANIFEST, "synthetic": now}, Taught()).synthetic == is_drawn
+
+
 @pytest.mark.parametrize("taught", [Taught(), HIDDEN, HIDDEN | SINGLE])
 def test_a_record_brings_back_what_was_written(taught: Taught) -> None:
     lineage = Lineage(False, ("a" * 64, None, "b" * 64), taught)
@@ -56,7 +74,9 @@ def test_a_record_brings_back_what_was_written(taught: Taught) -> None:
 
 
 def test_a_record_of_an_earlier_version_says_nothing_of_what_was_taught() -> None:
-    assert Lineage.of({"synthetic": True}) == Lineage(True, (None,), None)
+    assert Lineage.of({"synthetic": True}) == Lineage(True, (None,), UNKNOWN)
+    newer = {"taught": {"hidden_coordinates": True, "left and right": True}}
+    assert Lineage.of(newer).taught == Taught(True, None)
 
 
 def test_the_shipped_model_says_that_it_was_taught_hidden_coordinates() -> None:
@@ -65,9 +85,9 @@ def test_the_shipped_model_says_that_it_was_taught_hidden_coordinates() -> None:
 
 
 def test_a_lineage_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / FRAME_FILE).write_text('{"manifest": null, "taught": {"magic": true}}')
+    (tmp_path / FRAME_FILE).write_text('{"manifest": null, "taught": 5}')
     with pytest.raises(
-        UserError, match=r"blippose\.json: cannot be read \(.*magic.*\); export it again"
+        UserError, match=r"blippose\.json: taught=5: expected what captions have taught"
     ):
         lineage_of(str(tmp_path))
 

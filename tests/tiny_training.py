@@ -26,6 +26,7 @@ class Trainings:
 
     def __init__(self, folder: Path, common: list[str]) -> None:
         self.folder, self.common = folder, common
+        forked.begin(["--help"], folder).join()  # what is timed must not wait for imports
 
     @property
     def log(self) -> str:
@@ -54,8 +55,9 @@ class Trainings:
             fate = forked.Fate(number, signal.SIGKILL if die_at else signal.SIGTERM)
         command = ["train", *self.common, *words]
         process = forked.begin(command, self.folder, environment, fate)
-        process.join(kill_after)
-        if process.exitcode is None:
+        try:
+            process.join(kill_after)
+        finally:  # its own children go on, as W&B's service does after a kill
             process.kill()
             process.join()
         assert process.exitcode is not None

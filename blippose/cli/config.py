@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,8 +14,18 @@ if TYPE_CHECKING:
     from blippose.release_source import Synthetic
 
 _Keys = TypeVar("_Keys")
+OWN_PEOPLE = "blippose.data.Synthetic"
 # Of a model that is asked without decoding=.
 UNSTATED = "the model does not say how it was validated: it is asked by decoding=free"
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Keys of the data group that say where data lie, or how they come there."""
+
+    root: str | None
+    annotations: str | None
+    synthetic: dict | None  # type: ignore[type-arg]  # for people: "dict or null"
 
 
 def plain_config(config: Any) -> dict[str, Any]:
@@ -94,10 +105,12 @@ def check_data(data: Mapping[str, Any]) -> None:
     check_arguments(DataSettings, own, "data")
     if len(own) == len(DataSettings.__annotations__):
         DataSettings(**own)
-    drawn, root, annotations = data.get("synthetic"), data.get("root"), data.get("annotations")
-    if drawn is not None and drawn.get("_target_") == "blippose.data.Synthetic":
+    places = {key: data.get(key) for key in _Places.__annotations__}
+    check_arguments(_Places, places, "data")
+    root, annotations, drawn = places.values()
+    if drawn is not None and drawn.get("_target_") == OWN_PEOPLE:
         drawn_people(drawn)
-    if (drawn is None or annotations is not None) and isinstance(root, str):
+    if (drawn is None or annotations is not None) and root is not None:
         check_annotations(ReleaseSource(root, annotations).path)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from blippose.cli.config import checked, drawn_people, plain_config
+from blippose.cli.config import OWN_PEOPLE, checked, drawn_people, plain_config
 from blippose.errors import UserError
 
 
@@ -110,4 +110,9 @@ def _release_paths(source: _ReleaseKeys) -> tuple[Path, Path | None]:
 def _write_synthetic(root: Path, settings: Mapping[str, Any]) -> None:
     from blippose.release_source import ReleaseSource  # noqa: PLC0415
 
+    if settings.get("_target_", OWN_PEOPLE) != OWN_PEOPLE:
+        raise UserError(
+            f"data.synthetic._target_={settings['_target_']}: blippose's own people alone are "
+            "drawn here; name what your class has drawn with data.root=FOLDER data.synthetic=null"
+        )
     ReleaseSource(str(root), synthetic=drawn_people(settings)).prepare()

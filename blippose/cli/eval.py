@@ -72,11 +72,13 @@ def run(config: Any) -> int:
     folders = [] if keys.run is None else _folders(keys.run)
     for folder in folders:  # before the first is judged: a run that fails is not left out
         best_checkpoint(folder)
-    check_targets({"decoding": plain.get("decoding")})
-    if keys.ckpt is not None:
-        path = checkpoint_file(Path(keys.ckpt).expanduser(), "ckpt")
+    ckpt = None if keys.ckpt is None else Path(keys.ckpt).expanduser()
+    if ckpt is not None:
+        checkpoint_file(ckpt, "ckpt")
         check_data({**plain["data"], "synthetic": None})  # nothing is drawn to be judged on
-        return _judge_checkpoint(config, plain, keys, path)
+    check_targets({"decoding": plain.get("decoding")})  # seconds: torch
+    if ckpt is not None:
+        return _judge_checkpoint(config, plain, keys, ckpt)
     places = {key.removeprefix("data."): plain["data"][key.removeprefix("data.")] for key in given}
     if len(folders) == 1:
         out = out_folder(keys.out, folders[0])

@@ -38,7 +38,6 @@ def run(config: Any) -> int:
     """Write overlays and files; the exit status, 1 where an image could not be read."""
     plain = plain_config(config)
     keys = checked(_PredictKeys, plain)
-    check_targets({"decoding": plain.get("decoding")})
     models = {key: getattr(keys, key) for key in ("run", "ckpt", "weights")}
     named = [key for key, value in models.items() if value is not None]
     if len(named) > 1:
@@ -58,9 +57,8 @@ def run(config: Any) -> int:
     if keys.weights is not None:
         check_model_folder(keys.weights, "weights")
     paths = find_images(keys.images)
-    named_path = keys.run or keys.ckpt
-    if named_path is None or Path(named_path).expanduser().exists():
-        print(f"loading the model for {counted(len(paths), 'image')} ...", flush=True)
+    print(f"loading the model for {counted(len(paths), 'image')} ...", flush=True)
+    check_targets({"decoding": plain.get("decoding")})
     import torch  # noqa: PLC0415  seconds
 
     from blippose.prediction_files import predict_files  # noqa: PLC0415  seconds, as training

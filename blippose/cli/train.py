@@ -207,8 +207,8 @@ def _options(keys: _TrainKeys, plain: dict[str, Any]) -> FitOptions:
 
     own = _CheckpointKeys(**plain["checkpoint"])
     return FitOptions(
-        ckpt_path=None if keys.ckpt_path is None else Path(keys.ckpt_path),
-        init_from=None if keys.init_from is None else Path(keys.init_from),
+        ckpt_path=None if keys.ckpt_path is None else Path(keys.ckpt_path).expanduser(),
+        init_from=None if keys.init_from is None else Path(keys.init_from).expanduser(),
         keep_last=keys.keep_last,
         every_n_steps=own.every_n_steps,
         ema_decay=keys.ema_decay,
@@ -297,7 +297,7 @@ def _patch_weight(plain: dict[str, Any], run: Run) -> dict[str, float]:
     if run.resume_from is not None and "patch_weight" in run.record:
         return {"patch_weight": run.record["patch_weight"]}
     if plain["ckpt_path"] is not None:  # as it was trained before
-        is_off = not has_patch_head(Path(plain["ckpt_path"]))
+        is_off = not has_patch_head(Path(plain["ckpt_path"]).expanduser())
     else:
         is_off = plain["init_from"] is not None or knows_poses(plain["model"]["weights"])
     if is_off or captioner.get("freeze_vision"):

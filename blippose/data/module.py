@@ -81,18 +81,18 @@ class PoseDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         _ = DataSettings(  # or UserError
-            reading,
-            split,
-            train_fraction,
-            test_fraction,
-            split_seed,
-            resize,
-            crop,
-            batch_size,
-            eval_batch_size,
-            num_workers,
-            single_joint,
-            seed,
+            reading=reading,
+            split=split,
+            train_fraction=train_fraction,
+            test_fraction=test_fraction,
+            split_seed=split_seed,
+            resize=resize,
+            crop=crop,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            single_joint=single_joint,
+            seed=seed,
         )
         self.collator = Collator(tokenizer, caption_format)
         self.release_source = ReleaseSource(root, annotations, synthetic)

@@ -21,10 +21,11 @@ from blippose.decoding.parallel import constrained_tokens, parallel_tokens
 from blippose.decoding.places import number_places
 from blippose.decoding.reader import CaptionReader, Reading
 from blippose.decoding.record import from_config, from_record, to_record
-from blippose.decoding.taught import Taught, asks_single_joints, reads_hidden
+from blippose.decoding.taught import UNKNOWN, Taught, asks_single_joints, reads_hidden
 
 __all__ = [
     "CONFIDENCE_PX",
+    "UNKNOWN",
     "CaptionReader",
     "ClipNormalization",
     "Constrained",

@@ -12,20 +12,20 @@ from blippose.decoding.modes import Decoding, Parallel, Prompted
 
 @dataclass(frozen=True)
 class Taught:
-    """What captions a model has seen in any of its trainings.
+    """What captions a model has seen in any of its trainings; None where nobody has said.
 
     Args:
         hidden_coordinates: some whose coordinates were hidden from it.
         single_joints: some that name one joint alone.
     """
 
-    hidden_coordinates: bool = False
-    single_joints: bool = False
+    hidden_coordinates: bool | None = False
+    single_joints: bool | None = False
 
     def __or__(self, later: Taught) -> Taught:
         return Taught(
-            self.hidden_coordinates or later.hidden_coordinates,
-            self.single_joints or later.single_joints,
+            _either(self.hidden_coordinates, later.hidden_coordinates),
+            _either(self.single_joints, later.single_joints),
         )
 
     def caution(self, decoding: Decoding) -> str | None:
@@ -34,16 +34,25 @@ class Taught:
         >>> print(Taught(hidden_coordinates=True).caution(Parallel()))
         None
         """
-        if reads_hidden(decoding) and not self.hidden_coordinates:
+        if reads_hidden(decoding) and self.hidden_coordinates is False:
             why = "which reads hidden coordinates, and none were hidden in its training"
-        elif asks_single_joints(decoding) and not self.single_joints:
+        elif asks_single_joints(decoding) and self.single_joints is False:
             why = "which asks for each joint alone, and no training caption named one alone"
         else:
             return None
         return (
             f"The model is asked by decoding={decoding.name}, {why}: its poses are made up. "
-            "decoding=constrained asks for nothing that it was not taught."
+            "decoding=constrained asks for neither."
         )
+
+
+UNKNOWN = Taught(None, None)
+
+
+def _either(one: bool | None, other: bool | None) -> bool | None:
+    if one or other:
+        return True
+    return None if one is None or other is None else False
 
 
 def reads_hidden(decoding: Decoding) -> bool:

@@ -66,18 +66,15 @@ def ranked(
     """
     order = [int(position) for position in np.argsort(error) if np.isfinite(error[position])]
     third = max(1, len(order) // 3)
-    num = min(num, third)
-    middle = (len(order) - num) // 2
+    last = len(order) - third
+    middle = sorted(range(third, last), key=lambda place: abs(2 * place - len(order) + 1))
     sections = {
         "best": order[:third],
-        "median": order[middle : middle + third],
-        "worst": order[::-1][:third],
+        "median": [order[place] for place in middle],
+        "worst": order[::-1][: max(0, min(third, len(order) - third))],
     }
-    shown: set[int] = set()
     for rank, candidates in sections.items():
-        positions = _spread(candidates, unit)[:num]
-        yield from ((rank, position) for position in positions if position not in shown)
-        shown.update(positions)
+        yield from ((rank, position) for position in _spread(candidates, unit)[: min(num, third)])
 
 
 def _spread(order: Sequence[int], unit: Int[np.ndarray, "persons"]) -> list[int]:

@@ -22,6 +22,7 @@ from blippose.errors import UserError
 from blippose.evaluation.learned import Learned, data_module
 from blippose.evaluation.stored_predictions import Origin
 from blippose.frame_file import Stated
+from blippose.lineage import Lineage
 from blippose.model import PoseCaptioner
 from blippose.model_checkpoint import load_checkpoint
 from blippose.predictor import PosePredictor
@@ -176,8 +177,17 @@ class _Model:
     sha256: str
     predictor: PosePredictor
     epoch: int | None
-    manifest: str | None  # hash of the split that it was trained on
-    earlier: tuple[str | None, ...]  # and of those that its first weights were trained on
+    lineage: Lineage
+
+    @property
+    def manifest(self) -> str | None:
+        """Hash of the split that it was trained on."""
+        return self.lineage.manifests[-1]
+
+    @property
+    def earlier(self) -> tuple[str | None, ...]:
+        """Hashes of those that its first weights were trained on."""
+        return self.lineage.manifests[:-1]
 
     @staticmethod
     def of(path: Path, device: str) -> _Model:
@@ -195,8 +205,7 @@ class _Model:
             sha256,
             predictor,
             epoch=record.get("epoch"),
-            manifest=record.get("manifest"),
-            earlier=tuple(record.get("earlier_manifests", ())),
+            lineage=Lineage.of(record),
         )
 
     def data(self, settings: Mapping[str, Any]) -> PoseDataModule:

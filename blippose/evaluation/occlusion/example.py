@@ -202,8 +202,9 @@ def _write_caption(axes: Any, example: Example, row: int, clean: Pose) -> None:
     ]
     name = JOINTS[example.joint]
     off = _error_text(said[example.joint] - _true(example)[example.joint])
-    if not any(line.startswith(name) for line in lines):
-        lines = [*lines[:19], name]
+    own = next((line for line in lines if line.startswith(name)), name)
+    if own not in lines[:20]:
+        lines = [*lines[:19], own]
     for number, line in enumerate(lines[:20]):
         is_hidden = line.startswith(name)
         is_changed = any(line.startswith(each) for each in changed)
