@@ -45,10 +45,6 @@ class Stated:
     calibrations: tuple[Calibration, ...] = ()
     taught: Taught = UNKNOWN
 
-    def never_taught(self, decoding: Decoding) -> str | None:
-        """Why poses that are read by `decoding` are made up, in a sentence, or None."""
-        return self.taught.caution(decoding)
-
     def record(self) -> dict[str, Any]:
         """What the file holds."""
         return {

@@ -92,7 +92,7 @@ def _check_goes_on(path: Path, max_epochs: int | None) -> None:
         )
 
 
-# What torch's optimizers call their settings in messages, where it is not the key.
+# What torch's optimizers call their settings in messages, and the key of each.
 _KEYS = {"learning rate": "lr", "weight_decay": "weight_decay", "epsilon": "eps", "beta": "betas"}
 
 

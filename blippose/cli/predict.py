@@ -67,7 +67,7 @@ def run(config: Any) -> int:
     decoding = instantiate_key(config, "decoding")
     if decoding is not None:
         predictor.decode_by(decoding)
-        if (said := predictor.stated.never_taught(decoding)) is not None:
+        if (said := predictor.stated.taught.caution(decoding)) is not None:
             _say(said)
     elif predictor.stated.decoding is None:
         print(UNSTATED)

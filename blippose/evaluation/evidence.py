@@ -126,7 +126,7 @@ def _about(subject: Subject, subset: str, predictions: StoredPredictions) -> Abo
         synthetic=subject.data.manifest["synthetic"],
         frame=frame.record(),
         decoding=subject.decoding.name,
-        never_taught=subject.stated.never_taught(subject.decoding),
+        never_taught=subject.stated.taught.caution(subject.decoding),
         versions=subject.versions,
         predictions_made_with=dict(predictions.made_with),
     )

@@ -71,7 +71,7 @@ def ranked(
     sections = {
         "best": order[:third],
         "median": [order[place] for place in middle],
-        "worst": order[::-1][: max(0, min(third, len(order) - third))],
+        "worst": order[third:][::-1][:third],
     }
     for rank, candidates in sections.items():
         yield from ((rank, position) for position in _spread(candidates, unit)[: min(num, third)])
@@ -79,14 +79,13 @@ def ranked(
 
 def _spread(order: Sequence[int], unit: Int[np.ndarray, "persons"]) -> list[int]:
     """Positions in their order, those of a unit that has been before at the end."""
-    first = {int(unit[position]): position for position in reversed(order)}
-    is_first = [first[int(unit[position])] == position for position in order]
-    return [
-        position
-        for wanted in (True, False)
-        for position, is_new in zip(order, is_first, strict=True)
-        if is_new == wanted
-    ]
+    seen: set[int] = set()
+    first: list[int] = []
+    again: list[int] = []
+    for position in order:
+        (again if unit[position] in seen else first).append(position)
+        seen.add(int(unit[position]))
+    return first + again
 
 
 def _tile(
