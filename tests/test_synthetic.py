@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -86,6 +88,18 @@ def test_a_second_writing_gives_the_same_bytes(root: Path, tmp_path: Path) -> No
 
 def test_number_of_workers_does_not_show(root: Path, tmp_path: Path) -> None:
     other = write_release(tmp_path / "other", NUM_PERSONS, seed=3, num_workers=2, progress=False)
+    assert _files(other) == _files(root)
+
+
+def test_a_script_that_guards_no_main_draws_once(root: Path, tmp_path: Path) -> None:
+    script, other = tmp_path / "script.py", tmp_path / "other"
+    script.write_text(
+        "from blippose.synthetic import write_release\n"
+        f"print(write_release({str(other)!r}, {NUM_PERSONS}, 3, num_workers=2, progress=False))\n"
+    )
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout == f"{other}\n"
     assert _files(other) == _files(root)
 
 
