@@ -79,14 +79,19 @@ def test_pixels_are_those_of_blips_processor(
     kept = PixelCache(cutter(root, size=size), (root / "pixels",)).make(persons[:5])
     assert kept is not None
     processor = BlipImageProcessorPil(size={"height": size, "width": size})
+    expected, planes = [], []
     for row, person in enumerate(persons[:5]):
         with Image.open(root / "images" / person.image_name) as image:
-            expected = processor(image, return_tensors="pt").pixel_values
+            expected.append(processor(image, return_tensors="pt").pixel_values)
             raw = processor(image, do_normalize=False, do_rescale=False).pixel_values[0]
-        pixels = np.array(kept[row][0]).transpose(2, 0, 1)
-        np.testing.assert_array_equal(pixels, raw)
-        normalized = ClipNormalization()(torch.from_numpy(pixels)[None])
-        torch.testing.assert_close(normalized, expected, rtol=0, atol=1e-6)
+        planes.append(np.array(kept[row][0]).transpose(2, 0, 1))
+        np.testing.assert_array_equal(planes[-1], raw)
+    normalized = ClipNormalization()(torch.from_numpy(np.stack(planes)))  # more than one part
+    torch.testing.assert_close(normalized, torch.cat(expected), rtol=0, atol=1e-6)
+
+
+def test_no_images_are_normalised_to_none() -> None:
+    assert ClipNormalization()(torch.zeros(0, 3, SIZE, SIZE, dtype=torch.uint8)).shape[0] == 0
 
 
 def test_kept_rows_become_planes_of_a_batch_by_one_copy(
