@@ -17,6 +17,7 @@ from beartype import BeartypeConf
 from beartype.door import is_bearable
 
 from blippose.errors import UserError
+from blippose.spelling import spelled
 
 _INT_IS_FLOAT = BeartypeConf(is_pep484_tower=True)  # an int will do for a float
 
@@ -43,7 +44,8 @@ def check_arguments(target: Callable[..., Any], values: Mapping[str, Any], prefi
             raise UserError(f"{path}: no such key{suggest(key, parameters)}")
         hint = hints.get(key, Any)
         if not fits(value, hint):
-            raise UserError(f"{path}={value}: expected {describe(hint)}, got {_got(value, hint)}")
+            found = f"{path}={spelled(value)}"
+            raise UserError(f"{found}: expected {describe(hint)}, got {_got(value, hint)}")
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -81,9 +83,11 @@ def describe(hint: Any) -> str:
 
 
 def _got(value: Any, hint: Any) -> str:
-    """The word itself where words are expected, else its type."""
+    """The word itself where words are expected, else its type, as YAML has it."""
     is_choice = any(len(_describe_one(option)) > 1 for option in _options(hint))
-    return repr(value) if is_choice and isinstance(value, str) else type(value).__name__
+    if is_choice and isinstance(value, str):
+        return repr(value)
+    return "null" if value is None else type(value).__name__
 
 
 def _describe_one(hint: Any) -> list[str]:

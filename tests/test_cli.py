@@ -319,7 +319,8 @@ WRONG = {
     "text for a top-level key": (["train", CSV, "seed=abc"], "seed=abc: expected int"),
     "negative seed": (["train", CSV, "seed=-1"], "seed=-1"),
     "empty batch": (["train", CSV, "data.batch_size=0"], "data.batch_size=0: expected 1 or more"),
-    "negative rate": (["train", CSV, "model.weights=random", "optimizer.lr=-1"], "optimizer.lr: "),
+    "negative rate": (["train", CSV, "optimizer.lr=-1"], "optimizer.lr=-1: expected 0 or more"),
+    "no rate": (["train", CSV, "optimizer.lr=null"], "lr=null: expected float, got null"),
     "no validation": (
         ["train", CSV, "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=2"],
         "no epoch would be validated of trainer.max_epochs=1; set 1 or fewer",
@@ -380,7 +381,7 @@ WRONG = {
     "empty out": (["predict", f"images={__file__}", "out="], "out: empty; name a folder"),
     "empty out of a study": (["analyze", "attention", "run=a", "out="], "out: empty; name a"),
     "empty out of export": (["export", "run=a", "out="], "out: empty; name a folder"),
-    "null images": (["predict", "images=null"], "images=None: expected str or list[str]"),
+    "null images": (["predict", "images=null"], "images=null: expected str or list[str]"),
     "number for images": (["predict", "images=5"], "images=5: expected str"),
     "folder without images": (["predict", "images=."], "the folder holds no image"),
     "glob of no images": (["predict", "images=*.jpg"], "matches as a glob"),
@@ -541,6 +542,9 @@ TOLD_AT_ONCE = [
     ["train", "data.split=odd"],
     ["train", "data.synthetic.num_persons=1"],
     ["train", "data.single_joint=2"],
+    ["train", "optimizer.lr=fast"],
+    ["train", "optimizer.weight_decay=-1"],
+    ["train", "-m", "seed=0,1", "optimizer.lr=fast"],
     ["train", "init_from='~/nowhere.ckpt'"],
     ["train", "model.weights=./nowhere"],
     ["predict", f"images={__file__}", "decoding=free", "run=nowhere"],
@@ -550,7 +554,7 @@ TOLD_AT_ONCE = [
 ]
 
 
-def test_what_is_wrong_of_data_and_files_is_told_before_torch_is_imported() -> None:
+def test_what_is_wrong_of_data_rates_and_files_is_told_before_torch_is_imported() -> None:
     code = f"""if True:
         import sys
         from blippose.cli import main

@@ -154,6 +154,11 @@ WRONG = {
     "unknown choice": (["optimizer=sgd,adam"], "optimizer=sgd: no such choice"),
     "open value": (["data=mpii", "optimizer=adam,adamw"], "add data.root=VALUE"),
     "value twice": (["optimizer.lr=1e-3,0.001"], "lr=1e-3: two cells would share this folder"),
+    "text among rates": (["optimizer.lr=1e-3,fast"], "optimizer.lr=fast: expected float"),
+    "empty batch among others": (
+        ["data.batch_size=4,0", "dry_run=true"],
+        "batch_size=0: expected 1",
+    ),
     "interval": (["optimizer.lr=interval(1,2)"], "hydra/sweeper=optuna"),
     "no launcher": (["seed=0,1", "hydra/launcher=nowhere"], "launcher"),
     "no processes": (["seed=0,1", "hydra/launcher=local", "hydra.launcher.jobs=0"], "jobs=0"),

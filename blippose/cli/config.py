@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from blippose.release_source import Synthetic
 
 _Keys = TypeVar("_Keys")
-OWN_PEOPLE = "blippose.data.Synthetic"
+OWN_DATA, OWN_PEOPLE = "blippose.data.PoseDataModule", "blippose.data.Synthetic"
 # Of a model that is asked without decoding=.
 UNSTATED = "the model does not say how it was validated: it is asked by decoding=free"
 
@@ -26,6 +26,15 @@ class _Places:
     root: str | None
     annotations: str | None
     synthetic: dict | None  # type: ignore[type-arg]  # for people: "dict or null"
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """Keys that torch's optimizers share."""
+
+    lr: float
+    weight_decay: float
+    fused: bool | None
 
 
 def plain_config(config: Any) -> dict[str, Any]:
@@ -94,12 +103,23 @@ def check_data(data: Mapping[str, Any]) -> None:
 
     Data of a user's own class are left to that class.
     """
-    from blippose.arguments import check_arguments  # noqa: PLC0415
-    from blippose.data_settings import DataSettings  # noqa: PLC0415
     from blippose.mpii import check_annotations  # noqa: PLC0415
     from blippose.release_source import ReleaseSource  # noqa: PLC0415
 
-    if data.get("_target_") != "blippose.data.PoseDataModule":
+    if data.get("_target_") != OWN_DATA:
+        return
+    check_data_values(data)
+    root, annotations = data.get("root"), data.get("annotations")
+    if (data.get("synthetic") is None or annotations is not None) and root is not None:
+        check_annotations(ReleaseSource(root, annotations).path)
+
+
+def check_data_values(data: Mapping[str, Any]) -> None:
+    """The same without a look at files."""
+    from blippose.arguments import check_arguments  # noqa: PLC0415
+    from blippose.data_settings import DataSettings  # noqa: PLC0415
+
+    if data.get("_target_") != OWN_DATA:
         return
     own = {key: data[key] for key in DataSettings.__annotations__ if key in data}
     check_arguments(DataSettings, own, "data")
@@ -107,11 +127,24 @@ def check_data(data: Mapping[str, Any]) -> None:
         DataSettings(**own)
     places = {key: data.get(key) for key in _Places.__annotations__}
     check_arguments(_Places, places, "data")
-    root, annotations, drawn = places.values()
-    if drawn is not None and drawn.get("_target_") == OWN_PEOPLE:
+    if (drawn := places["synthetic"]) is not None and drawn.get("_target_") == OWN_PEOPLE:
         drawn_people(drawn)
-    if (drawn is None or annotations is not None) and root is not None:
-        check_annotations(ReleaseSource(root, annotations).path)
+
+
+def check_rates(optimizer: Mapping[str, Any]) -> None:
+    """Refuse, before torch is imported, what no optimizer of torch's takes.
+
+    Optimizers of others are left to themselves.
+    """
+    from blippose.arguments import check_arguments  # noqa: PLC0415
+
+    if not str(optimizer.get("_target_")).startswith("torch.optim."):
+        return
+    own = {key: optimizer[key] for key in _Rates.__annotations__ if key in optimizer}
+    check_arguments(_Rates, own, "optimizer")
+    for key in ("lr", "weight_decay"):
+        if (value := own.get(key, 0)) < 0:
+            raise UserError(f"optimizer.{key}={value}: expected 0 or more")
 
 
 def drawn_people(settings: Mapping[str, Any]) -> Synthetic:

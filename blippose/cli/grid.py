@@ -30,7 +30,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from rich.console import Console
 
 from blippose import runs, sweep
-from blippose.cli import groups
+from blippose.cli import groups, train
 from blippose.cli.cell_names import cell_name, check_swept
 from blippose.cli.config import check_run_folder, instantiate_key, plain_config, short
 from blippose.cli.job import Job, refuse
@@ -210,13 +210,15 @@ def run(command: str, arguments: Sequence[str], axes: Sequence[str], words: Sequ
 
             return search(grid, words)
         cells = [grid.planned(product) for product in grid.products()]
+        pending = [cell for cell in cells if not runs.is_done(cell.folder)]
+        for cell in pending:
+            train.check(cell.config)
         asked = grid.sweep(cells, words)
         asked.check()
         if grid.config.dry_run:
             tell(asked)
             return 0  # the list is what was asked for
         asked.write()
-        pending = [cell for cell in cells if not runs.is_done(cell.folder)]
         print(f"{sweep.counts(asked.seen())}, in {grid.folder}", flush=True)
         if pending:
             grid.launch(pending)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from blippose.cli.config import (
     check_data,
+    check_data_values,
+    check_rates,
     check_run_folder,
     check_targets,
     checked,
@@ -64,6 +66,21 @@ class _ModelKeys:
     architecture: dict[str, Any]
 
 
+def check(plain: Mapping[str, Any]) -> _TrainKeys:
+    """Its top-level keys, of a config that is right as far as can be told by itself.
+
+    That is without torch, and without a look at files.
+
+    Raises:
+        UserError: a key or a value that cannot be.
+    """
+    keys = checked(_TrainKeys, plain)
+    _check_parts(plain)
+    check_data_values(plain["data"])
+    check_rates(plain["optimizer"])
+    return keys
+
+
 def run(config: Any) -> int:
     """Fit one model, or go on with it, or say what came out; the exit status."""
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
@@ -77,7 +94,7 @@ def run(config: Any) -> int:
     try:
         plain = plain_config(config)
         check_run_folder(plain["runs"], plain["name"])
-        keys = checked(_TrainKeys, plain)  # before a wrong value makes another run of it
+        keys = check(plain)  # before a wrong value makes another run of it
         run = Run.open(folder, plain)
         if plain["dry_run"]:
             return _tell(folder)
@@ -159,7 +176,6 @@ def _fit(
     group: str | None = None,
     shelf: Shelf | None = None,
 ) -> None:
-    _check_parts(plain)
     check_data(plain["data"])
     check_weights(plain["model"])
     options = _options(keys, plain)
@@ -215,7 +231,7 @@ def _options(keys: _TrainKeys, plain: dict[str, Any]) -> FitOptions:
     )
 
 
-def _check_parts(plain: dict[str, Any]) -> None:
+def _check_parts(plain: Mapping[str, Any]) -> None:
     """Refuses a config that a group was taken out of, as by ~optimizer, or given other keys."""
     from blippose.arguments import check_arguments  # noqa: PLC0415
 
