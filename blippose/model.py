@@ -7,21 +7,19 @@ nothing of files, configs or run folders.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, final
+from collections.abc import Callable
+from typing import Any, TypedDict, final
 
 import lightning as L  # noqa: N812  the field's own convention
-import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
-from blippose.caption import CaptionFormat, ParsedCaption
+from blippose.caption import CaptionFormat
 from blippose.data import PoseBatch
 from blippose.decoding import (
     CaptionReader,
@@ -34,14 +32,23 @@ from blippose.decoding import (
 from blippose.errors import UserError
 from blippose.lineage import Lineage
 from blippose.loss import HardTokens, caption_loss, token_loss
-from blippose.metrics import PoseMetrics
 from blippose.param_groups import param_groups, scale_rates
 from blippose.patch_head import PatchHead
 from blippose.preparation import check_fit, prepare
 from blippose.readback import Readback, ReadbackMask, ReadbackNoise
 from blippose.seen import SeenImages
+from blippose.validation import Validation, poses_of
 
 LEARN_TO_LOOK = 0.3  # loss weight of the patches for weights that know no poses; docs/recipe.md
+
+
+class Predicted(TypedDict):
+    """What a model says of a batch; plain, as Lightning moves it to the host."""
+
+    index: Int[Tensor, "batch"]  # of the person in the filtered release
+    captions: tuple[str, ...]
+    xy_input: Float[Tensor, "batch 16 2"]  # input pixels, NaN where a joint is missing
+    confidence: Float[Tensor, "batch 16"]  # raw, 0 to 1
 
 
 @final
@@ -136,9 +143,7 @@ class PoseCaptioner(L.LightningModule):
         width = blip.vision_model.config.hidden_size
         size = self.frame.input_size
         self.patch_head = PatchHead(width, size) if self.patch_weight else None
-        self.val_metrics, self.val_tf_metrics = PoseMetrics(), PoseMetrics()
-        # Sums and counts: Lightning's own mean was wrong with uneven processes.
-        self.val_loss = MeanMetric()
+        self.validation = Validation(size)
         self.normalization = ClipNormalization()
         self.seen = SeenImages() if freeze_vision else None
         prepare(
@@ -259,43 +264,35 @@ class PoseCaptioner(L.LightningModule):
         states = self.see(image, index)
         logits = self.continue_truth(states, batch["input_ids"], batch["attention_mask"])
         loss = caption_loss(HardTokens(), nn.Identity(), logits, batch["labels"])
-        self.val_loss.update(loss, len(image))
-        self._measure(self.val_metrics, self.say(image, states, index).parsed, batch)
+        free = self.say(image, states, index).parsed
         _, forced = self.reader.teacher_forced(states, batch["input_ids"], logits)
-        self._measure(self.val_tf_metrics, forced, batch)
-
-    def _measure(
-        self, metrics: PoseMetrics, said: Sequence[ParsedCaption], batch: PoseBatch
-    ) -> None:
-        poses = np.stack([parsed.pose.xy for parsed in said])
-        preds_input = torch.from_numpy(poses).to(batch["xy_input"])  # (B, 16, 2)
-        metrics.update(
-            preds_input=preds_input,
-            target_input=batch["xy_input"],
-            valid=batch["valid"],
-            preds_img=to_img(preds_input, batch["crop"], self.frame.input_size),
-            target_img=batch["xy_img"],
-            head_size=batch["head_size"],
-        )
-
-    def set_mean_pose(self, mean_pose: Float[Tensor, "16 2"]) -> None:
-        """Say what `mae_all` takes for a missing joint: the mean training pose, input pixels."""
-        for metrics in (self.val_metrics, self.val_tf_metrics):
-            metrics.mean_pose = mean_pose
-
-    def on_validation_start(self) -> None:
-        """Bring the mean pose to where the batches are."""
-        for metrics in (self.val_metrics, self.val_tf_metrics):
-            metrics.mean_pose = metrics.mean_pose.to(self.device)
+        self.validation.update(batch, loss, free, forced)
 
     def on_validation_epoch_end(self) -> None:
         """Log every metric of both ways of reading."""
-        self.log("val/loss", self.val_loss.compute())
-        self.val_loss.reset()
-        for name, metrics in (("val", self.val_metrics), ("val_tf", self.val_tf_metrics)):
-            values = {f"{name}/{key}": value.float() for key, value in metrics.compute().items()}
-            self.log_dict(values, sync_dist=False)
-            metrics.reset()
+        self.log_dict(self.validation.results("val"), sync_dist=False)  # its sums are of all
+
+    def test_step(self, batch: PoseBatch, batch_idx: int) -> None:
+        """The same of persons that were kept apart (`test/`, `test_tf/`)."""
+        self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Log every metric of both ways of reading."""
+        self.log_dict(self.validation.results("test"), sync_dist=False)
+
+    def predict_step(self, batch: PoseBatch, batch_idx: int) -> Predicted:
+        """What the model says of a batch, for `Trainer.predict`."""
+        said = self.say(batch["image"], index=batch["index"], with_confidence=True)
+        return {
+            "index": batch["index"],
+            "captions": said.captions,
+            "xy_input": poses_of(said.parsed).to(batch["xy_input"]),
+            "confidence": torch.from_numpy(said.confidence).to(batch["xy_input"]),
+        }
+
+    def set_mean_pose(self, mean_pose: Float[Tensor, "16 2"]) -> None:
+        """Say what `mae_all` takes for a missing joint: the mean training pose, input pixels."""
+        self.validation.set_mean_pose(mean_pose)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
@@ -360,11 +357,3 @@ class PoseCaptioner(L.LightningModule):
             "blip_config": self.blip.config.to_json_string(use_diff=False),
             "tokenizer": self.tokenizer.backend_tokenizer.to_str(),
         }
-
-
-def to_img(
-    xy_input: Float[Tensor, "batch joint 2"], crop: Float[Tensor, "batch 4"], size: int
-) -> Float[Tensor, "batch joint 2"]:
-    """Input pixels to image pixels, as `Crop.to_img`, for a batch of crops."""
-    corner, extent = crop[:, None, :2], crop[:, None, 2:]
-    return (xy_input + 0.5) * extent / size + corner - 0.5

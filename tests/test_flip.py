@@ -225,7 +225,7 @@ def test_evaluation_and_validation_ask_the_mirror_image(
     np.testing.assert_allclose([row.confidence for row in rows], said.confidence)
     off = np.stack([each.pose.xy for each in said.parsed]) - batch["xy_input"].numpy()
     epe = np.linalg.norm(off, axis=-1)[batch["valid"].numpy()].mean()
-    assert float(keen.val_metrics.compute()["epe"]) == pytest.approx(epe, rel=1e-5)
+    assert float(keen.validation.free.compute()["epe"]) == pytest.approx(epe, rel=1e-5)
 
 
 def test_predictor_mirrors_images_as_the_model_sees_them() -> None:

@@ -67,7 +67,7 @@ LAYERS = (
         "views",
         "occlusion",
     },
-    {"data", "model"},
+    {"data", "model", "validation"},
     {
         "runs",
         "identity",

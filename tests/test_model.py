@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from one_step import forward_loss, step_of
 from PIL import Image
-from reciting import Reciting
+from quiet_trainer import trainer
 from teacher_forcing import number_ids, stock_xy, sure_of_words
 from tokenizers import Tokenizer
 from torch.nn import functional as F  # noqa: N812  torch's own convention
@@ -34,7 +34,7 @@ from blippose.decoding import Constrained, Parallel
 from blippose.errors import UserError
 from blippose.geometry import Crop, Resize
 from blippose.metrics import PoseMetrics
-from blippose.model import PoseCaptioner, to_img
+from blippose.model import PoseCaptioner
 from blippose.pose import NUM_JOINTS
 from blippose.readback import ReadbackMask
 from blippose.schedules import warmup_cosine
@@ -52,20 +52,6 @@ class TrainerAt:
 
     def __init__(self, global_step: int, current_epoch: int) -> None:
         self.global_step, self.current_epoch = global_step, current_epoch
-
-
-def trainer(root: Path, **settings: Any) -> L.Trainer:
-    return L.Trainer(
-        default_root_dir=root,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        **settings,
-    )
 
 
 def fit_once(captioner: PoseCaptioner, batch: PoseBatch, root: Path) -> L.Trainer:
@@ -310,20 +296,6 @@ def test_pixel_values_of_photos_are_blips_own(
         torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
 
 
-@given(
-    xy=st.lists(st.tuples(st.floats(-50, 500), st.floats(-50, 500)), min_size=16, max_size=16),
-    corner=st.tuples(st.floats(-100, 100), st.floats(-100, 100)),
-    extent=st.tuples(st.floats(1, 2000), st.floats(1, 2000)),
-)
-def test_to_img_is_that_of_the_crop(
-    xy: list[tuple[float, float]], corner: tuple[float, float], extent: tuple[float, float]
-) -> None:
-    xy_input = torch.tensor([xy], dtype=torch.float64)
-    rectangle = torch.tensor([[*corner, *extent]], dtype=torch.float64)
-    expected = Crop(*corner, *extent, SIZE).to_img(xy_input[0].numpy())
-    np.testing.assert_allclose(to_img(xy_input, rectangle, SIZE)[0], expected, atol=1e-9)
-
-
 @pytest.mark.parametrize(
     "settings",
     [
@@ -440,34 +412,9 @@ def test_validation_beside_the_true_captions_is_that_of_hugging_face(
         for one, row in zip(pixels, ids, strict=True)
     ]
     off = np.linalg.norm(np.stack(expected) - batch["xy_input"].numpy(), axis=-1)
-    found = captioner.val_tf_metrics.compute()
+    found = captioner.validation.forced.compute()
     assert float(found["epe"]) == pytest.approx(off.mean(), rel=1e-4)
     assert float(found["parse_rate"]) == 1
-
-
-def test_a_captioner_that_says_the_target_has_no_error(
-    make_captioner: MakeCaptioner,
-    make_data: MakeData,
-    tmp_path: Path,
-) -> None:
-    data, captioner = make_data(eval_batch_size=100), make_captioner()
-    (batch,) = data.val_dataloader()
-    truth = [captioner.caption_format.encode(xy) for xy in batch["xy_input"].double().numpy()]
-    captioner.reader.decoding = Reciting(truth)
-    (logged,) = trainer(tmp_path).validate(captioner, data, verbose=False)
-    assert logged["val/parse_rate"] == 1
-    assert logged["val/mae"] <= 0.5
-    assert logged["val/acc_1px"] == 1
-    assert logged["val/pckh_0.5"] == 1
-
-
-def test_metrics_start_anew_at_each_validation(
-    make_captioner: MakeCaptioner, make_data: MakeData, tmp_path: Path
-) -> None:
-    captioner, data = make_captioner(), make_data()
-    trainer(tmp_path).validate(captioner, data, verbose=False)
-    assert captioner.val_metrics.count.sum() == 0
-    assert captioner.val_tf_metrics.count.sum() == 0
 
 
 def test_captions_of_untrained_weights_are_missing_joints(

@@ -219,9 +219,20 @@ class PoseDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Every validation person once, none padded."""
+        return self._each_once(self.val_set)
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """The same of the test side.
+
+        Raises:
+            UserError: the split has none.
+        """
+        return self._each_once(self.subset("test"))
+
+    def _each_once(self, persons: PoseDataset) -> DataLoader[Sample]:
         rank, world_size = self._rank()
-        share = range(rank, len(self.val_set), world_size)
-        return self._loader(self.val_set, self.eval_batch_size, share)
+        share = range(rank, len(persons), world_size)
+        return self._loader(persons, self.eval_batch_size, share)
 
     def on_after_batch_transfer(
         self, batch: PoseBatch | ViewsBatch, dataloader_idx: int

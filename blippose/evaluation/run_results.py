@@ -10,7 +10,7 @@ from torch import Tensor
 
 from blippose.data import PoseDataModule
 from blippose.metrics import PoseMetrics
-from blippose.model import to_img
+from blippose.validation import measure
 
 
 def mean_pose(data: PoseDataModule) -> Float[Tensor, "16 2"]:
@@ -27,14 +27,7 @@ def mean_pose_baseline(data: PoseDataModule, mean_pose: Float[Tensor, "16 2"]) -
         positions = range(start, min(start + data.eval_batch_size, len(data.val_set)))
         batch = data.collator([data.val_set[position] for position in positions])
         preds_input = mean_pose.expand(len(positions), -1, -1)
-        metrics.update(
-            preds_input=preds_input,
-            target_input=batch["xy_input"],
-            valid=batch["valid"],
-            preds_img=to_img(preds_input, batch["crop"], size),
-            target_img=batch["xy_img"],
-            head_size=batch["head_size"],
-        )
+        measure(metrics, preds_input, batch, size)
     return {name: float(value) for name, value in metrics.compute().items()}
 
 
