@@ -270,24 +270,27 @@ class PoseCaptioner(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log every metric of both ways of reading."""
-        self.log_dict(self.validation.results("val"), sync_dist=False)  # its sums are of all
+        self._log_results("val")
 
     def test_step(self, batch: PoseBatch, batch_idx: int) -> None:
         """The same of persons that were kept apart (`test/`, `test_tf/`)."""
         self.validation_step(batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:
-        """Log every metric of both ways of reading."""
-        self.log_dict(self.validation.results("test"), sync_dist=False)
+        """The same of those."""
+        self._log_results("test")
+
+    def _log_results(self, name: str) -> None:
+        self.log_dict(self.validation.results(name), sync_dist=False)  # of all processes already
 
     def predict_step(self, batch: PoseBatch, batch_idx: int) -> Predicted:
         """What the model says of a batch, for `Trainer.predict`."""
-        said = self.say(batch["image"], index=batch["index"], with_confidence=True)
+        said = self.say(batch["image"], with_confidence=True)  # maybe of another release: no index
         return {
             "index": batch["index"],
             "captions": said.captions,
-            "xy_input": poses_of(said.parsed).to(batch["xy_input"]),
-            "confidence": torch.from_numpy(said.confidence).to(batch["xy_input"]),
+            "xy_input": poses_of(said.parsed).float(),
+            "confidence": torch.from_numpy(said.confidence).float(),
         }
 
     def set_mean_pose(self, mean_pose: Float[Tensor, "16 2"]) -> None:

@@ -58,8 +58,11 @@ def test_a_captioner_that_says_the_target_has_no_error(
 def test_metrics_start_anew_at_each_validation(
     make_captioner: MakeCaptioner, make_data: MakeData, tmp_path: Path
 ) -> None:
-    captioner, data = make_captioner(), make_data()
-    trainer(tmp_path).validate(captioner, data, verbose=False)
+    captioner, data = make_captioner(decoding=Constrained()), make_data()
+    (once,) = trainer(tmp_path).validate(captioner, data, verbose=False)
+    (again,) = trainer(tmp_path).validate(captioner, data, verbose=False)
+    assert again == pytest.approx(once, rel=0, abs=0, nan_ok=True)
+    assert once["val/epe"] > 0
     assert captioner.validation.free.count.sum() == 0
     assert captioner.validation.forced.count.sum() == 0
 
@@ -86,10 +89,13 @@ def test_a_split_without_a_test_side_has_nothing_to_test(
         trainer(tmp_path).test(make_captioner(), make_data())
 
 
+@pytest.mark.parametrize("freeze_vision", [False, True])
 def test_prediction_is_what_the_model_says(
-    make_captioner: MakeCaptioner, make_data: MakeData, tmp_path: Path
+    make_captioner: MakeCaptioner, make_data: MakeData, tmp_path: Path, freeze_vision: bool
 ) -> None:
-    captioner, data = make_captioner(), make_data(eval_batch_size=4)
+    captioner = make_captioner(decoding=Constrained(), freeze_vision=freeze_vision)
+    data = make_data(eval_batch_size=4)
+    captioner.see(torch.zeros(24, 3, SIZE, SIZE, dtype=torch.uint8), torch.arange(24))  # others
     predicted = trainer(tmp_path).predict(captioner, data.val_dataloader())
     assert predicted is not None
     for batch, found in zip(data.val_dataloader(), predicted, strict=True):
@@ -97,5 +103,6 @@ def test_prediction_is_what_the_model_says(
         assert found["captions"] == said.captions
         torch.testing.assert_close(found["index"], batch["index"])
         poses = torch.tensor(np.stack([parsed.pose.xy for parsed in said.parsed])).float()
-        torch.testing.assert_close(found["xy_input"], poses, equal_nan=True)
+        assert poses.isfinite().all()
+        torch.testing.assert_close(found["xy_input"], poses)
         torch.testing.assert_close(found["confidence"], torch.tensor(said.confidence).float())

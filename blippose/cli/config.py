@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from blippose.errors import UserError, first_line
+from blippose.spelling import spelled
 
 if TYPE_CHECKING:
     from blippose.release_source import Synthetic
@@ -63,6 +65,8 @@ def checked(keys: Callable[..., _Keys], values: Mapping[str, Any], prefix: str =
     """The keys that a command reads, with the types that it needs."""
     from blippose.arguments import check_arguments  # noqa: PLC0415
 
+    if missing := [key for key in keys.__annotations__ if key not in values]:
+        raise UserError(f"{missing[0]}: missing; leave ~{missing[0]} out")
     own = {key: values[key] for key in keys.__annotations__}
     check_arguments(keys, own, prefix)
     return keys(**own)
@@ -98,8 +102,8 @@ def _named(cause: str, key: str, node: Any) -> str:
     return f"{key}.{cause}" if is_own else f"{key}: {cause}"
 
 
-def check_data(data: Mapping[str, Any]) -> None:
-    """Refuse, before torch is imported, data that are not there or dealt out as they cannot be.
+def check_data_files(data: Mapping[str, Any]) -> None:
+    """Refuse, before torch is imported, data that are not there.
 
     Data of a user's own class are left to that class.
     """
@@ -108,14 +112,16 @@ def check_data(data: Mapping[str, Any]) -> None:
 
     if data.get("_target_") != OWN_DATA:
         return
-    check_data_values(data)
     root, annotations = data.get("root"), data.get("annotations")
     if (data.get("synthetic") is None or annotations is not None) and root is not None:
         check_annotations(ReleaseSource(root, annotations).path)
 
 
 def check_data_values(data: Mapping[str, Any]) -> None:
-    """The same without a look at files."""
+    """Refuse, before torch is imported, data that cannot be dealt out so; looks at no file.
+
+    Data of a user's own class are left to that class.
+    """
     from blippose.arguments import check_arguments  # noqa: PLC0415
     from blippose.data_settings import DataSettings  # noqa: PLC0415
 
@@ -140,11 +146,12 @@ def check_rates(optimizer: Mapping[str, Any]) -> None:
 
     if not str(optimizer.get("_target_")).startswith("torch.optim."):
         return
-    own = {key: optimizer[key] for key in _Rates.__annotations__ if key in optimizer}
+    known = {key: optimizer[key] for key in _Rates.__annotations__ if key in optimizer}
+    own = {key: value for key, value in known.items() if not _is_target(value)}
     check_arguments(_Rates, own, "optimizer")
     for key in ("lr", "weight_decay"):
-        if (value := own.get(key, 0)) < 0:
-            raise UserError(f"optimizer.{key}={value}: expected 0 or more")
+        if not 0 <= (value := own.get(key, 0)) < math.inf:
+            raise UserError(f"optimizer.{key}={spelled(value)}: expected 0 or more")
 
 
 def drawn_people(settings: Mapping[str, Any]) -> Synthetic:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from blippose.cli.config import (
     UNSTATED,
-    check_data,
+    check_data_files,
+    check_data_values,
     check_targets,
     checked,
     instantiate_key,
@@ -75,7 +76,9 @@ def run(config: Any) -> int:
     ckpt = None if keys.ckpt is None else Path(keys.ckpt).expanduser()
     if ckpt is not None:
         checkpoint_file(ckpt, "ckpt")
-        check_data({**plain["data"], "synthetic": None})  # nothing is drawn to be judged on
+        data = {**plain["data"], "synthetic": None}  # nothing is drawn to be judged on
+        check_data_values(data)
+        check_data_files(data)
     check_targets({"decoding": plain.get("decoding")})  # seconds: torch
     if ckpt is not None:
         return _judge_checkpoint(config, plain, keys, ckpt)

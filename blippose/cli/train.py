@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blippose.cli.config import (
-    check_data,
+    check_data_files,
     check_data_values,
     check_rates,
     check_run_folder,
@@ -66,19 +66,16 @@ class _ModelKeys:
     architecture: dict[str, Any]
 
 
-def check(plain: Mapping[str, Any]) -> _TrainKeys:
-    """Its top-level keys, of a config that is right as far as can be told by itself.
-
-    That is without torch, and without a look at files.
+def check(plain: Mapping[str, Any]) -> None:
+    """Refuse what is wrong of a config by itself: without torch, and without a look at files.
 
     Raises:
         UserError: a key or a value that cannot be.
     """
-    keys = checked(_TrainKeys, plain)
+    checked(_TrainKeys, plain)
     _check_parts(plain)
     check_data_values(plain["data"])
     check_rates(plain["optimizer"])
-    return keys
 
 
 def run(config: Any) -> int:
@@ -94,7 +91,7 @@ def run(config: Any) -> int:
     try:
         plain = plain_config(config)
         check_run_folder(plain["runs"], plain["name"])
-        keys = check(plain)  # before a wrong value makes another run of it
+        keys = checked(_TrainKeys, plain)  # before a wrong value makes another run of it
         run = Run.open(folder, plain)
         if plain["dry_run"]:
             return _tell(folder)
@@ -176,7 +173,8 @@ def _fit(
     group: str | None = None,
     shelf: Shelf | None = None,
 ) -> None:
-    check_data(plain["data"])
+    check(plain)  # here, so that a cell of a search leaves its trace too
+    check_data_files(plain["data"])
     check_weights(plain["model"])
     options = _options(keys, plain)
     print("loading ...", flush=True)
@@ -236,8 +234,10 @@ def _check_parts(plain: Mapping[str, Any]) -> None:
     from blippose.arguments import check_arguments  # noqa: PLC0415
 
     for key in ("data", "model", "captioner", "decoding", "optimizer", "trainer"):
-        if plain.get(key) is None:
+        if not isinstance(plain.get(key), Mapping):
             raise UserError(f"{key}: missing; leave ~{key} out, or add {key}=CHOICE")
+    if not isinstance(plain.get("checkpoint"), Mapping):
+        raise UserError("checkpoint: missing; such as checkpoint.every_n_steps=100")
     for key, keys in (("model", _ModelKeys), ("checkpoint", _CheckpointKeys)):
         check_arguments(keys, plain[key], key)
 
