@@ -12,6 +12,7 @@ tokenizers or models; any text whatever can be read, and what is wrong with it i
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -178,6 +179,11 @@ class CaptionFormat:
         if len(digits) > len(str(self.bins)) or not 0 <= int(digits) < self.bins:
             return None
         return int(digits)
+
+
+def xy_said(captions: Sequence[ParsedCaption]) -> Float[np.ndarray, "caption 16 2"]:
+    """The poses of captions in the input frame, px; NaN where a joint is missing."""
+    return np.stack([parsed.pose.xy for parsed in captions])
 
 
 def _places(caption: str) -> list[list[re.Match[str]]]:

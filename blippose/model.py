@@ -19,7 +19,7 @@ from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
-from blippose.caption import CaptionFormat
+from blippose.caption import CaptionFormat, xy_said
 from blippose.data import PoseBatch
 from blippose.decoding import (
     CaptionReader,
@@ -37,7 +37,7 @@ from blippose.patch_head import PatchHead
 from blippose.preparation import check_fit, prepare
 from blippose.readback import Readback, ReadbackMask, ReadbackNoise
 from blippose.seen import SeenImages
-from blippose.validation import Validation, poses_of
+from blippose.validation import Validation
 
 LEARN_TO_LOOK = 0.3  # loss weight of the patches for weights that know no poses; docs/recipe.md
 
@@ -289,7 +289,7 @@ class PoseCaptioner(L.LightningModule):
         return {
             "index": batch["index"],
             "captions": said.captions,
-            "xy_input": poses_of(said.parsed).float(),
+            "xy_input": torch.from_numpy(xy_said(said.parsed)).float(),
             "confidence": torch.from_numpy(said.confidence).float(),
         }
 

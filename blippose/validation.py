@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from blippose.caption import ParsedCaption
+from blippose.caption import ParsedCaption, xy_said
 from blippose.data import PoseBatch
 from blippose.metrics import PoseMetrics
 
@@ -48,7 +47,7 @@ class Validation(nn.Module):
         """Add a batch: what was said freely, and what beside the true captions."""
         self.loss.update(loss, len(batch["index"]))
         for metrics, said in ((self.free, free), (self.forced, forced)):
-            preds_input = poses_of(said).to(batch["xy_input"])
+            preds_input = torch.from_numpy(xy_said(said)).to(batch["xy_input"])
             metrics.mean_pose = metrics.mean_pose.to(preds_input.device)
             measure(metrics, preds_input, batch, self.input_size)
 
@@ -61,11 +60,6 @@ class Validation(nn.Module):
             found |= {f"{prefix}/{key}": value.float() for key, value in values}
             metrics.reset()
         return found
-
-
-def poses_of(said: Sequence[ParsedCaption]) -> Float[Tensor, "batch 16 2"]:
-    """The poses of captions in input pixels, NaN where a joint is missing."""
-    return torch.from_numpy(np.stack([parsed.pose.xy for parsed in said]))
 
 
 def measure(

@@ -17,6 +17,7 @@ from reciting import Reciting
 from blippose.data import PoseDataModule
 from blippose.decoding import Constrained
 from blippose.errors import UserError
+from blippose.evaluation.run_results import mean_pose
 from blippose.geometry import Crop
 from blippose.model import PoseCaptioner
 from blippose.validation import to_img
@@ -72,7 +73,7 @@ def test_test_persons_are_measured_as_validation_persons_are(
 ) -> None:
     captioner = make_captioner(decoding=Constrained())
     data = make_data(train_fraction=0.4, test_fraction=0.3)
-    captioner.set_mean_pose(torch.from_numpy(data.mean_pose()).float())
+    captioner.set_mean_pose(mean_pose(data))
     (tested,) = trainer(tmp_path).test(captioner, data, verbose=False)
     data.val_set = data.test_set
     (validated,) = trainer(tmp_path).validate(captioner, data, verbose=False)

@@ -73,9 +73,7 @@ def check(plain: Mapping[str, Any]) -> None:
         UserError: a key or a value that cannot be.
     """
     checked(_TrainKeys, plain)
-    _check_parts(plain)
-    check_data_values(plain["data"])
-    check_rates(plain["optimizer"])
+    _check_groups(plain)
 
 
 def run(config: Any) -> int:
@@ -173,7 +171,7 @@ def _fit(
     group: str | None = None,
     shelf: Shelf | None = None,
 ) -> None:
-    check(plain)  # here, so that a cell of a search leaves its trace too
+    _check_groups(plain)  # here, so that a cell of a search leaves its trace too
     check_data_files(plain["data"])
     check_weights(plain["model"])
     options = _options(keys, plain)
@@ -229,8 +227,8 @@ def _options(keys: _TrainKeys, plain: dict[str, Any]) -> FitOptions:
     )
 
 
-def _check_parts(plain: Mapping[str, Any]) -> None:
-    """Refuses a config that a group was taken out of, as by ~optimizer, or given other keys."""
+def _check_groups(plain: Mapping[str, Any]) -> None:
+    """Refuses groups that were taken out, as by ~optimizer, or given other keys or values."""
     from blippose.arguments import check_arguments  # noqa: PLC0415
 
     for key in ("data", "model", "captioner", "decoding", "optimizer", "trainer"):
@@ -240,6 +238,8 @@ def _check_parts(plain: Mapping[str, Any]) -> None:
         raise UserError("checkpoint: missing; such as checkpoint.every_n_steps=100")
     for key, keys in (("model", _ModelKeys), ("checkpoint", _CheckpointKeys)):
         check_arguments(keys, plain[key], key)
+    check_data_values(plain["data"])
+    check_rates(plain["optimizer"])
 
 
 def _command(folder: Path) -> str:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
-from blippose.caption import CaptionFormat, ParsedCaption
+from blippose.caption import CaptionFormat, ParsedCaption, xy_said
 from blippose.decoding.confidence import expected_xy, mass_within
 from blippose.decoding.flip import averaged, mirrored, most_likely
 from blippose.decoding.grammar import TokenGrammar
@@ -156,7 +156,7 @@ class CaptionReader:
 
 
 def _xy(parsed: tuple[ParsedCaption, ...], like: Tensor) -> Float[Tensor, "batch 16 2"]:
-    return torch.from_numpy(np.stack([each.pose.xy for each in parsed])).to(like)
+    return torch.from_numpy(xy_said(parsed)).to(like)
 
 
 def _moved(parsed: ParsedCaption, xy_input: Float[np.ndarray, "16 2"]) -> ParsedCaption:

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from blippose.attention import RELATIONS, Attention, AttentionReader, PatchGrid, relation_shares
+from blippose.caption import xy_said
 
 STATISTICS = ("entropy", "outside", *RELATIONS)
 _ROWS = {
@@ -106,7 +107,7 @@ def as_input(
 
 def _measured(attention: Attention, grid: PatchGrid) -> Measured:
     """Of a few captions: arrays whose first axis is the caption, and sums over the captions."""
-    xy_input = np.stack([parsed.pose.xy for parsed in attention.parsed])
+    xy_input = xy_said(attention.parsed)
     is_known = np.isfinite(xy_input).all(axis=-1)[:, None, None, None]  # (B, 1, 1, 1, 16)
     peak = _array(grid.peak(attention.cross)).astype(np.int16)
     on_class = attention.cross[..., 0].nanmean(dim=-1)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
+from blippose.caption import xy_said
 from blippose.data import PoseDataset
 from blippose.errors import UserError
 from blippose.evaluation.asking import asking
@@ -132,7 +133,7 @@ def poses_said(
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     with asking(captioner):
         said = captioner.say(pixels.to(captioner.device))
-    return np.stack([parsed.pose.xy for parsed in said.parsed])
+    return xy_said(said.parsed)
 
 
 def _about(subject: Subject, subset: str) -> dict[str, Any]:
