@@ -180,8 +180,8 @@ class PoseCaptioner(L.LightningModule):
     def training_step(self, batch: PoseBatch, batch_idx: int) -> Float[Tensor, ""]:
         """The caption loss of a batch."""
         data = getattr(self.trainer, "datamodule", None) if self._trainer else None
-        is_augmented = getattr(data, "augmentation", None) is not None
-        states = self.see(batch["image"], None if is_augmented else batch["index"])
+        is_augmented = getattr(data, "augmentation", None) is not None  # then no image comes twice
+        states = (self.look if is_augmented else self.see)(batch["image"])
         decoder = self.blip.text_decoder
         hidden = decoder.bert(
             input_ids=self._hide(batch["input_ids"], batch_idx),
@@ -214,17 +214,15 @@ class PoseCaptioner(L.LightningModule):
         self,
         image: UInt8[Tensor, "batch 3 size size"],
         states: Float[Tensor, "batch patch width"] | None = None,
-        index: Int[Tensor, "batch"] | None = None,
         *,
         with_confidence: bool = False,
     ) -> Reading:
         """Free-running captions and poses of inputs; `states` is what `see` says, where known."""
         if states is None:
-            states = self.see(image, index)
-        mirrored = None if index is None else -1 - index  # images of their own
+            states = self.see(image)
 
         def mirror() -> Tensor:
-            return self.see(image.flip(-1), mirrored)
+            return self.see(image.flip(-1))
 
         return self.reader.read(states, mirror, with_confidence=with_confidence)
 
@@ -235,13 +233,9 @@ class PoseCaptioner(L.LightningModule):
         states: Tensor = self.blip.vision_model(pixel_values=self.pixel_values(image))[0]
         return states
 
-    def see(
-        self, image: UInt8[Tensor, "batch 3 size size"], index: Int[Tensor, "batch"] | None
-    ) -> Float[Tensor, "batch patch width"]:
-        """The same; a frozen tower is asked once of each image with a number, as none varies."""
-        if self.seen is None or index is None:
-            return self.look(image)
-        return self.seen(self.look, image, index)
+    def see(self, image: UInt8[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch patch width"]:
+        """The same; a frozen tower is asked once of each image."""
+        return self.look(image) if self.seen is None else self.seen(self.look, image)
 
     def continue_truth(
         self,
@@ -260,11 +254,10 @@ class PoseCaptioner(L.LightningModule):
 
     def validation_step(self, batch: PoseBatch, batch_idx: int) -> None:
         """Captions read by the model itself (`val/`), and beside the true ones (`val_tf/`)."""
-        image, index = batch["image"], batch["index"]
-        states = self.see(image, index)
+        states = self.see(batch["image"])
         logits = self.continue_truth(states, batch["input_ids"], batch["attention_mask"])
         loss = caption_loss(HardTokens(), nn.Identity(), logits, batch["labels"])
-        free = self.say(image, states, index).parsed
+        free = self.say(batch["image"], states).parsed
         _, forced = self.reader.teacher_forced(states, batch["input_ids"], logits)
         self.validation.update(batch, loss, free, forced)
 
@@ -285,7 +278,7 @@ class PoseCaptioner(L.LightningModule):
 
     def predict_step(self, batch: PoseBatch, batch_idx: int) -> Predicted:
         """What the model says of a batch, for `Trainer.predict`."""
-        said = self.say(batch["image"], with_confidence=True)  # maybe of another release: no index
+        said = self.say(batch["image"], with_confidence=True)
         return {
             "index": batch["index"],
             "captions": said.captions,

@@ -6,18 +6,19 @@ resumed run, which sees other batches first, must come to the same.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from typing import final
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 
 @final
 class SeenImages:
-    """Patches by the number of their image, in the memory of the processor.
+    """Patches by what their image shows, in the memory of the processor.
 
     Args:
         most_bytes: that are kept; images beyond are looked at again. None: half of the machine's.
@@ -25,7 +26,7 @@ class SeenImages:
 
     def __init__(self, most_bytes: int | None = None) -> None:
         self.most_bytes = _half_of_memory() if most_bytes is None else most_bytes
-        self._states: dict[int, Tensor] = {}
+        self._states: dict[bytes, Tensor] = {}
         self._num_bytes = 0
 
     @property
@@ -38,21 +39,20 @@ class SeenImages:
         self,
         look: Callable[[Tensor], Tensor],
         image: UInt8[Tensor, "batch 3 size size"],
-        index: Int[Tensor, "batch"],
     ) -> Float[Tensor, "batch patch width"]:
         """What `look` says of each image, asked for those that are new."""
+        keys = [hashlib.sha256(pixels).digest() for pixels in image.cpu().contiguous().numpy()]
         states = [
-            self._state(number, look, image[place : place + 1])
-            for place, number in enumerate(index.tolist())
+            self._state(key, look, image[place : place + 1]) for place, key in enumerate(keys)
         ]
         return torch.cat(states).to(image.device, non_blocking=True)
 
-    def _state(self, number: int, look: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
-        if number in self._states:
-            return self._states[number]
+    def _state(self, key: bytes, look: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+        if key in self._states:
+            return self._states[key]
         state = look(image).cpu()  # (1, P, W)
         if self._num_bytes + state.nbytes <= self.most_bytes:
-            self._states[number] = state
+            self._states[key] = state
             self._num_bytes += state.nbytes
         return state
 
