@@ -16,7 +16,6 @@ def trainer(root: Path, **settings: Any) -> L.Trainer:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        use_distributed_sampler=False,
         num_sanity_val_steps=0,
         **settings,
     )

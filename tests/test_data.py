@@ -22,6 +22,7 @@ from blippose.augmentation import Augmentation
 from blippose.caption import CaptionFormat
 from blippose.data import (
     EpochSampler,
+    OnceSampler,
     PoseBatch,
     PoseDataModule,
     PoseDataset,
@@ -183,6 +184,14 @@ def test_ranks_share_an_order_that_seed_and_epoch_decide(
     assert {e for e, _ in shares} <= {epoch}
     if world_size == 1:
         assert sorted(position for _, position in shares) == list(range(num_samples))
+
+
+@given(num_samples=st.integers(0, 50), world_size=st.integers(1, 5))
+def test_ranks_share_what_is_judged_and_repeat_none(num_samples: int, world_size: int) -> None:
+    samplers = [OnceSampler(num_samples, rank, world_size) for rank in range(world_size)]
+    shares = [list(sampler) for sampler in samplers]
+    assert [len(sampler) for sampler in samplers] == [len(share) for share in shares]
+    assert sorted(position for share in shares for position in share) == list(range(num_samples))
 
 
 def test_order_differs_between_epochs_and_seeds() -> None:

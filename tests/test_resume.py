@@ -153,7 +153,7 @@ def fit(
 
     def trainer(*extra: Callback, **settings: Any) -> Callable[..., Trainer]:
         settings = {"max_epochs": 2, "log_every_n_steps": 1, **settings}
-        settings |= {"accelerator": "cpu", "use_distributed_sampler": False}
+        settings |= {"accelerator": "cpu"}
         settings |= {"enable_model_summary": False, "num_sanity_val_steps": 0}
         return lambda callbacks, **rest: Trainer(
             callbacks=[*extra, *callbacks], **settings, **rest

@@ -8,13 +8,14 @@ from blippose.data.batch import Collator, PoseBatch, with_pixels
 from blippose.data.cutter import Cutter
 from blippose.data.dataset import PoseDataset, Sample
 from blippose.data.module import PoseDataModule
-from blippose.data.sampler import EpochSampler
+from blippose.data.sampler import EpochSampler, OnceSampler
 from blippose.release_source import ReleaseSource, Synthetic
 
 __all__ = [
     "Collator",
     "Cutter",
     "EpochSampler",
+    "OnceSampler",
     "PoseBatch",
     "PoseDataModule",
     "PoseDataset",

@@ -20,7 +20,7 @@ from blippose.data.batch import Collator, PoseBatch, ViewsBatch, with_pixels
 from blippose.data.cutter import Cutter
 from blippose.data.dataset import PoseDataset, Sample
 from blippose.data.pixel_cache import AUTO, PixelCache, cache_folders
-from blippose.data.sampler import EpochSampler
+from blippose.data.sampler import EpochSampler, OnceSampler
 from blippose.data_settings import DataSettings
 from blippose.errors import UserError
 from blippose.geometry import Resize
@@ -230,9 +230,8 @@ class PoseDataModule(L.LightningDataModule):
         return self._each_once(self.subset("test"))
 
     def _each_once(self, persons: PoseDataset) -> DataLoader[Sample]:
-        rank, world_size = self._rank()
-        share = range(rank, len(persons), world_size)
-        return self._loader(persons, self.eval_batch_size, share)
+        sampler = OnceSampler(len(persons), *self._rank())
+        return self._loader(persons, self.eval_batch_size, sampler)
 
     def on_after_batch_transfer(
         self, batch: PoseBatch | ViewsBatch, dataloader_idx: int
