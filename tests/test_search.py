@@ -90,6 +90,38 @@ def test_a_changed_search_is_refused_with_the_difference(
     assert values(copy) == before
 
 
+WRONG = {
+    "an end of an interval": (
+        "optimizer.lr=interval(-1e-3,1e-2)",
+        "optimizer.lr=-1e-3: expected 0",
+    ),
+    "a choice": ("data.batch_size=4,0", "data.batch_size=0: expected 1 or more"),
+    "no interval": (
+        "optimizer.lr=interval(2,1)",
+        "optimizer.lr=interval(2,1): `low <= high` must hold",
+    ),
+    "an interval of choices": (
+        "optimizer=interval(1,2)",
+        "optimizer=interval(1,2): a group takes",
+    ),
+    "a logarithm of 0": (
+        "optimizer.lr=tag(log,interval(0,1))",
+        "interval(0,1)): `low > 0` must hold",
+    ),
+    "what all share": ("data.split=vdeo", "data.split=vdeo: no such split"),
+}
+
+
+@pytest.mark.parametrize(("word", "said"), WRONG.values(), ids=WRONG.keys())
+def test_what_is_wrong_of_any_trial_is_told_before_the_first(
+    word: str, said: str, release_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(tmp_path, release_root, word)) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_dry_run_proposes_nothing(
     copy: Path, release_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,11 +18,13 @@ from omegaconf import OmegaConf
 
 from blippose import runs, sweep
 from blippose.arguments import suggest
+from blippose.cli import train
 from blippose.cli.grid import Grid, tell
+from blippose.cli.groups import is_group
 from blippose.cli.launchers.base import needs
 from blippose.errors import UserError, first_line
 from blippose.spelling import spelled
-from blippose.sweep import Sweep
+from blippose.sweep import PlannedCell, Sweep
 
 _KEYS = ("trials", "jobs", "startup", "seed", "storage")
 
@@ -41,6 +43,7 @@ def search(grid: Grid, words: Sequence[str]) -> int:
         for item in grid.overrides
         if item.is_sweep_override()
     }
+    _check_ends(grid, space)
     trials = _Trials(optuna, _study(optuna, settings, grid), space, settings, grid, tuple(words))
     trials.check()
     if not grid.config.dry_run:
@@ -71,7 +74,16 @@ def _study(optuna: Any, settings: Mapping[str, Any], grid: Grid) -> Any:
 
 
 def _distribution(optuna: Any, item: Override) -> Any:
-    made, value = optuna.distributions, item.value()
+    try:
+        return _drawn_from(optuna.distributions, item)
+    except ValueError as error:  # in Optuna's words
+        raise UserError(f"{item.input_line}: {first_line(error)}") from error
+
+
+def _drawn_from(made: Any, item: Override) -> Any:
+    value = item.value()
+    if isinstance(value, IntervalSweep | RangeSweep) and is_group(str(item.key_or_group)):
+        raise ValueError("a group takes choices, such as adam,adamw")
     if isinstance(value, IntervalSweep):
         kind = made.FloatDistribution
         if isinstance(value.start, int) and isinstance(value.end, int):
@@ -80,6 +92,27 @@ def _distribution(optuna: Any, item: Override) -> Any:
     if isinstance(value, RangeSweep) and isinstance(value.step, int):
         return made.IntDistribution(value.start, int(value.stop or 0) - 1, step=value.step)
     return made.CategoricalDistribution(tuple(item.sweep_string_iterator()))
+
+
+def _planned(grid: Grid, values: Mapping[str, Any]) -> PlannedCell:
+    """The cell in which the space's keys have these values."""
+    fixed = [str(item.input_line) for item in grid.overrides if not item.is_sweep_override()]
+    return grid.planned([*fixed, *(f"{key}={spelled(value)}" for key, value in values.items())])
+
+
+def _check_ends(grid: Grid, space: Mapping[str, Any]) -> None:
+    """Refuse what is wrong of cells at the ends of the space, before any is proposed.
+
+    Each choice, and both ends of each interval, with the first of the others.
+    """
+    ends = {
+        key: getattr(drawn, "choices", None) or (drawn.low, drawn.high)
+        for key, drawn in space.items()
+    }
+    first = {key: values[0] for key, values in ends.items()}
+    others = ({**first, key: value} for key, values in ends.items() for value in values[1:])
+    for values in (first, *others):
+        train.check(_planned(grid, values).config)
 
 
 @dataclass(frozen=True)
@@ -152,10 +185,7 @@ class _Trials:
         return self.study.ask(dict(self.space))
 
     def _cells(self, trials: Sequence[Any]) -> Sweep:
-        items = self.grid.overrides
-        fixed = [str(item.input_line) for item in items if not item.is_sweep_override()]
-        drawn = [[f"{k}={spelled(v)}" for k, v in trial.params.items()] for trial in trials]
-        cells = [self.grid.planned([*fixed, *words]) for words in drawn]
+        cells = [_planned(self.grid, trial.params) for trial in trials]
         return self.grid.sweep(list({cell.name: cell for cell in cells}.values()), self.words)
 
     def _judge(self, trial: Any) -> None:
