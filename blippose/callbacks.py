@@ -16,6 +16,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
+from torch import Tensor
 
 from blippose.caption import ParsedCaption
 from blippose.contact_sheet import contact_sheet, pose_tile
@@ -47,11 +48,20 @@ class EpochLine(Callback):
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._has_validated = False
+        self._losses: list[Tensor] = []  # where they lie: a GPU is not waited for
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Take the time."""
         self._started = time.monotonic()
         self._has_validated = False
+        self._losses.clear()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add a batch's loss: that of the last one alone says little of an epoch."""
+        if "train/loss" in trainer.callback_metrics:
+            self._losses.append(trainer.callback_metrics["train/loss"])
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Metrics are of this epoch, and not of an earlier one, from here on."""
@@ -59,12 +69,14 @@ class EpochLine(Callback):
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Print the epoch's loss, and its validation where it had one."""
+        """Print the epoch's mean loss, and its validation where it had one."""
         values = {
             key: float(value)
             for key, value in trainer.callback_metrics.items()
-            if self._has_validated or key.startswith("train/")
+            if self._has_validated
         }
+        if self._losses:
+            values["train/loss"] = float(torch.stack(self._losses).mean())
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
         parts += [
             f"{title} {values[key]:.{digits}f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning import LightningModule, Trainer
@@ -149,3 +150,13 @@ def test_an_epoch_without_a_validation_shows_none(
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
     assert ["MAE" in line for line in lines] == [False, True, False]
     assert all("loss" in line for line in lines)
+
+
+def test_the_loss_of_an_epoch_is_its_mean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(tmp_path, max_epochs=2)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    losses = [1.0, 0.8, 0.6, 0.4], [0.2, 0.0, -0.2, -0.4]  # a step takes 0.1 times a slope of 2
+    for line, found in zip(lines, losses, strict=True):
+        assert f"loss {np.mean(found):.2f}  " in line
