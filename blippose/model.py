@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.caption import CaptionFormat, xy_said
-from blippose.data import PoseBatch
+from blippose.data import PoseBatch, PoseDataModule
 from blippose.decoding import (
     CaptionReader,
     ClipNormalization,
     Decoding,
     InputFrame,
     Reading,
+    Taught,
     to_record,
 )
 from blippose.errors import UserError
@@ -131,7 +132,7 @@ class PoseCaptioner(L.LightningModule):
         self.layer_decay, self.split_weight_decay = layer_decay, split_weight_decay
         # str: a StrEnum in a checkpoint could not be loaded weights_only.
         self.frame = InputFrame.of(caption_format, str(resize), str(crop))
-        self.lineage = Lineage()  # kept in checkpoints
+        self.lineage = Lineage()  # of the weights; a training adds itself, checkpoints keep it
         self.reader = CaptionReader(blip, tokenizer, caption_format, decoding)
         self.grammar = self.reader.writer.grammar
         check_fit(blip, tokenizer, self.frame.input_size, self.grammar.longest)
@@ -176,6 +177,13 @@ class PoseCaptioner(L.LightningModule):
         """The image as BLIP wants it: from 0..1, normalised by CLIP's mean and deviation."""
         normalized: Tensor = self.normalization(image)
         return normalized
+
+    def on_fit_start(self) -> None:
+        """Put on record what is learned from here on."""
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, PoseDataModule):
+            taught = Taught(self.hides_coordinates, data.single_joint > 0)
+            self.lineage = self.lineage.then(data.manifest, taught)
 
     def training_step(self, batch: PoseBatch, batch_idx: int) -> Float[Tensor, ""]:
         """The caption loss of a batch."""

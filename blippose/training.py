@@ -32,7 +32,6 @@ from blippose.checkpoint_files import WholeFiles
 from blippose.checkpoints import BestCheckpoint, LastCheckpoint, usable
 from blippose.cores import num_cores
 from blippose.data import PoseDataModule
-from blippose.decoding import Taught
 from blippose.errors import UserError
 from blippose.evaluation.run_results import mean_pose, run_results
 from blippose.fit_options import FitOptions
@@ -115,8 +114,6 @@ def fit(
     blind_pose = mean_pose(data)
     captioner.set_mean_pose(blind_pose)
     _start_from(captioner, options)
-    taught = Taught(captioner.hides_coordinates, data.single_joint > 0)
-    captioner.lineage = captioner.lineage.then(data.manifest, taught)
     run.note(patch_weight=captioner.patch_weight)
     last = usable(run, partial(misfit, captioner))
     if last is None and runs.is_first_process():

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quiet_trainer import trainer
 
+from blippose import checkpoint_files
+from blippose.data import PoseDataModule
 from blippose.decoding import UNKNOWN, Constrained, Decoding, Free, Parallel, Prompted, Taught
 from blippose.errors import UserError
 from blippose.frame_file import FRAME_FILE, lineage_of
 from blippose.lineage import Lineage
 from blippose.model import PoseCaptioner
 from blippose.readback import ReadbackMask
+from blippose.trained_weights import lineage_in
 
 HIDDEN, SINGLE = Taught(hidden_coordinates=True), Taught(single_joints=True)
 MANIFEST = {"hash": "b" * 64, "synthetic": True}
@@ -101,3 +105,19 @@ def test_a_captioner_knows_whether_it_hides_coordinates(
 ) -> None:
     settings: dict[str, Any] = {"readback_mask": mask}
     assert make_captioner(**settings).hides_coordinates == hides
+
+
+def test_a_trainer_of_ones_own_adds_its_training(
+    make_captioner: Callable[..., PoseCaptioner],
+    make_data: Callable[..., PoseDataModule],
+    tmp_path: Path,
+) -> None:
+    captioner, data = make_captioner(readback_mask=ReadbackMask()), make_data(single_joint=0.5)
+    captioner.lineage = Lineage(True, ("a" * 64,))
+    own = trainer(tmp_path, max_steps=1, limit_val_batches=0)
+    own.fit(captioner, data)
+    own.save_checkpoint(tmp_path / "mine.ckpt")
+    found = lineage_in(checkpoint_files.read(tmp_path / "mine.ckpt"))
+    assert found.manifests == ("a" * 64, data.manifest["hash"])
+    assert found.synthetic == data.manifest["synthetic"]
+    assert found.taught == HIDDEN | SINGLE
