@@ -60,8 +60,9 @@ class EpochLine(Callback):
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add a batch's loss: that of the last one alone says little of an epoch."""
-        if "train/loss" in trainer.callback_metrics:
-            self._losses.append(trainer.callback_metrics["train/loss"])
+        loss = trainer.callback_metrics.get("train/loss")
+        if loss is not None:
+            self._losses.append(loss)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Metrics are of this epoch, and not of an earlier one, from here on."""
