@@ -49,10 +49,14 @@ class Lineage:
             "taught": asdict(self.taught),
         }
 
-    def then(self, manifest: Mapping[str, Any], taught: Taught) -> Lineage:
-        """With one more training, on the split of a manifest."""
-        synthetic = bool(manifest["synthetic"]) and self.synthetic is not False
-        return Lineage(synthetic, (*self.manifests, manifest["hash"]), self.taught | taught)
+    def then(self, manifest: Mapping[str, Any] | None, taught: Taught) -> Lineage:
+        """With one more training, on the split of a manifest; None of one that nobody knows."""
+        if manifest is None:
+            synthetic, digest = None if self.synthetic is not False else False, None
+        else:
+            synthetic = bool(manifest["synthetic"]) and self.synthetic is not False
+            digest = manifest["hash"]
+        return Lineage(synthetic, (*self.manifests, digest), self.taught | taught)
 
 
 def taught_in(record: Mapping[str, Any]) -> Taught:

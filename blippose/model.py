@@ -181,9 +181,11 @@ class PoseCaptioner(L.LightningModule):
     def on_fit_start(self) -> None:
         """Put on record what is learned from here on."""
         data = getattr(self.trainer, "datamodule", None)
+        manifest = single_joints = None  # of loaders of the user's own
         if isinstance(data, PoseDataModule):
-            taught = Taught(self.hides_coordinates, data.single_joint > 0)
-            self.lineage = self.lineage.then(data.manifest, taught)
+            manifest, single_joints = data.manifest, data.single_joint > 0
+        taught = Taught(self.hides_coordinates, single_joints)
+        self.lineage = self.lineage.then(manifest, taught)
 
     def training_step(self, batch: PoseBatch, batch_idx: int) -> Float[Tensor, ""]:
         """The caption loss of a batch."""

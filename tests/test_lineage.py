@@ -71,6 +71,14 @@ def test_a_model_knows_drawn_people_alone_where_all_its_trainings_had_drawn_ones
     assert Lineage(before).then({**MANIFEST, "synthetic": now}, Taught()).synthetic == is_drawn
 
 
+@pytest.mark.parametrize(("before", "now"), [(None, None), (True, None), (False, False)])
+def test_of_data_that_nobody_knows_nothing_is_claimed(
+    before: bool | None, now: bool | None
+) -> None:
+    lineage = Lineage(before).then(None, Taught(False, None))
+    assert lineage == Lineage(now, (None,), Taught(False, None))
+
+
 @pytest.mark.parametrize("taught", [Taught(), HIDDEN, HIDDEN | SINGLE])
 def test_a_record_brings_back_what_was_written(taught: Taught) -> None:
     lineage = Lineage(False, ("a" * 64, None, "b" * 64), taught)
@@ -121,3 +129,5 @@ def test_a_trainer_of_ones_own_adds_its_training(
     assert found.manifests == ("a" * 64, data.manifest["hash"])
     assert found.synthetic == data.manifest["synthetic"]
     assert found.taught == HIDDEN | SINGLE
+    trainer(tmp_path, max_steps=1, limit_val_batches=0).fit(captioner, data.train_dataloader())
+    assert captioner.lineage == Lineage(None, (*found.manifests, None), HIDDEN | SINGLE)
