@@ -70,7 +70,7 @@ class EpochLine(Callback):
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Print the epoch's mean loss, and its validation where it had one."""
+        """Print the mean of this process's losses, and the epoch's validation where it had one."""
         values = {
             key: float(value)
             for key, value in trainer.callback_metrics.items()
@@ -155,8 +155,8 @@ class Bars(RichProgressBar):
 
     def get_metrics(self, trainer: Trainer, pl_module: Any) -> dict[str, Any]:
         """The loss; the rest stands in the epoch's line."""
-        metrics = super().get_metrics(trainer, pl_module)
-        return {"loss": metrics["train/loss"]} if "train/loss" in metrics else {}
+        loss = trainer.callback_metrics.get("train/loss")
+        return {} if loss is None else {"loss": float(loss)}
 
 
 @final

@@ -1,7 +1,7 @@
 """The LightningModule: BLIP's caption loss to train on, free-running captions to be judged by.
 
 It speaks the input frame and tokens; image pixels enter only where metrics ask for them. Knows
-nothing of files, configs or run folders.
+nothing of configs or run folders.
 """
 
 from __future__ import annotations
@@ -178,19 +178,25 @@ class PoseCaptioner(L.LightningModule):
         normalized: Tensor = self.normalization(image)
         return normalized
 
+    @property
+    def _learns_from(self) -> PoseDataModule | None:
+        """The data of this fit: `trainer.datamodule` may be that of an earlier one."""
+        data = None if self._trainer is None else self.trainer.fit_loop._data_source.instance
+        return data if isinstance(data, PoseDataModule) else None
+
     def on_fit_start(self) -> None:
         """Put on record what is learned from here on."""
-        data = getattr(self.trainer, "datamodule", None)
+        data = self._learns_from
         manifest = single_joints = None  # of loaders of the user's own
-        if isinstance(data, PoseDataModule):
+        if data is not None:
             manifest, single_joints = data.manifest, data.single_joint > 0
         taught = Taught(self.hides_coordinates, single_joints)
         self.lineage = self.lineage.then(manifest, taught)
 
     def training_step(self, batch: PoseBatch, batch_idx: int) -> Float[Tensor, ""]:
         """The caption loss of a batch."""
-        data = getattr(self.trainer, "datamodule", None) if self._trainer else None
-        is_augmented = getattr(data, "augmentation", None) is not None  # then no image comes twice
+        data = self._learns_from
+        is_augmented = data is not None and data.augmentation is not None  # no image comes twice
         states = (self.look if is_augmented else self.see)(batch["image"])
         decoder = self.blip.text_decoder
         hidden = decoder.bert(
@@ -201,7 +207,7 @@ class PoseCaptioner(L.LightningModule):
             use_cache=False,
         ).last_hidden_state  # (B, L, W); the head is left to the loss, which needs few of its rows
         loss = caption_loss(self.token_loss, decoder.cls, hidden, batch["labels"])
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
+        self.log("train/loss", loss, batch_size=len(batch["image"]))
         if self.patch_head is None:
             return loss
         patch_loss = self.patch_head.loss(states, batch["xy_input"], batch["valid"])
@@ -226,13 +232,22 @@ class PoseCaptioner(L.LightningModule):
         states: Float[Tensor, "batch patch width"] | None = None,
         *,
         with_confidence: bool = False,
+        come_again: bool = False,
     ) -> Reading:
-        """Free-running captions and poses of inputs; `states` is what `see` says, where known."""
+        """Free-running captions and poses of inputs.
+
+        Args:
+            image: the inputs.
+            states: what `look` says of them, where that is known.
+            with_confidence: also how sure it is of each joint.
+            come_again: what a frozen tower says of them and their mirror images is kept.
+        """
+        look = self.see if come_again else self.look
         if states is None:
-            states = self.see(image)
+            states = look(image)
 
         def mirror() -> Tensor:
-            return self.see(image.flip(-1))
+            return look(image.flip(-1))
 
         return self.reader.read(states, mirror, with_confidence=with_confidence)
 
@@ -267,7 +282,7 @@ class PoseCaptioner(L.LightningModule):
         states = self.see(batch["image"])
         logits = self.continue_truth(states, batch["input_ids"], batch["attention_mask"])
         loss = caption_loss(HardTokens(), nn.Identity(), logits, batch["labels"])
-        free = self.say(batch["image"], states).parsed
+        free = self.say(batch["image"], states, come_again=True).parsed
         _, forced = self.reader.teacher_forced(states, batch["input_ids"], logits)
         self.validation.update(batch, loss, free, forced)
 
@@ -345,6 +360,11 @@ class PoseCaptioner(L.LightningModule):
             return
         algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
         Precision.clip_gradients(plugin, optimizer, gradient_clip_val or 0.0, algorithm)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Forget what a frozen tower of other weights has said."""
+        if self.seen is not None:
+            self.seen = SeenImages()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to load and to read the model without its run, plain data only.

@@ -194,6 +194,22 @@ def test_ranks_share_what_is_judged_and_repeat_none(num_samples: int, world_size
     assert sorted(position for share in shares for position in share) == list(range(num_samples))
 
 
+def test_loaders_that_were_made_before_a_trainer_are_dealt_out_once_there_are_ranks(
+    make_data: MakeData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_data()
+    loaders = data.train_dataloader(), data.val_dataloader()
+    whole = [list(loader.sampler) for loader in loaders]
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    for loader, positions in zip(loaders, whole, strict=True):
+        for rank in range(2):
+            monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+            share = list(loader.sampler)
+            assert len(share) == len(loader.sampler) >= len(positions) // 2
+            assert share == positions[rank::2][: len(share)]
+
+
 def test_order_differs_between_epochs_and_seeds() -> None:
     def order(seed: int, epoch: int) -> list[int]:
         sampler = EpochSampler(20, seed)

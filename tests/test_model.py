@@ -144,7 +144,7 @@ def test_a_frozen_vision_tower_is_asked_once_a_mirror_image(
         captioner, "look", lambda image: (asked.append(len(image)), look(image))[1]
     )
     for _ in range(2):
-        assert captioner.say(image).captions == expected.captions
+        assert captioner.say(image, come_again=True).captions == expected.captions
         captioner.see(image)
     assert asked == [1] * 2 * len(image)
 

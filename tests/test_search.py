@@ -93,7 +93,7 @@ def test_a_changed_search_is_refused_with_the_difference(
 WRONG = {
     "an end of an interval": (
         "optimizer.lr=interval(-1e-3,1e-2)",
-        "optimizer.lr=-1e-3: expected 0",
+        "optimizer.lr=-9.99",
     ),
     "a choice": ("data.batch_size=4,0", "data.batch_size=0: expected 1 or more"),
     "no interval": (
@@ -113,13 +113,20 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("word", "said"), WRONG.values(), ids=WRONG.keys())
-def test_what_is_wrong_of_any_trial_is_told_before_the_first(
+def test_what_is_wrong_at_an_end_of_the_space_is_told_before_the_first_trial(
     word: str, said: str, release_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command(tmp_path, release_root, word)) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert said in line
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_open_ends_of_an_interval_may_be_what_no_trial_could_have(
+    release_root: Path, tmp_path: Path
+) -> None:
+    words = command(tmp_path, release_root, "data.train_fraction=interval(0,1)", "dry_run=true")
+    assert main(words) == 0
 
 
 def test_a_dry_run_proposes_nothing(

@@ -43,7 +43,10 @@ def search(grid: Grid, words: Sequence[str]) -> int:
         for item in grid.overrides
         if item.is_sweep_override()
     }
-    _check_ends(grid, space)
+    if not Path(
+        settings["storage"]
+    ).exists():  # else it has begun, and its cells say what is wrong
+        _check_ends(grid, space)
     trials = _Trials(optuna, _study(optuna, settings, grid), space, settings, grid, tuple(words))
     trials.check()
     if not grid.config.dry_run:
@@ -100,15 +103,21 @@ def _planned(grid: Grid, values: Mapping[str, Any]) -> PlannedCell:
     return grid.planned([*fixed, *(f"{key}={spelled(value)}" for key, value in values.items())])
 
 
+def _ends(drawn: Any) -> tuple[Any, ...]:
+    """Every choice, or the first and the last of an interval, floats within its ends."""
+    if (choices := getattr(drawn, "choices", None)) is not None:
+        return tuple(choices)
+    if isinstance(drawn.low, float):
+        return math.nextafter(drawn.low, drawn.high), math.nextafter(drawn.high, drawn.low)
+    return drawn.low, drawn.high
+
+
 def _check_ends(grid: Grid, space: Mapping[str, Any]) -> None:
     """Refuse what is wrong of cells at the ends of the space, before any is proposed.
 
     Each choice, and both ends of each interval, with the first of the others.
     """
-    ends = {
-        key: getattr(drawn, "choices", None) or (drawn.low, drawn.high)
-        for key, drawn in space.items()
-    }
+    ends = {key: _ends(drawn) for key, drawn in space.items()}
     first = {key: values[0] for key, values in ends.items()}
     others = ({**first, key: value} for key, values in ends.items() for value in values[1:])
     for values in (first, *others):

@@ -239,9 +239,10 @@ class PoseDataModule(L.LightningDataModule):
         """The batch with its pixels, which the device that it lies on makes of augmented ones."""
         return with_pixels(cast(ViewsBatch, batch)) if "views" in batch else batch
 
-    def _rank(self) -> tuple[int, int]:
+    def _rank(self) -> tuple[int | None, int | None]:
+        """Rank and world size; None before there is a Trainer."""
         trainer = self.trainer
-        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+        return (None, None) if trainer is None else (trainer.global_rank, trainer.world_size)
 
     def _loader(self, dataset: PoseDataset, batch_size: int, sampler: Any) -> DataLoader[Sample]:
         return DataLoader(

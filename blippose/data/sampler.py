@@ -10,10 +10,26 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch.distributed as dist
 from torch.utils.data import DistributedSampler
 
 
-class EpochSampler(DistributedSampler[tuple[int, int]]):
+class _DealtSampler(DistributedSampler[Any]):
+    """Deals for the rank that it is told, or else for torch's, once there is one."""
+
+    def __init__(self, num_persons: int, rank: int | None, world_size: int | None) -> None:
+        positions: Any = range(num_persons)  # no Dataset, but torch asks for its length alone
+        super().__init__(positions, world_size or 1, rank or 0)
+        self.num_persons, self._is_told = num_persons, rank is not None
+
+    def _place(self) -> tuple[int, int]:
+        """Rank and world size; of a loader that was made before its Trainer asked late."""
+        if self._is_told or not (dist.is_available() and dist.is_initialized()):
+            return self.rank, self.num_replicas
+        return dist.get_rank(), dist.get_world_size()
+
+
+class EpochSampler(_DealtSampler):
     """(epoch, position) pairs in an order drawn from (seed, epoch); every rank gets its share.
 
     A run that is resumed begins in `epoch`, behind the first `num_seen` of its share: Lightning
@@ -24,40 +40,42 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         self,
         num_persons: int,
         seed: int,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
         epoch: int = 0,
         num_seen: int = 0,
     ) -> None:
-        # Every rank takes as many steps, or the others would wait for ever.
-        super().__init__(_positions(num_persons), world_size, rank, seed=seed, drop_last=True)
-        self.num_persons = num_persons
+        super().__init__(num_persons, rank, world_size)
+        self.seed = seed
         self.epoch = self._first_epoch = epoch
         self._num_seen = num_seen
 
     def __len__(self) -> int:
-        return self.num_samples  # torch's name of a rank's share
+        # Every rank takes as many steps, or the others would wait for ever.
+        return self.num_persons // self._place()[1]
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
+        rank, world_size = self._place()
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_persons)
-        share = order[self.rank :: self.num_replicas][: len(self)]
+        share = order[rank::world_size][: len(self)]
         num_seen = self._num_seen if self.epoch == self._first_epoch else 0
         return ((self.epoch, position) for position in share[num_seen:].tolist())
 
 
-class OnceSampler(DistributedSampler[int]):
+class OnceSampler(_DealtSampler):
     """Every position once, in their order, by any number of ranks; the last may have fewer."""
 
-    def __init__(self, num_persons: int, rank: int = 0, world_size: int = 1) -> None:
-        super().__init__(_positions(num_persons), world_size, rank, shuffle=False)
-        self._share = range(rank, num_persons, world_size)
+    def __init__(
+        self, num_persons: int, rank: int | None = None, world_size: int | None = None
+    ) -> None:
+        super().__init__(num_persons, rank, world_size)
 
     def __len__(self) -> int:
-        return len(self._share)
+        return len(self._share())
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._share)
+        return iter(self._share())
 
-
-def _positions(num_persons: int) -> Any:
-    return range(num_persons)  # no Dataset, but torch asks for its length alone
+    def _share(self) -> range:
+        rank, world_size = self._place()
+        return range(rank, self.num_persons, world_size)
