@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import NUM_PERSONS, SIZE
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import BatchSampler
 from transformers import BertTokenizer
@@ -22,7 +20,6 @@ from blippose.augmentation import Augmentation
 from blippose.caption import CaptionFormat
 from blippose.data import (
     EpochSampler,
-    OnceSampler,
     PoseBatch,
     PoseDataModule,
     PoseDataset,
@@ -162,62 +159,6 @@ def test_mean_pose_is_that_of_the_training_poses_unaugmented(make_data: MakeData
     plain = of(make_data().train_dataloader())
     poses = torch.cat([batch["xy_input"] for batch in plain])
     np.testing.assert_allclose(data.mean_pose(), poses.mean(0), atol=1e-4)
-
-
-@given(
-    num_samples=st.integers(0, 50),
-    seed=st.integers(0, 2**32),
-    epoch=st.integers(0, 1000),
-    world_size=st.integers(1, 5),
-)
-def test_ranks_share_an_order_that_seed_and_epoch_decide(
-    num_samples: int, seed: int, epoch: int, world_size: int
-) -> None:
-    shares = []
-    for rank in range(world_size):
-        sampler = EpochSampler(num_samples, seed, rank, world_size)
-        sampler.set_epoch(epoch)
-        assert list(sampler) == list(sampler)
-        assert len(list(sampler)) == len(sampler) == num_samples // world_size
-        shares += list(sampler)
-    assert len(set(shares)) == len(shares)
-    assert {e for e, _ in shares} <= {epoch}
-    if world_size == 1:
-        assert sorted(position for _, position in shares) == list(range(num_samples))
-
-
-@given(num_samples=st.integers(0, 50), world_size=st.integers(1, 5))
-def test_ranks_share_what_is_judged_and_repeat_none(num_samples: int, world_size: int) -> None:
-    samplers = [OnceSampler(num_samples, rank, world_size) for rank in range(world_size)]
-    shares = [list(sampler) for sampler in samplers]
-    assert [len(sampler) for sampler in samplers] == [len(share) for share in shares]
-    assert sorted(position for share in shares for position in share) == list(range(num_samples))
-
-
-def test_loaders_that_were_made_before_a_trainer_are_dealt_out_once_there_are_ranks(
-    make_data: MakeData, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = make_data()
-    loaders = data.train_dataloader(), data.val_dataloader()
-    whole = [list(loader.sampler) for loader in loaders]
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    for loader, positions in zip(loaders, whole, strict=True):
-        for rank in range(2):
-            monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
-            share = list(loader.sampler)
-            assert len(share) == len(loader.sampler) >= len(positions) // 2
-            assert share == positions[rank::2][: len(share)]
-
-
-def test_order_differs_between_epochs_and_seeds() -> None:
-    def order(seed: int, epoch: int) -> list[int]:
-        sampler = EpochSampler(20, seed)
-        sampler.set_epoch(epoch)
-        return [position for _, position in sampler]
-
-    orders = [order(0, 0), order(0, 1), order(1, 0), order(1, 1)]
-    assert len({tuple(positions) for positions in orders}) == 4
 
 
 def test_an_augmented_item_is_decided_by_seed_epoch_and_person(make_data: MakeData) -> None:

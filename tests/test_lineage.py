@@ -129,5 +129,5 @@ def test_a_trainer_of_ones_own_adds_its_training(
     assert found.manifests == ("a" * 64, data.manifest["hash"])
     assert found.synthetic == data.manifest["synthetic"]
     assert found.taught == HIDDEN | SINGLE
-    trainer(tmp_path, max_steps=1, limit_val_batches=0).fit(captioner, data.train_dataloader())
+    own.fit(captioner, data.train_dataloader())  # the Trainer still has `data` as its datamodule
     assert captioner.lineage == Lineage(None, (*found.manifests, None), HIDDEN | SINGLE)

@@ -149,6 +149,21 @@ def test_a_frozen_vision_tower_is_asked_once_a_mirror_image(
     assert asked == [1] * 2 * len(image)
 
 
+def test_prediction_keeps_nothing_and_other_weights_forget(
+    make_captioner: MakeCaptioner, make_data: MakeData, tmp_path: Path
+) -> None:
+    captioner, data = make_captioner(freeze_vision=True), make_data()
+    own = trainer(tmp_path)
+    own.predict(captioner, data.val_dataloader())
+    assert captioner.seen is not None
+    assert captioner.seen.num_images == 0
+    own.validate(captioner, data, verbose=False)
+    assert captioner.seen.num_images == len(data.val_set)
+    own.save_checkpoint(tmp_path / "mine.ckpt")
+    own.predict(captioner, data.val_dataloader(), ckpt_path=str(tmp_path / "mine.ckpt"))
+    assert captioner.seen.num_images == 0
+
+
 def test_augmented_images_are_looked_at_anew(
     make_captioner: MakeCaptioner, make_data: MakeData, tmp_path: Path
 ) -> None:

@@ -29,7 +29,6 @@ from blippose import checkpoint_files, training
 from blippose.augmentation import Augmentation
 from blippose.blip import load_blip
 from blippose.checkpoints import usable
-from blippose.data import EpochSampler
 from blippose.errors import UserError
 from blippose.fit_options import FitOptions
 from blippose.model import PoseCaptioner
@@ -521,16 +520,6 @@ def test_full_disk_does_not_cost_the_best_weights(fit: Make, cut: Path, whole: P
 def test_best_checkpoint_is_weights_alone(whole: Path) -> None:
     best = checkpoint_files.read(whole / BEST)
     assert not {"optimizer_states", "loops", "resume"} & best.keys()
-
-
-def test_order_goes_on_behind_what_was_seen_and_the_next_epoch_is_whole() -> None:
-    whole, resumed = EpochSampler(10, seed=3), EpochSampler(10, seed=3, epoch=2, num_seen=4)
-    whole.set_epoch(2)
-    assert list(resumed) == list(whole)[4:]
-    for sampler in (whole, resumed):
-        sampler.set_epoch(3)
-    assert list(resumed) == list(whole)
-    assert len(resumed) == 10
 
 
 def test_random_state_brings_back_every_generator() -> None:

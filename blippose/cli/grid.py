@@ -163,7 +163,7 @@ class Grid:
     @cached_property
     def _swept_values(self) -> frozenset[str]:
         """Swept keys that are no groups, whose choices Hydra alone can compose."""
-        return frozenset(key for key in self.swept if not _is_group(key))
+        return frozenset(key for key in self.swept if not is_group(key))
 
 
 def _compose(command: str, words: tuple[str, ...]) -> Any:
@@ -174,7 +174,8 @@ def _compose(command: str, words: tuple[str, ...]) -> Any:
     return config
 
 
-def _is_group(key: str) -> bool:
+def is_group(key: str) -> bool:
+    """Whether a key is a group, of conf/ or of a user's own search path."""
     return bool(GlobalHydra.instance().config_loader().get_group_options(key.partition("@")[0]))
 
 

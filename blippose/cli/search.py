@@ -19,8 +19,7 @@ from omegaconf import OmegaConf
 from blippose import runs, sweep
 from blippose.arguments import suggest
 from blippose.cli import train
-from blippose.cli.grid import Grid, tell
-from blippose.cli.groups import is_group
+from blippose.cli.grid import Grid, is_group, tell
 from blippose.cli.launchers.base import needs
 from blippose.errors import UserError, first_line
 from blippose.spelling import spelled
@@ -43,9 +42,8 @@ def search(grid: Grid, words: Sequence[str]) -> int:
         for item in grid.overrides
         if item.is_sweep_override()
     }
-    if not Path(
-        settings["storage"]
-    ).exists():  # else it has begun, and its cells say what is wrong
+    has_begun = Path(settings["storage"]).exists()  # then its cells say what is wrong
+    if not has_begun:
         _check_ends(grid, space)
     trials = _Trials(optuna, _study(optuna, settings, grid), space, settings, grid, tuple(words))
     trials.check()
@@ -77,6 +75,8 @@ def _study(optuna: Any, settings: Mapping[str, Any], grid: Grid) -> Any:
 
 
 def _distribution(optuna: Any, item: Override) -> Any:
+    if is_group(str(item.key_or_group)) and not item.is_choice_sweep():
+        raise UserError(f"{item.input_line}: a group takes choices, such as adam,adamw")
     try:
         return _drawn_from(optuna.distributions, item)
     except ValueError as error:  # in Optuna's words
@@ -85,8 +85,6 @@ def _distribution(optuna: Any, item: Override) -> Any:
 
 def _drawn_from(made: Any, item: Override) -> Any:
     value = item.value()
-    if isinstance(value, IntervalSweep | RangeSweep) and is_group(str(item.key_or_group)):
-        raise ValueError("a group takes choices, such as adam,adamw")
     if isinstance(value, IntervalSweep):
         kind = made.FloatDistribution
         if isinstance(value.start, int) and isinstance(value.end, int):

@@ -17,7 +17,9 @@ from torch.utils.data import DistributedSampler
 class _DealtSampler(DistributedSampler[Any]):
     """Deals for the rank that it is told, or else for torch's, once there is one."""
 
-    def __init__(self, num_persons: int, rank: int | None, world_size: int | None) -> None:
+    def __init__(
+        self, num_persons: int, rank: int | None = None, world_size: int | None = None
+    ) -> None:
         positions: Any = range(num_persons)  # no Dataset, but torch asks for its length alone
         super().__init__(positions, world_size or 1, rank or 0)
         self.num_persons, self._is_told = num_persons, rank is not None
@@ -64,11 +66,6 @@ class EpochSampler(_DealtSampler):
 
 class OnceSampler(_DealtSampler):
     """Every position once, in their order, by any number of ranks; the last may have fewer."""
-
-    def __init__(
-        self, num_persons: int, rank: int | None = None, world_size: int | None = None
-    ) -> None:
-        super().__init__(num_persons, rank, world_size)
 
     def __len__(self) -> int:
         return len(self._share())
