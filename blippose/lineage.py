@@ -21,7 +21,8 @@ class Lineage:
 
     Args:
         synthetic: whether all of them were on drawn people; None where nobody has said.
-        manifests: hashes of the splits, the last one last; None of one that nobody knows.
+        manifests: hashes of the splits, the last one last, each once in a row; None of one that
+            nobody knows.
         taught: by the captions of all of them.
     """
 
@@ -50,13 +51,23 @@ class Lineage:
         }
 
     def then(self, manifest: Mapping[str, Any] | None, taught: Taught) -> Lineage:
-        """With one more training, on the split of a manifest; None of one that nobody knows."""
-        if manifest is None:
-            synthetic, digest = None if self.synthetic is not False else False, None
-        else:
-            synthetic = bool(manifest["synthetic"]) and self.synthetic is not False
-            digest = manifest["hash"]
-        return Lineage(synthetic, (*self.manifests, digest), self.taught | taught)
+        """With one more training, on the split of a manifest; None of one that nobody knows.
+
+        One that goes on, on the split of the last, is the same training.
+        """
+        is_drawn, digest = None, None
+        if manifest is not None:
+            is_drawn, digest = bool(manifest["synthetic"]), manifest["hash"]
+        earlier = self.manifests[:-1] if self.manifests[-1:] == (digest,) else self.manifests
+        return Lineage(self._and_drawn(is_drawn), (*earlier, digest), self.taught | taught)
+
+    def _and_drawn(self, is_drawn: bool | None) -> bool | None:
+        """`synthetic`, with one more training on such people."""
+        if self.synthetic is None and not self.manifests:  # the first on record
+            return is_drawn
+        if False in (self.synthetic, is_drawn):
+            return False
+        return None if None in (self.synthetic, is_drawn) else True
 
 
 def taught_in(record: Mapping[str, Any]) -> Taught:

@@ -180,6 +180,10 @@ def _free_running(decoding: Decoding | None, run: Mapping[str, Any]) -> str:
     )
 
 
+def _split(manifest: str | None) -> str:
+    return "not known" if manifest is None else f"`{manifest}`"
+
+
 def _origin_lines(
     record: Mapping[str, Any], run: Mapping[str, Any], has_split: bool
 ) -> Iterator[str]:
@@ -192,9 +196,9 @@ def _origin_lines(
         )
     manifest = record.get("manifest")
     where = "; its images are in `split.json`" if has_split else ""
-    yield f"split manifest: {f'`{manifest}`' if manifest else 'not known'}{where}"
+    yield f"split manifest: {_split(manifest)}{where}"
     if earlier := record.get("earlier_manifests"):
-        yield f"its first weights had learned from: {', '.join(f'`{each}`' for each in earlier)}"
+        yield f"its first weights had learned from: {', '.join(map(_split, earlier))}"
     if config:
         yield f"first weights: `{config['model']['weights']}`"
     if command := run.get("command"):

@@ -54,7 +54,10 @@ def tracked(
 
 
 class _Lines:
-    """A line at every tenth of the work, but none within seconds of the last, and after 30 s."""
+    """A line at every tenth of the work, but none within seconds of the last, and after 30 s.
+
+    Whatever told of its way tells of its end.
+    """
 
     def __init__(
         self, description: str, num_done: int, num_all: int, clock: Callable[[], float]
@@ -62,14 +65,16 @@ class _Lines:
         self._description, self._num_all, self._clock = description, num_all, clock
         self._done, self._tenth = num_done, 10 * num_done // max(num_all, 1)
         self._began = self._last = clock()
+        self._has_told = False
 
     def advance(self) -> None:
         """One more is done."""
         self._done += 1
         now, tenth = self._clock(), 10 * self._done // self._num_all
         wait = _LEAST_S if tenth > self._tenth else _MOST_S
-        if now - self._last < wait:
+        is_end = self._has_told and self._done == self._num_all
+        if now - self._last < wait and not is_end:
             return
-        self._last, self._tenth = now, tenth
+        self._last, self._tenth, self._has_told = now, tenth, True
         counts = f"{self._done:,} of {self._num_all:,}, {now - self._began:.0f} s"
         print(f"{self._description}: {counts}", file=sys.stderr, flush=True)

@@ -40,7 +40,8 @@ _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 class State(StrEnum):
     """How far a run came."""
 
-    RUNNING = "running"  # or cut off: nothing tells them apart from outside
+    RUNNING = "running"  # or killed: nothing tells them apart from outside
+    STOPPED = "stopped"  # by a signal or Ctrl-C; the same command goes on
     DONE = "done"
     FAILED = "failed"
 
@@ -149,7 +150,7 @@ class Run:
                 self._fail(error)
                 raise RunFailedError(self.folder, error) from error
             except BaseException:  # it is asked to end, and goes on another time
-                self.note()
+                self.note(state=State.STOPPED)
                 raise
             finally:
                 self._usage = None

@@ -49,7 +49,7 @@ def test_a_decoding_is_cautioned_against_until_its_captions_were_taught(
 
 
 def test_what_was_taught_stays_taught_in_later_trainings() -> None:
-    lineage = Lineage(None, ("a" * 64,), HIDDEN).then(MANIFEST, SINGLE)
+    lineage = Lineage(True, ("a" * 64,), HIDDEN).then(MANIFEST, SINGLE)
     assert lineage == Lineage(True, ("a" * 64, "b" * 64), HIDDEN | SINGLE)
     assert Lineage().then(MANIFEST, Taught()).taught == Taught(), "foreign weights know no masks"
 
@@ -69,6 +69,21 @@ def test_a_model_knows_drawn_people_alone_where_all_its_trainings_had_drawn_ones
     before: bool | None, now: bool, is_drawn: bool
 ) -> None:
     assert Lineage(before).then({**MANIFEST, "synthetic": now}, Taught()).synthetic == is_drawn
+
+
+def test_a_training_that_goes_on_is_one_training() -> None:
+    once = Lineage(True, ("a" * 64,)).then(MANIFEST, HIDDEN)
+    assert once.then(MANIFEST, HIDDEN) == once
+    assert once.then(None, HIDDEN).then(None, HIDDEN).manifests == (*once.manifests, None)
+
+
+@pytest.mark.parametrize("manifests", [("a" * 64,), (None,)])
+def test_drawn_people_later_tell_nothing_of_a_training_that_nobody_knows(
+    manifests: tuple[str | None, ...],
+) -> None:
+    assert Lineage(None, manifests).then(MANIFEST, Taught()).synthetic is None
+    real = {**MANIFEST, "synthetic": False}
+    assert Lineage(None, manifests).then(real, Taught()).synthetic is False
 
 
 @pytest.mark.parametrize(("before", "now"), [(None, None), (True, None), (False, False)])

@@ -43,6 +43,12 @@ def test_very_long_work_tells_every_half_minute(capfd: pytest.CaptureFixture[str
     assert len(lines) == 50
 
 
+def test_the_end_is_told_also_a_moment_after_the_last_line(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert told(capfd, 13, 1.9)[-2:] == ["captions: 12 of 13, 23 s", "captions: 13 of 13, 25 s"]
+
+
 def test_slow_steps_are_told_one_by_one(capfd: pytest.CaptureFixture[str]) -> None:
     assert len(told(capfd, 4, 100)) == 4
 

@@ -165,6 +165,15 @@ def test_a_run_that_nobody_holds_is_cut_off(tmp_path: Path) -> None:
     assert "last wrote" in cell.reason
 
 
+def test_a_run_that_was_stopped_is_cut_off_and_says_so(tmp_path: Path) -> None:
+    ended(tmp_path / "run", "cut off")
+    record = tmp_path / "run" / "run.json"
+    record.write_text(record.read_text().replace('"state": "running"', '"state": "stopped"'))
+    cell = read_cell(tmp_path / "run", "run")
+    assert cell.state is CellState.CUT_OFF
+    assert cell.reason.startswith("stopped ")
+
+
 @pytest.mark.skipif(not Path("/proc/locks").is_file(), reason="locks can be seen on Linux alone")
 def test_a_run_that_somebody_holds_is_running(tmp_path: Path) -> None:
     ended(tmp_path / "run", "cut off")

@@ -220,7 +220,7 @@ def test_run_asked_to_end_writes_a_checkpoint_and_goes_on_exactly_there(
     with pytest.raises(Preempted):
         fit(tmp_path, SignalAt(hook, number))
     assert checkpoint_files.read(tmp_path / LAST)["global_step"] == step
-    assert json.loads((tmp_path / "run.json").read_text())["state"] == "running"
+    assert json.loads((tmp_path / "run.json").read_text())["state"] == "stopped"
     fit(tmp_path)
     assert_same(tmp_path, whole)
 

@@ -9,11 +9,17 @@ from pathlib import Path
 import forked
 import pytest
 import tiny_grid
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from blippose.cli import main
+from blippose.cli import main, search
 from blippose.spelling import spelled
 
-pytest.importorskip("optuna")
+optuna = pytest.importorskip("optuna")
+from optuna.distributions import (  # noqa: E402  where there is one
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 SPACE = ["optimizer.lr=tag(log,interval(1e-4,1e-2))", "data.batch_size=4,8"]
 
@@ -30,8 +36,6 @@ def cells(folder: Path) -> dict[str, str]:
 
 def values(folder: Path) -> list[tuple[dict[str, object], object]]:
     """What the journal says of each trial: its values and what came out."""
-    import optuna  # noqa: PLC0415
-
     journal = optuna.storages.journal.JournalFileBackend(str(folder / "runs/search/optuna.log"))
     study = optuna.load_study(
         study_name="blippose", storage=optuna.storages.JournalStorage(journal)
@@ -120,6 +124,40 @@ def test_what_is_wrong_at_an_end_of_the_space_is_told_before_the_first_trial(
     [line] = capsys.readouterr().err.splitlines()
     assert said in line
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("range(5)", IntDistribution(0, 4)),
+        ("range(1,8,2)", IntDistribution(1, 7, step=2)),
+        ("range(1,9,3)", IntDistribution(1, 7, step=3)),
+        ("range(5,1,-2)", IntDistribution(3, 5, step=2)),
+        ("tag(log,range(1,65))", IntDistribution(1, 64, log=True)),
+        ("range(0.5,3)", CategoricalDistribution(("0.5", "1.5", "2.5"))),
+        ("range(1,2,0.25)", CategoricalDistribution(("1.0", "1.25", "1.5", "1.75"))),
+        ("int(interval(1,4))", IntDistribution(1, 4)),
+        ("tag(log,interval(1e-4,1e-2))", FloatDistribution(1e-4, 1e-2, log=True)),
+    ],
+)
+def test_values_are_drawn_from_those_that_hydra_would_list(word: str, expected: object) -> None:
+    item = OverridesParser.create().parse_override(f"a={word}")
+    assert search.drawn_from(optuna.distributions, item) == expected
+
+
+@pytest.mark.parametrize("word", ["range(5,5)", "range(1.5,1)"])
+def test_a_range_without_values_is_no_search(word: str) -> None:
+    item = OverridesParser.create().parse_override(f"a={word}")
+    with pytest.raises(ValueError, match="choices"):
+        search.drawn_from(optuna.distributions, item)
+
+
+def test_a_glob_is_of_the_choices_of_a_group(
+    release_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = command(tmp_path, release_root, "optimizer=glob(adam*)", "dry_run=true")
+    assert main(words) == 0
+    assert "0 of 3 trials" in capsys.readouterr().out
 
 
 def test_the_open_ends_of_an_interval_may_be_what_no_trial_could_have(

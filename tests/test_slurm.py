@@ -86,7 +86,7 @@ class Grid:
     def put_back(self, job: str) -> None:
         """Wait until it was requeued, and let it start now, not in two minutes."""
         self.wait_for(lambda: self.states().get(job) == "PENDING")
-        assert tiny_grid.states(self.folder)[PREEMPTED] == "running"
+        assert tiny_grid.states(self.folder)[PREEMPTED] == "stopped"
         self.control("scontrol", "update", f"JobId={job}", "StartTime=now")
 
     def _ask(self, *command: str) -> subprocess.CompletedProcess[str]:

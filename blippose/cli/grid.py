@@ -234,7 +234,7 @@ def _grid(command: str, arguments: list[str], axes: Sequence[str]) -> Grid:
     arguments = [*arguments, "hydra.mode=MULTIRUN"]  # cells inherit it
     loader = GlobalHydra.instance().config_loader()
     config = loader.load_configuration(command, arguments, run_mode=RunMode.MULTIRUN)
-    parsed = OverridesParser.create().parse_overrides(arguments)
+    parsed = OverridesParser.create(loader).parse_overrides(arguments)
     own = tuple(item for item in parsed if not item.is_hydra_override())
     swept = dict.fromkeys([*axes, *(o.key_or_group for o in own if o.is_sweep_override())])
     check_swept(tuple(swept))

@@ -78,20 +78,28 @@ def _distribution(optuna: Any, item: Override) -> Any:
     if is_group(str(item.key_or_group)) and not item.is_choice_sweep():
         raise UserError(f"{item.input_line}: a group takes choices, such as adam,adamw")
     try:
-        return _drawn_from(optuna.distributions, item)
+        return drawn_from(optuna.distributions, item)
     except ValueError as error:  # in Optuna's words
         raise UserError(f"{item.input_line}: {first_line(error)}") from error
 
 
-def _drawn_from(made: Any, item: Override) -> Any:
+def drawn_from(made: Any, item: Override) -> Any:
+    """The distribution that a word asks for, of Optuna's module `made`.
+
+    Raises:
+        ValueError: in Optuna's words, there can be none.
+    """
     value = item.value()
     if isinstance(value, IntervalSweep):
         kind = made.FloatDistribution
         if isinstance(value.start, int) and isinstance(value.end, int):
             kind = made.IntDistribution
         return kind(value.start, value.end, log="log" in value.tags)
-    if isinstance(value, RangeSweep) and isinstance(value.step, int):
-        return made.IntDistribution(value.start, int(value.stop or 0) - 1, step=value.step)
+    if isinstance(value, RangeSweep):
+        drawn = value.range()
+        if isinstance(drawn, range) and drawn:  # of whole numbers; broken ones are choices
+            low, high = sorted((drawn[0], drawn[-1]))
+            return made.IntDistribution(low, high, "log" in value.tags, abs(drawn.step))
     return made.CategoricalDistribution(tuple(item.sweep_string_iterator()))
 
 

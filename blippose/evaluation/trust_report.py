@@ -35,7 +35,7 @@ class About(TypedDict):
 
     source: str
     run: str | None
-    state: NotRequired[str | None]  # of the run: "done", "running" or "failed"
+    state: NotRequired[str | None]  # of the run, as run.json has it
     epoch: int | None
     subset: str  # "val", "test" or "train"
     split: str

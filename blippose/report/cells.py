@@ -234,6 +234,8 @@ def _state(folder: Path, record: Mapping[str, Any]) -> tuple[CellState, str]:
     idle = _age(max(_modified(folder / name) for name in (RECORD, METRICS)))
     if _is_locked(folder / ".lock"):
         return CellState.RUNNING, f"running; last wrote {idle} ago"
+    if record["state"] == "stopped":
+        return CellState.CUT_OFF, f"stopped {idle} ago, to be gone on with"
     where = "no process of this machine holds it; " if _LOCKS.is_file() else ""
     return CellState.CUT_OFF, f"cut off, or running elsewhere: {where}last wrote {idle} ago"
 
