@@ -37,11 +37,11 @@ from torch.utils.data import DataLoader, Dataset
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
 from blippose import mpii, readings, synthetic
-from blippose.cores import num_cores
 from blippose.data.cutter import Cutter
 from blippose.data.pixel_cache import PixelCache, PixelFile
 from blippose.decoding import ClipNormalization
 from blippose.geometry import Resize
+from blippose.machine import num_cores
 from blippose.pose import Pose
 
 BATCH = 16

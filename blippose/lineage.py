@@ -70,6 +70,15 @@ class Lineage:
         return None if None in (self.synthetic, is_drawn) else True
 
 
+def lineage_in(checkpoint: Mapping[str, Any]) -> Lineage:
+    """What a checkpoint's weights have learned from.
+
+    Raises:
+        UserError: what was taught is nothing of the kind.
+    """
+    return Lineage.of(checkpoint.get("blippose", {}))
+
+
 def taught_in(record: Mapping[str, Any]) -> Taught:
     """What the model of a record was taught, as far as it says so.
 

@@ -31,7 +31,7 @@ from blippose.decoding import (
     to_record,
 )
 from blippose.errors import UserError
-from blippose.lineage import Lineage
+from blippose.lineage import Lineage, lineage_in
 from blippose.loss import HardTokens, caption_loss, token_loss
 from blippose.param_groups import param_groups, scale_rates
 from blippose.patch_head import PatchHead
@@ -362,7 +362,8 @@ class PoseCaptioner(L.LightningModule):
         Precision.clip_gradients(plugin, optimizer, gradient_clip_val or 0.0, algorithm)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Forget what a frozen tower of other weights has said."""
+        """Take up what its weights have learned from, and forget what others have said."""
+        self.lineage = lineage_in(checkpoint)
         if self.seen is not None:
             self.seen = SeenImages()
 

@@ -7,7 +7,6 @@ resumed run, which sees other batches first, must come to the same.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from typing import final
 
@@ -15,17 +14,20 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from blippose.machine import memory_bytes
+
 
 @final
 class SeenImages:
     """Patches by what their image shows, in the memory of the processor.
 
     Args:
-        most_bytes: that are kept; images beyond are looked at again. None: half of the machine's.
+        most_bytes: that are kept; images beyond are looked at again. None: half of what this
+            process may use.
     """
 
     def __init__(self, most_bytes: int | None = None) -> None:
-        self.most_bytes = _half_of_memory() if most_bytes is None else most_bytes
+        self.most_bytes = memory_bytes() // 2 if most_bytes is None else most_bytes
         self._states: dict[bytes, Tensor] = {}
         self._num_bytes = 0
 
@@ -55,10 +57,3 @@ class SeenImages:
             self._states[key] = state
             self._num_bytes += state.nbytes
         return state
-
-
-def _half_of_memory() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (AttributeError, ValueError, OSError):  # Windows
-        return 2**32

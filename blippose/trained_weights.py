@@ -10,7 +10,6 @@ from torch import Tensor
 
 from blippose import checkpoint_files
 from blippose.errors import UserError, first_line
-from blippose.lineage import Lineage
 from blippose.lora import beside_lora, is_addition, merged
 from blippose.model import PoseCaptioner
 from blippose.runs import checkpoint_file
@@ -57,11 +56,6 @@ def misfit(captioner: PoseCaptioner, weights: Mapping[str, Tensor]) -> str | Non
     theirs = {key: weight.shape for key, weight in weights.items()}
     other = sorted({key for key, _ in own.items() ^ theirs.items()})
     return f"of another model ({other[0]} differs)" if other else None
-
-
-def lineage_in(checkpoint: Mapping[str, Any]) -> Lineage:
-    """What a checkpoint's weights have learned from."""
-    return Lineage.of(checkpoint.get("blippose", {}))
 
 
 def has_patch_head(path: Path) -> bool:

@@ -30,16 +30,17 @@ from blippose.averaging import AveragedWeights
 from blippose.callbacks import Bars, EpochLine, SamplePictures, ValidationDue, write_samples
 from blippose.checkpoint_files import WholeFiles
 from blippose.checkpoints import BestCheckpoint, LastCheckpoint, usable
-from blippose.cores import num_cores
 from blippose.data import PoseDataModule
 from blippose.errors import UserError
 from blippose.evaluation.run_results import mean_pose, run_results
 from blippose.fit_options import FitOptions
+from blippose.lineage import lineage_in
 from blippose.loggers import METRICS, CSVLogger
+from blippose.machine import num_cores
 from blippose.model import PoseCaptioner
 from blippose.preemption import StopSignals
 from blippose.runs import Run
-from blippose.trained_weights import lineage_in, load_weights, misfit, read_checkpoint
+from blippose.trained_weights import load_weights, misfit, read_checkpoint
 from blippose.wandb_logger import RowLogger
 
 PICTURE = "samples.png"
@@ -141,7 +142,7 @@ def fit(
 
 
 def _start_from(captioner: PoseCaptioner, options: FitOptions) -> None:
-    """Take in the weights of `init_from`, and what either checkpoint was trained on.
+    """Take in the weights of `init_from`, and what they were trained on.
 
     Lightning takes in `ckpt_path` itself, which must be of this very model.
     """
@@ -151,7 +152,6 @@ def _start_from(captioner: PoseCaptioner, options: FitOptions) -> None:
         checkpoint = read_checkpoint(path, mmap=True)
         if (why := misfit(captioner, checkpoint["state_dict"])) is not None:
             raise UserError(f"ckpt_path={path}: {why}")
-        captioner.lineage = lineage_in(checkpoint)
 
 
 def _results(

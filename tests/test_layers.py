@@ -22,7 +22,7 @@ LAYERS = (
         "pose",
         "whole_file",
         "output_folder",
-        "cores",
+        "machine",
         "bfloat16",
         "counted",
         "spelling",

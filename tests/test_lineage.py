@@ -15,10 +15,9 @@ from blippose.data import PoseDataModule
 from blippose.decoding import UNKNOWN, Constrained, Decoding, Free, Parallel, Prompted, Taught
 from blippose.errors import UserError
 from blippose.frame_file import FRAME_FILE, lineage_of
-from blippose.lineage import Lineage
+from blippose.lineage import Lineage, lineage_in
 from blippose.model import PoseCaptioner
 from blippose.readback import ReadbackMask
-from blippose.trained_weights import lineage_in
 
 HIDDEN, SINGLE = Taught(hidden_coordinates=True), Taught(single_joints=True)
 MANIFEST = {"hash": "b" * 64, "synthetic": True}
@@ -144,5 +143,10 @@ def test_a_trainer_of_ones_own_adds_its_training(
     assert found.manifests == ("a" * 64, data.manifest["hash"])
     assert found.synthetic == data.manifest["synthetic"]
     assert found.taught == HIDDEN | SINGLE
+    another = make_captioner()
+    trainer(tmp_path, max_steps=2, limit_val_batches=0).fit(
+        another, data, ckpt_path=tmp_path / "mine.ckpt", weights_only=True
+    )
+    assert another.lineage == found, "one that goes on is the same training"
     own.fit(captioner, data.train_dataloader())  # the Trainer still has `data` as its datamodule
     assert captioner.lineage == Lineage(None, (*found.manifests, None), HIDDEN | SINGLE)

@@ -28,9 +28,9 @@ from jaxtyping import UInt8
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import features
 
-from blippose.cores import num_cores
 from blippose.data.cutter import Cutter
 from blippose.geometry import Crop
+from blippose.machine import num_cores
 from blippose.mpii import Person
 from blippose.progress import tracked
 from blippose.whole_file import whole_file

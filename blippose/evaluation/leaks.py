@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt64
 from PIL import Image
 
-from blippose.cores import num_cores
 from blippose.errors import UserError
+from blippose.machine import num_cores
 from blippose.mpii import Person
 from blippose.progress import tracked
 from blippose.split import shares_video

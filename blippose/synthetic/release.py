@@ -27,9 +27,9 @@ from filelock import FileLock
 from PIL import Image
 from scipy.io import savemat
 
-from blippose.cores import num_cores
 from blippose.counted import counted
 from blippose.errors import UserError
+from blippose.machine import num_cores
 from blippose.progress import tracked
 from blippose.synthetic.annotation import activity_row, annolist_row, single_person_row, structs
 from blippose.synthetic.plan import Row, plan_rows

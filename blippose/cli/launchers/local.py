@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, final
 
 from blippose.cli.launchers.base import CellLauncher, Task, said
-from blippose.cores import num_cores
 from blippose.errors import UserError
+from blippose.machine import num_cores
 from blippose.preemption import CAN_BE_RESUMED
 
 _LOGS = ".local"

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from blippose import training
-from blippose.cores import num_cores
+from blippose.machine import memory_bytes, num_cores
 
 
 @pytest.fixture
@@ -44,11 +44,42 @@ def test_so_does_that_of_the_first_version(tmp_path: Path, quota: str, cores: in
     assert num_cores(tmp_path) == cores
 
 
+def limited(folder: Path, file: str, said: str) -> None:
+    path = folder / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(said + "\n")
+
+
+@pytest.mark.parametrize(
+    ("own", "file"),
+    [
+        ("0::/", "memory.max"),  # a container
+        (
+            "0::/slurm/job_7/step_0",
+            "slurm/job_7/memory.max",
+        ),  # a job, round its steps
+        ("5:cpu:/\n4:memory:/docker/7", "memory/docker/7/memory.limit_in_bytes"),
+        ("4:memory:/not/seen/in/here", "memory/memory.limit_in_bytes"),
+    ],
+)
+def test_the_limit_of_memory_of_a_container_or_job_counts(
+    tmp_path: Path, own: str, file: str
+) -> None:
+    (tmp_path / "own").write_text(own + "\n")
+    free = memory_bytes(tmp_path, tmp_path / "own")
+    assert free > 2**28, "what the machine has"
+    limited(tmp_path, file, str(2**28))
+    assert memory_bytes(tmp_path, tmp_path / "own") == 2**28
+    for none in ("max", str(2**62)):
+        limited(tmp_path, file, none)
+        assert memory_bytes(tmp_path, tmp_path / "own") == free
+    assert memory_bytes(tmp_path, tmp_path / "absent") == free
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux alone has affinity")
 def test_affinity_counts() -> None:
-    code = (
-        "import os; os.sched_setaffinity(0, {0}); from blippose.cores import *; print(num_cores())"
-    )
+    code = "import os; os.sched_setaffinity(0, {0}); "
+        "from blippose.machine import num_cores; print(num_cores())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"
 
