@@ -78,8 +78,8 @@ def test_the_limit_of_memory_of_a_container_or_job_counts(
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux alone has affinity")
 def test_affinity_counts() -> None:
-    code = "import os; os.sched_setaffinity(0, {0}); "
-        "from blippose.machine import num_cores; print(num_cores())"
+    told = "import os; os.sched_setaffinity(0, {0}); "
+    code = f"{told}from blippose.machine import num_cores; print(num_cores())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"
 
