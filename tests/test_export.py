@@ -38,7 +38,8 @@ def save(captioner: PoseCaptioner, path: Path) -> Path:
     trainer.strategy.connect(captioner)
     trainer.save_checkpoint(path, weights_only=True)
     checkpoint = torch.load(path, weights_only=True)
-    checkpoint["blippose"] |= {"metrics": METRICS, "epoch": 4, "manifest": "f" * 64}
+    record = {"metrics": METRICS, "epoch": 4, "manifest": "f" * 64}
+    checkpoint["blippose"] |= {**record, "earlier_manifests": ["e" * 64, None]}
     torch.save(checkpoint, path)
     return path
 
@@ -176,6 +177,7 @@ def test_the_card_tells_frame_format_figures_and_split(
     assert re.search(r"\| teacher-forced \| 1\.25 \|", card)
     assert "after epoch 5" in card
     assert "drawn people only" not in card
+    assert f"its first weights had learned from: `{'e' * 64}`, not known" in card
     record = json.loads((tmp_path / "out/blippose.json").read_text())
     assert record["manifest"] == "f" * 64
     assert record["frame"]["input_size"] == 32
