@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _CGROUP, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-_UNKNOWN_MEMORY = 2**33  # Windows and macOS tell nothing to Python alone
+_UNKNOWN_MEMORY = 2**33  # Windows tells nothing to Python alone
 
 
 def num_cores(cgroup: Path = _CGROUP) -> int:
