@@ -112,6 +112,11 @@ WRONG = {
         "optimizer.lr=tag(log,interval(0,1))",
         "interval(0,1)): `low > 0` must hold",
     ),
+    "broken numbers for whole ones": (
+        "data.batch_size=interval(1,4)",
+        "data.batch_size=interval(1,4): draws broken numbers where whole ones are expected; int(",
+    ),
+    "a glob of nothing": ("optimizer=glob(x*)", "optimizer=glob(x*): there are no such values"),
     "what all share": ("data.split=vdeo", "data.split=vdeo: no such split"),
 }
 
@@ -148,7 +153,7 @@ def test_values_are_drawn_from_those_that_hydra_would_list(word: str, expected: 
 @pytest.mark.parametrize("word", ["range(5,5)", "range(1.5,1)"])
 def test_a_range_without_values_is_no_search(word: str) -> None:
     item = OverridesParser.create().parse_override(f"a={word}")
-    with pytest.raises(ValueError, match="choices"):
+    with pytest.raises(ValueError, match="no such values"):
         search.drawn_from(optuna.distributions, item)
 
 

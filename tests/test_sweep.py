@@ -67,6 +67,20 @@ def test_a_dry_run_leaves_nothing(
     assert list(in_an_empty_folder.iterdir()) == []
 
 
+def test_a_glob_lists_the_choices_of_a_group(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-m", "optimizer=glob(adam*)", "dry_run=true"]) == 0
+    printed = capsys.readouterr().out
+    assert "2 cells: 2 missing" in printed
+    assert "optimizer=adamw" in printed
+
+
+@pytest.mark.parametrize("word", ["optimizer=glob(x*)", "data.batch_size=range(5,5)"])
+def test_an_axis_without_values_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-m", word, "dry_run=true"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == f"blippose: {word}: there are no such values"
+
+
 def test_cells_are_what_a_run_of_its_own_would_be(done: Path) -> None:
     """Composed once for all and by Hydra for the run: the record is the run's."""
     cell = json.loads((done / "runs/grid" / NAMES[3] / "run.json").read_text())

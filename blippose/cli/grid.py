@@ -71,15 +71,21 @@ class Grid:
         return str(self.config.hydra.sweeper["_target_"]).startswith(_OWN)
 
     def products(self) -> Iterator[list[str]]:
-        """The words of each cell, in the order of the axes."""
+        """The words of each cell, in the order of the axes.
+
+        Raises:
+            UserError: an axis without values, or one that cannot be listed.
+        """
         choices: dict[str, list[str]] = {}
         for item in self.overrides:
             key = item.get_key_element()
             if not item.is_sweep_override():
                 choices[key] = [f"{key}={item.get_value_element_as_str()}"]
             elif item.is_discrete_sweep():
-                values = item.sweep_iterator(transformer=_word)
-                choices[key] = [f"{key}={value}" for value in values]
+                values = [f"{key}={value}" for value in item.sweep_iterator(transformer=_word)]
+                if not values:
+                    raise UserError(f"{item.input_line}: there are no such values")
+                choices[key] = values
             else:
                 raise UserError(
                     f"{item.input_line}: not a list of values; an interval wants "

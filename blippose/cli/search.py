@@ -79,7 +79,7 @@ def _distribution(optuna: Any, item: Override) -> Any:
         raise UserError(f"{item.input_line}: a group takes choices, such as adam,adamw")
     try:
         return drawn_from(optuna.distributions, item)
-    except ValueError as error:  # in Optuna's words
+    except ValueError as error:  # mostly in Optuna's words
         raise UserError(f"{item.input_line}: {first_line(error)}") from error
 
 
@@ -87,7 +87,7 @@ def drawn_from(made: Any, item: Override) -> Any:
     """The distribution that a word asks for, of Optuna's module `made`.
 
     Raises:
-        ValueError: in Optuna's words, there can be none.
+        ValueError: there can be none.
     """
     value = item.value()
     if isinstance(value, IntervalSweep):
@@ -100,7 +100,10 @@ def drawn_from(made: Any, item: Override) -> Any:
         if isinstance(drawn, range) and drawn:  # of whole numbers; broken ones are choices
             low, high = sorted((drawn[0], drawn[-1]))
             return made.IntDistribution(low, high, "log" in value.tags, abs(drawn.step))
-    return made.CategoricalDistribution(tuple(item.sweep_string_iterator()))
+    choices = tuple(item.sweep_string_iterator())
+    if not choices:
+        raise ValueError("there are no such values")
+    return made.CategoricalDistribution(choices)
 
 
 def _planned(grid: Grid, values: Mapping[str, Any]) -> PlannedCell:
@@ -127,7 +130,23 @@ def _check_ends(grid: Grid, space: Mapping[str, Any]) -> None:
     first = {key: values[0] for key, values in ends.items()}
     others = ({**first, key: value} for key, values in ends.items() for value in values[1:])
     for values in (first, *others):
-        train.check(_planned(grid, values).config)
+        try:
+            train.check(_planned(grid, values).config)
+        except UserError as error:
+            raise _in_words(grid, values, error) from error
+
+
+def _in_words(grid: Grid, values: Mapping[str, Any], error: UserError) -> UserError:
+    """A mistake of a cell, by the word that draws it where that draws another kind of number."""
+    for item in reversed(grid.overrides):  # the last of a key holds
+        key = str(item.get_key_element())
+        is_broken = isinstance(values.get(key), float)
+        if is_broken and str(error).startswith(f"{key}={values[key]!r}: expected int"):
+            return UserError(
+                f"{item.input_line}: draws broken numbers where whole ones are expected; "
+                "int(interval(1,4)) draws those"
+            )
+    return error
 
 
 @dataclass(frozen=True)
