@@ -275,6 +275,15 @@ def test_a_launcher_that_ends_its_job_is_no_interrupt(fit: Make, tmp_path: Path)
         signal.signal(signal.SIGUSR2, before)
 
 
+@pytest.fixture
+def hears_ctrl_c() -> Iterator[None]:
+    """As in a terminal: what a shell starts behind its back ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_ends_after_the_step_with_a_checkpoint_to_go_on_from(
     fit: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -290,6 +299,7 @@ def test_ctrl_c_ends_after_the_step_with_a_checkpoint_to_go_on_from(
     assert_same(tmp_path / "cut", tmp_path / "whole")
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_a_second_ctrl_c_ends_at_once(fit: Make, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     twice = [SignalAt("on_train_batch_end", 1, signal.SIGINT) for _ in range(2)]
