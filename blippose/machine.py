@@ -51,10 +51,11 @@ def memory_bytes(cgroup: Path = _CGROUP, own: Path = _OWN) -> int:
 def _memory_limits(cgroup: Path, own: Path) -> Iterator[int]:
     """Those of the groups that this process is in, and of the groups round them."""
     try:
-        groups = [line.split(":", 2)[1:] for line in own.read_text(encoding="utf-8").splitlines()]
+        lines = own.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return
-    for controllers, path in groups:
+    for line in lines:
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
         if controllers == "":  # version 2
             root, name = cgroup, "memory.max"
         elif "memory" in controllers.split(","):

@@ -60,6 +60,7 @@ def limited(folder: Path, file: str, said: str) -> None:
         ),  # a job, round its steps
         ("5:cpu:/\n4:memory:/docker/7", "memory/docker/7/memory.limit_in_bytes"),
         ("4:memory:/not/seen/in/here", "memory/memory.limit_in_bytes"),
+        ("\n?\n0::/", "memory.max"),
     ],
 )
 def test_the_limit_of_memory_of_a_container_or_job_counts(

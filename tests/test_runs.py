@@ -47,6 +47,24 @@ def test_a_run_tells_its_state_and_versions(tmp_path: Path) -> None:
     assert {"torch", "blippose", "python", "platform", "commit"} <= record["versions"].keys()
 
 
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_run_that_is_interrupted_is_stopped_unless_it_is_done(
+    tmp_path: Path, is_done: bool
+) -> None:
+    run = Run.open(tmp_path / "a", CONFIG)
+
+    def interrupted() -> None:
+        with run.started():
+            if is_done:
+                run.finish({}, keep_last=False)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert record["state"] == ("done" if is_done else "stopped")
+
+
 def test_cut_off_run_resumes_from_its_last_checkpoint(tmp_path: Path) -> None:
     started(tmp_path)
     assert Run.open(tmp_path, CONFIG).resume_from == tmp_path / LAST
