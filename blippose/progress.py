@@ -56,7 +56,7 @@ def tracked(
 class _Lines:
     """A line at every tenth of the work, but none within seconds of the last, and after 30 s.
 
-    Whatever told of its way tells of its end.
+    What has told of its way tells of its end as well, however soon that comes.
     """
 
     def __init__(

@@ -150,7 +150,7 @@ class Run:
                 self._fail(error)
                 raise RunFailedError(self.folder, error) from error
             except BaseException:  # it is asked to end, and goes on another time
-                self.note(**({} if self.is_done else {"state": State.STOPPED}))
+                self.note(state=State.DONE if self.is_done else State.STOPPED)
                 raise
             finally:
                 self._usage = None

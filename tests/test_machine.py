@@ -54,10 +54,7 @@ def limited(folder: Path, file: str, said: str) -> None:
     ("own", "file"),
     [
         ("0::/", "memory.max"),  # a container
-        (
-            "0::/slurm/job_7/step_0",
-            "slurm/job_7/memory.max",
-        ),  # a job, round its steps
+        ("0::/slurm/job_7/step_0", "slurm/job_7/memory.max"),  # a job, round its steps
         ("5:cpu:/\n4:memory:/docker/7", "memory/docker/7/memory.limit_in_bytes"),
         ("4:memory:/not/seen/in/here", "memory/memory.limit_in_bytes"),
         ("\n?\n0::/", "memory.max"),
@@ -71,10 +68,18 @@ def test_the_limit_of_memory_of_a_container_or_job_counts(
     assert free > 2**28, "what the machine has"
     limited(tmp_path, file, str(2**28))
     assert memory_bytes(tmp_path, tmp_path / "own") == 2**28
+    assert memory_bytes(tmp_path, tmp_path / "absent") == free
     for none in ("max", str(2**62)):
         limited(tmp_path, file, none)
         assert memory_bytes(tmp_path, tmp_path / "own") == free
-    assert memory_bytes(tmp_path, tmp_path / "absent") == free
+
+
+@pytest.mark.parametrize("limits", [(2**28, 2**29), (2**29, 2**28)], ids=["own", "round it"])
+def test_the_least_limit_of_all_groups_holds(tmp_path: Path, limits: tuple[int, int]) -> None:
+    (tmp_path / "own").write_text("0::/job/step\n")
+    for file, limit in zip(("job/step/memory.max", "job/memory.max"), limits, strict=True):
+        limited(tmp_path, file, str(limit))
+    assert memory_bytes(tmp_path, tmp_path / "own") == 2**28
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux alone has affinity")

@@ -52,6 +52,29 @@ def search(grid: Grid, words: Sequence[str]) -> int:
     return trials.tell()
 
 
+def drawn_from(distributions: Any, item: Override) -> Any:
+    """The distribution that a word asks for, of Optuna's `distributions`.
+
+    Raises:
+        ValueError: there can be none.
+    """
+    value = item.value()
+    if isinstance(value, IntervalSweep):
+        kind = distributions.FloatDistribution
+        if isinstance(value.start, int) and isinstance(value.end, int):
+            kind = distributions.IntDistribution
+        return kind(value.start, value.end, log="log" in value.tags)
+    if isinstance(value, RangeSweep):
+        listed = value.range()
+        if isinstance(listed, range) and listed:  # of whole numbers; broken ones are choices
+            low, high = sorted((listed[0], listed[-1]))
+            return distributions.IntDistribution(low, high, "log" in value.tags, abs(listed.step))
+    choices = tuple(item.sweep_string_iterator())
+    if not choices:
+        raise ValueError("there are no such values")
+    return distributions.CategoricalDistribution(choices)
+
+
 def _settings(grid: Grid) -> dict[str, Any]:
     settings: Any = OmegaConf.to_container(grid.config.hydra.sweeper, resolve=True)
     if unknown := [key for key in settings if key not in ("_target_", *_KEYS)]:
@@ -81,29 +104,6 @@ def _distribution(optuna: Any, item: Override) -> Any:
         return drawn_from(optuna.distributions, item)
     except ValueError as error:  # mostly in Optuna's words
         raise UserError(f"{item.input_line}: {first_line(error)}") from error
-
-
-def drawn_from(made: Any, item: Override) -> Any:
-    """The distribution that a word asks for, of Optuna's module `made`.
-
-    Raises:
-        ValueError: there can be none.
-    """
-    value = item.value()
-    if isinstance(value, IntervalSweep):
-        kind = made.FloatDistribution
-        if isinstance(value.start, int) and isinstance(value.end, int):
-            kind = made.IntDistribution
-        return kind(value.start, value.end, log="log" in value.tags)
-    if isinstance(value, RangeSweep):
-        drawn = value.range()
-        if isinstance(drawn, range) and drawn:  # of whole numbers; broken ones are choices
-            low, high = sorted((drawn[0], drawn[-1]))
-            return made.IntDistribution(low, high, "log" in value.tags, abs(drawn.step))
-    choices = tuple(item.sweep_string_iterator())
-    if not choices:
-        raise ValueError("there are no such values")
-    return made.CategoricalDistribution(choices)
 
 
 def _planned(grid: Grid, values: Mapping[str, Any]) -> PlannedCell:
