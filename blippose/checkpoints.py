@@ -137,14 +137,19 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Listen, and be where the checkpoint was, once nothing draws before the first step."""
         self.signals.listen()
+        if trainer.received_sigterm:  # since Lightning began to listen; it would lose its progress
+            self.signals.heard = signal.SIGTERM
         self._step = trainer.global_step
-        if self._restored is None:
-            return
-        metrics = {key: torch.tensor(value) for key, value in self._restored["metrics"].items()}
+        if self._restored is not None:
+            self._go_on(trainer, self._restored)
+            self._restored = None
+        self._offer(trainer, _Moment.EPOCH)
+
+    def _go_on(self, trainer: Trainer, restored: dict[str, Any]) -> None:
+        metrics = {key: torch.tensor(value) for key, value in restored["metrics"].items()}
         trainer.callback_metrics.update(metrics)
-        if len(self._restored["random"]) == trainer.world_size:
-            restore_random_state(self._restored["random"][trainer.global_rank])
-        self._restored = None
+        if len(restored["random"]) == trainer.world_size:
+            restore_random_state(restored["random"][trainer.global_rank])
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int

@@ -242,6 +242,23 @@ def test_every_signal_of_pre_emption_ends_with_a_line_and_a_status(
     assert line.endswith(str(tmp_path / LAST))
 
 
+def test_sigterm_as_training_begins_ends_it_before_a_step(
+    fit: Make, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lightning listens a moment before us, and would end it a step later with a status of 0."""
+    for hook in ("on_train_start", "on_train_batch_end", "on_train_start"):
+        with pytest.raises(Preempted):
+            fit(tmp_path, SignalAt(hook, 1))
+    goes_on = f"1; the same command goes on from {tmp_path / LAST}"
+    assert [line.partition("at step ")[2] for line in capsys.readouterr().err.splitlines()] == [
+        "0; the same command begins again: there is no checkpoint",
+        goes_on,
+        goes_on,
+    ]
+    fit(tmp_path)
+    assert_same(tmp_path, whole)
+
+
 def test_who_listened_before_hears_the_signal_after_the_checkpoint(
     fit: Make, tmp_path: Path
 ) -> None:

@@ -38,7 +38,8 @@ def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
         subprocess.run([SCRIPTS / "up.sh", folder], check=True, timeout=PATIENCE)
         yield {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"), "OMP_NUM_THREADS": "1"}
     finally:
-        for path in sorted([*folder.glob("log/*"), *tmp_path.glob("runs/grid/.submitit/*/*.*t")]):
+        jobs = tmp_path.glob("runs/grid/.submitit/*/*_log.*")
+        for path in sorted([*folder.glob("log/*"), *jobs]):
             print(f"--- {path}", *path.read_text().splitlines()[-40:], sep="\n")
         subprocess.run([SCRIPTS / "down.sh", folder], check=False, timeout=PATIENCE)
 
@@ -89,6 +90,17 @@ class Grid:
         assert tiny_grid.states(self.folder)[PREEMPTED] == "stopped"
         self.control("scontrol", "update", f"JobId={job}", "StartTime=now")
 
+    def preempt(self, job: str, log: Path, at: str) -> None:
+        """Of one that was just put back: SIGTERM and a grace time, for another's priority.
+
+        It comes when it has started again, and its log says `at`.
+        """
+        before = len(log.read_text())
+        self.wait_for(lambda: at in log.read_text()[before:] and set(self.states()) == {job})
+        urgent = ["sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null"]
+        self.control(*urgent, "--wrap=true")
+        self.put_back(job)
+
     def _ask(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command, env=self.environment, capture_output=True, text=True, check=False
@@ -110,10 +122,8 @@ def test_killed_and_preempted_jobs_end_in_four_done_cells(
     grid.control("scancel", "--signal=USR2", f"{preempted}.0")  # as sbatch's --signal does
     grid.put_back(preempted)
     log = grid.folder / f".submitit/{preempted}/{preempted}_0_log.out"
-    grid.wait_for(lambda: set(grid.states()) == {preempted} and "going on in" in log.read_text())
-    urgent = ["sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=true"]
-    grid.control(*urgent)  # Slurm asks by SIGTERM, with a grace time
-    grid.put_back(preempted)
+    grid.preempt(preempted, log, at=f"\n{PREEMPTED}\n")  # while it imports and loads
+    grid.preempt(preempted, log, at="going on in")
     status, said = grid.end()
     done = dict.fromkeys([PREEMPTED, *OTHERS], "done")
     assert tiny_grid.states(grid.folder) == done | {KILLED: "failed"}, said
@@ -138,8 +148,9 @@ def test_killed_and_preempted_jobs_end_in_four_done_cells(
 
 def check_words_of_preempted(words: str, complaints: str) -> None:
     """A line each time that it left and went on; nothing that looks like a fault."""
-    for name in ("SIGUSR2", "SIGTERM"):
+    for name in ("SIGUSR2", "SIGTERM"):  # and once more SIGTERM before there was what to say
         assert complaints.count(f"blippose: {name}: stopped at step") == 1, complaints
+    assert complaints.count("this job is preempted") == 3, complaints
     assert words.count(f"going on in runs/grid/{PREEMPTED} from last.ckpt") == 2, words
     assert "Traceback" not in words + complaints
     assert "Interrupt" not in words + complaints

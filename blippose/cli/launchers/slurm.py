@@ -13,11 +13,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, final
 
 from blippose.cli.launchers.base import CellLauncher, Task, given, needs, said
 from blippose.errors import UserError
-from blippose.preemption import Preempted
 
 _LOGS = ".submitit"
 _SECONDS = 5  # between two looks at the queue
@@ -118,28 +118,31 @@ class _Requeued:
     task: Task
 
     def __call__(self) -> None:
-        """Run it.
-
-        Where Slurm gives a grace time it asks by SIGTERM, and forgets a job that then leaves by
-        itself; one that is cancelled hears SIGTERM too, but counts as running no more.
-        """
+        """Run it; to be asked by SIGTERM, from now to its end, puts it back too."""
         if os.environ.get("SLURM_NTASKS") == "1":
             # Lightning would take the one task for the only process, whatever devices it has.
             del os.environ["SLURM_NTASKS"]
-        try:
-            self.task()
-        except Preempted as error:
-            if error.signal_name == "SIGTERM" and _is_running(os.environ["SLURM_JOB_ID"]):
-                from submitit.slurm.slurm import SlurmJobEnvironment  # noqa: PLC0415
-
-                signal.raise_signal(signal.Signals[f"SIG{SlurmJobEnvironment.USR_SIG}"])
-            raise
+        signal.signal(signal.SIGTERM, _put_back)
+        self.task()
 
     def checkpoint(self) -> Any:
         """What Slurm shall run next: the same, which then goes on."""
         from submitit.helpers import DelayedSubmission  # noqa: PLC0415
 
         return DelayedSubmission(self)
+
+
+def _put_back(number: int, frame: FrameType | None) -> None:
+    """What hears SIGTERM while no training does, and again once one has written its checkpoint.
+
+    Where Slurm gives a grace time it asks by SIGTERM, and forgets a job that then leaves by
+    itself; one that is cancelled hears SIGTERM too, but counts as running no more.
+    """
+    if _is_running(os.environ["SLURM_JOB_ID"]):
+        from submitit.slurm.slurm import SlurmJobEnvironment  # noqa: PLC0415
+
+        signal.signal(number, signal.SIG_IGN)  # it may come again before Slurm has put it back
+        signal.raise_signal(signal.Signals[f"SIG{SlurmJobEnvironment.USR_SIG}"])
 
 
 def _is_running(job: str) -> bool:
