@@ -21,11 +21,7 @@ POSTER_WORDS = ["data.batch_size=1,2,4", "optimizer.lr=5e-6,2e-5,5e-5", "optimiz
 AXES = {"data.batch_size": [4, 8], "optimizer": ["adam", "adamw"]}
 NAMES = [f"batch_size={size},optimizer={name}" for size in (4, 8) for name in ("adam", "adamw")]
 
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 @pytest.fixture(scope="module")

@@ -23,10 +23,7 @@ from blippose.model import PoseCaptioner
 
 _HUGE = 10**13  # numbers in a layer, more than any machine's memory
 
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 def traceback_of(cell: str) -> str:
