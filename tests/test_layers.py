@@ -52,6 +52,7 @@ LAYERS = (
         "attention",
         "vocabulary",
         "data_settings",
+        "lean_mlp",
         "lineage",
         "location_tokens",
         "loss",
