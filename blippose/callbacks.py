@@ -28,6 +28,7 @@ from blippose.wandb_logger import RowLogger
 
 # MAE with the mean pose in place of what did not parse: a model that falls silent must not win.
 MONITOR = "val/mae_all"
+_SILENCE_S = 30.0
 _NUM_LOGGED = 6  # pictures an epoch in W&B
 _COLUMNS = ("image", "predicted and true", "MAE px", "joints", "caption")  # of their table
 # Titles and digits of an epoch's line, which fits a terminal of 80 columns.
@@ -43,16 +44,19 @@ _SHOWN = {
 
 @final
 class EpochLine(Callback):
-    """One line an epoch, on a terminal above the bars and in a log alone."""
+    """One line an epoch, on a terminal above the bars and in a log alone.
+
+    Where there are no bars, one more now and then in an epoch of minutes.
+    """
 
     def __init__(self) -> None:
-        self._started = time.monotonic()
+        self._started = self._told = time.monotonic()
         self._has_validated = False
         self._losses: list[Tensor] = []  # where they lie: a GPU is not waited for
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Take the time."""
-        self._started = time.monotonic()
+        self._started = self._told = time.monotonic()
         self._has_validated = False
         self._losses.clear()
 
@@ -63,6 +67,22 @@ class EpochLine(Callback):
         loss = trainer.callback_metrics.get("train/loss")
         if loss is not None:
             self._losses.append(loss)
+        self._tell(trainer, f"batch {batch_idx + 1:,} of {trainer.num_training_batches:,}")
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """A validation can take as long as the training."""
+        if not trainer.sanity_checking:
+            num_batches = sum(trainer.num_val_batches)
+            self._tell(trainer, f"validation, batch {batch_idx + 1:,} of {num_batches:,}")
+
+    @rank_zero_only
+    def _tell(self, trainer: Trainer, where: str) -> None:
+        now = time.monotonic()
+        if trainer.progress_bar_callback is None and now - self._told >= _SILENCE_S:
+            self._told = now
+            print(f"{_epoch(trainer)}: {where}, {now - self._started:.0f} s", flush=True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Metrics are of this epoch, and not of an earlier one, from here on."""
@@ -78,13 +98,19 @@ class EpochLine(Callback):
         }
         if self._losses:
             values["train/loss"] = float(torch.stack(self._losses).mean())
-        parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+        parts = [_epoch(trainer)]
         parts += [
             f"{title} {values[key]:.{digits}f}"
             for key, (title, digits) in _SHOWN.items()
             if key in values
         ]
         print("  ".join([*parts, f"{time.monotonic() - self._started:.0f} s"]), flush=True)
+
+
+def _epoch(trainer: Trainer) -> str:
+    """Counted from 1."""
+    of_all = "" if trainer.max_epochs == -1 else f"/{trainer.max_epochs}"
+    return f"epoch {trainer.current_epoch + 1}{of_all}"
 
 
 @final
@@ -149,9 +175,8 @@ class Bars(RichProgressBar):
         return "Validation: generating captions"
 
     def _get_train_description(self, current_epoch: int) -> str:
-        """Counted from 1, as in the epoch's line."""
-        epoch = f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
-        return epoch.ljust(len(self.validation_description))
+        """As in the epoch's line."""
+        return _epoch(self.trainer).capitalize().ljust(len(self.validation_description))
 
     def get_metrics(self, trainer: Trainer, pl_module: Any) -> dict[str, Any]:
         """The loss; the rest stands in the epoch's line."""

@@ -221,7 +221,7 @@ class PoseCaptioner(L.LightningModule):
         if not self.readback.changes:
             return input_ids
         key = (self.seed, self.current_epoch, batch_idx, self.global_rank)
-        progress = self.global_step / max(1, int(self.trainer.estimated_stepping_batches))
+        progress = self.global_step / max(1, self.trainer.estimated_stepping_batches)  # 0 of inf
         shown: Tensor = self.readback(input_ids, key, progress)
         return shown
 

@@ -61,7 +61,7 @@ def print_next(run: Run, console: Console) -> None:
         "next:",
         f"  blippose eval run={run.folder}",
         f"  blippose predict run={run.folder} images=FOLDER",
-        "  blippose train -m name=grid optimizer.lr=1e-4,4e-4 data.batch_size=8,16",
+        "  blippose train -m name=rates optimizer.lr=5e-6,1e-4 data.batch_size=8,16",
     )
 
 

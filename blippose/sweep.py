@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from blippose import runs
+from blippose.counted import counted
 from blippose.errors import UserError
 from blippose.report.cells import Cell, CellState, read_cell
 from blippose.runs import Run
@@ -70,6 +71,14 @@ class Sweep:
     def seen(self) -> list[Cell]:
         """How far each cell came."""
         return [read_cell(cell.folder, cell.name) for cell in self.cells]
+
+    @property
+    def where(self) -> str:
+        """Its folder, and how many cells of other commands lie there: a report shows them too."""
+        known = {cell["name"] for cell in read_record(self.folder).get("cells", [])}
+        others = len(known - {cell.name for cell in self.cells})
+        beside = f", beside {counted(others, 'cell')} of earlier commands" if others else ""
+        return f"in {self.folder}{beside}"
 
     def write(self) -> None:
         """Keep a record in the folder, beside what earlier commands asked for there.

@@ -48,6 +48,8 @@ def check(
     with _refused("trainer"):
         tried = trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
     _check_trainer(tried)
+    if scheduler is not None:
+        _check_end(tried)
     if options.ckpt_path is not None:
         _check_goes_on(options.ckpt_path, tried.max_epochs)
 
@@ -73,6 +75,15 @@ def _check_trainer(tried: Trainer) -> None:
         key = f"trainer.precision={tried.precision}"
         if (said := bfloat16.caution(key, "trainer.precision=32-true")) is not None:
             print(said, flush=True)
+
+
+def _check_end(tried: Trainer) -> None:
+    """Schedules fall towards the last step."""
+    if tried.max_epochs == tried.max_steps == -1:
+        raise UserError(
+            "trainer.max_epochs=-1: the learning rate falls towards the end of training; name it "
+            "by trainer.max_epochs or +trainer.max_steps, or keep the rate: scheduler=constant"
+        )
 
 
 def _check_goes_on(path: Path, max_epochs: int | None) -> None:

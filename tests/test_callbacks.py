@@ -11,6 +11,7 @@ import torch
 from lightning import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
+from blippose import callbacks
 from blippose.callbacks import EpochLine, ValidationDue
 from blippose.errors import UserError
 
@@ -48,10 +49,10 @@ def fit(
     **settings: Any,
 ) -> OneWeight:
     module, samples = OneWeight(), DataLoader(torch.zeros(num_batches), batch_size=1)
-    callbacks = [EpochLine(), *([ValidationDue(folder / "best.ckpt")] if is_checked else [])]
+    called = [EpochLine(), *([ValidationDue(folder / "best.ckpt")] if is_checked else [])]
     trainer = Trainer(
         accelerator="cpu",
-        callbacks=callbacks,  # type: ignore[arg-type]  # a list of callbacks, not one kind
+        callbacks=called,  # type: ignore[arg-type]  # a list of callbacks, not one kind
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -160,3 +161,17 @@ def test_the_loss_of_an_epoch_is_its_mean(
     losses = [1.0, 0.8, 0.6, 0.4], [0.2, 0.0, -0.2, -0.4]  # a step takes 0.1 times a slope of 2
     for line, found in zip(lines, losses, strict=True):
         assert f"loss {np.mean(found):.2f}  " in line
+
+
+def test_an_epoch_of_minutes_tells_how_far_it_is_where_there_are_no_bars(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(tmp_path, max_epochs=1)
+    assert "batch" not in capsys.readouterr().out
+    monkeypatch.setattr(callbacks, "_SILENCE_S", 0.0)
+    fit(tmp_path, max_epochs=-1, max_steps=_NUM_BATCHES)
+    lines = [line.rpartition(",")[0] for line in capsys.readouterr().out.splitlines()[:-1]]
+    assert lines == [
+        *(f"epoch 1: batch {batch} of {_NUM_BATCHES}" for batch in range(1, _NUM_BATCHES + 1)),
+        *(f"epoch 1: validation, batch {batch} of {_NUM_BATCHES}" for batch in range(1, 5)),
+    ]

@@ -27,6 +27,7 @@ LAYERS = (
         "counted",
         "spelling",
         "progress",
+        "waiting",
     },
     {
         "caption",
@@ -106,6 +107,7 @@ LAYERS = (
 WITHOUT_TORCH = (
     "pose",
     "whole_file",
+    "waiting",
     "output_folder",
     "counted",
     "caption",

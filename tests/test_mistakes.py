@@ -24,6 +24,10 @@ WRONG = {
         ["train", "-m", CSV, "seed=1,2", "runs="],
         "blippose: runs=: expected the folder that holds all runs, such as runs",
     ),
+    "run at the root of the disk": (
+        ["train", CSV, "name=/root/x"],
+        "blippose: name=/root/x: its folder is RUNS/NAME; runs= says where",
+    ),
     "grid beside the runs": (["train", "-m", CSV, "seed=1,2", "name=.."], "name=..: name the run"),
     "absent tokenizer": (
         ["train", CSV, "model.tokenizer=./nowhere"],
@@ -133,6 +137,10 @@ WRONG = {
     "nothing to validate on": (
         ["train", CSV, "+trainer.limit_val_batches=0"],
         "trainer.limit_val_batches=0: expected more",
+    ),
+    "rate that falls towards no end": (
+        ["train", CSV, "trainer.max_epochs=-1"],
+        "trainer.max_epochs or +trainer.max_steps, or keep the rate: scheduler=constant",
     ),
     "no epochs": (["train", CSV, "model.weights=random", "trainer.max_epochs=0"], "max_epochs=0"),
     "absent checkpoint": (

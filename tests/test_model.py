@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -48,7 +49,7 @@ class TrainerAt:
     """A trainer at a step: `_hide` asks for nothing else of it."""
 
     global_rank = 0
-    estimated_stepping_batches = 100
+    estimated_stepping_batches: float = 100
 
     def __init__(self, global_step: int, current_epoch: int) -> None:
         self.global_step, self.current_epoch = global_step, current_epoch
@@ -233,6 +234,17 @@ def test_the_share_that_is_asked_for_is_hidden(
     for step, share in ((49, 1.0), (50, 0.3), (99, 0.3)):
         hidden = hide(captioner, ids, step) != ids
         assert hidden[number].float().mean() == pytest.approx(share, abs=0.03)
+
+
+def test_a_training_without_an_end_hides_as_at_its_beginning(
+    make_captioner: MakeCaptioner, tokenizer: BertTokenizer, batch: PoseBatch
+) -> None:
+    captioner = make_captioner(readback_mask=ReadbackMask(first=1.0, until=0.5, then=0.0))
+    endless = TrainerAt(10_000, 0)
+    endless.estimated_stepping_batches = math.inf
+    captioner.trainer = endless
+    hidden = captioner._hide(batch["input_ids"], 0)
+    assert (hidden[is_number(batch["input_ids"], tokenizer)] == tokenizer.mask_token_id).all()
 
 
 def test_spread_draws_half_of_the_samples_between_none_and_all(

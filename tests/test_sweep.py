@@ -137,8 +137,11 @@ def test_a_grid_that_was_begun_under_the_names_of_earlier_versions_goes_on(
     record = (grid / "sweep.json").read_text()
     (grid / "sweep.json").write_text(record.replace("lr=5e-4", "lr=0.0005"))
     assert main(words) == 0
-    assert "2 cells: 2 done" in capsys.readouterr().out
+    assert "2 cells: 2 done, in runs/grid\n" in capsys.readouterr().out
     assert main([*words[:-1], "optimizer.lr=5e-4,1e-3"]) == 0
+    assert "2 cells: 2 done, in runs/grid, beside 1 cell of earlier commands" in (
+        capsys.readouterr().out
+    )
     assert sorted(tiny_grid.states(grid)) == ["lr=0.0005", "lr=0.002", "lr=1e-3"]
     assert [cell["name"] for cell in read_record(grid)["cells"]][:1] == ["lr=0.0005"]
 

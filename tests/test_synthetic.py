@@ -148,13 +148,18 @@ def test_release_that_lost_an_image_is_drawn_again(root: Path, tmp_path: Path) -
     assert _files(copy) == _files(root)
 
 
-def test_who_comes_second_waits_and_leaves_what_the_first_wrote(tmp_path: Path) -> None:
+def test_who_comes_second_waits_and_leaves_what_the_first_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "release"
     second = Thread(target=write_release, args=(folder, 1, 3, 1, False))
     with FileLock(f"{folder}.lock"):  # as one who is drawing has it
         second.start()
         second.join(0.5)
         assert not folder.exists()
+        told = capsys.readouterr()
+        assert told.err == f"waiting for the process that draws into {folder}\n"
+        assert told.out == ""  # where `blippose data format=json` writes
         _write(folder, 1, 3, 1, progress=False)
         drawn = (folder / MAT).stat().st_mtime_ns
     second.join()
@@ -165,6 +170,12 @@ def test_root_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="release: cannot be written"):
         write_release(tmp_path / "file" / "release", 1, progress=False)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a folder that takes no files")
+def test_folder_that_takes_no_files_is_not_waited_for() -> None:
+    with pytest.raises(UserError, match="/proc/release: cannot be written"):
+        write_release(Path("/proc/release"), 1, progress=False)
 
 
 def test_foreign_folder_is_refused_untouched(tmp_path: Path) -> None:

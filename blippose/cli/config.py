@@ -195,6 +195,8 @@ def check_run_folder(runs: Any, name: Any) -> None:
     said, where = ("" if word is None else str(word).strip() for word in (name, runs))
     if posixpath.normpath(said).split("/")[0] in (".", ".."):
         raise UserError(f"name={said}: name the run: its folder is RUNS/NAME")
+    if posixpath.isabs(said):
+        raise UserError(f"name={said}: its folder is RUNS/NAME; runs= says where all runs are")
     if not where:
         raise UserError("runs=: expected the folder that holds all runs, such as runs")
 

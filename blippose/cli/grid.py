@@ -226,7 +226,7 @@ def run(command: str, arguments: Sequence[str], axes: Sequence[str], words: Sequ
             tell(asked)
             return 0  # the list is what was asked for
         asked.write()
-        print(f"{sweep.counts(asked.seen())}, in {grid.folder}", flush=True)
+        print(f"{sweep.counts(asked.seen())}, {asked.where}", flush=True)
         if pending:
             grid.launch(pending)
         return tell(asked)
@@ -256,5 +256,5 @@ def tell(asked: Sweep) -> int:
     console.print(cells_table(seen, console.width))
     for line in [*sweep.reasons(seen), ""]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{sweep.counts(seen)}, in {asked.folder}", highlight=False, soft_wrap=True)
+    console.print(f"{sweep.counts(seen)}, {asked.where}", highlight=False, soft_wrap=True)
     return 0 if sweep.is_done(seen) else 1

@@ -17,13 +17,11 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import PIL
-from filelock import FileLock, Timeout
 from jaxtyping import UInt8
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import features
@@ -33,6 +31,7 @@ from blippose.geometry import Crop
 from blippose.machine import num_cores
 from blippose.mpii import Person
 from blippose.progress import tracked
+from blippose.waiting import locked
 from blippose.whole_file import whole_file
 
 AUTO = "auto"
@@ -126,7 +125,7 @@ class PixelCache:
     def _make_in(self, folder: Path, persons: Sequence[Person]) -> PixelFile:
         path, size = folder / self._name(persons), self.cutter.size
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
+        with locked(folder / ".lock", waits_for=f"the process that cuts images into {folder}"):
             found = self._open(path, len(persons))  # another process may have made it meanwhile
             if found is None:
                 room = _room(folder, len(persons) * _row_type(size).itemsize)
@@ -187,20 +186,6 @@ class PixelCache:
 
 def _row_type(size: int) -> np.dtype[np.void]:
     return np.dtype([("crop", "<f8", (4,)), ("image", "u1", (3, size, size))])
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        _tell(f"waiting for the process that cuts images into {folder}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _room(folder: Path, num_bytes: int) -> str:

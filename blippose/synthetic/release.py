@@ -23,7 +23,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
 from scipy.io import savemat
 
@@ -34,6 +33,7 @@ from blippose.progress import tracked
 from blippose.synthetic.annotation import activity_row, annolist_row, single_person_row, structs
 from blippose.synthetic.plan import Row, plan_rows
 from blippose.synthetic.scene import Person, render_frame
+from blippose.waiting import locked
 
 MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
 GENERATOR_VERSION = 2  # rises when the same seed would draw or annotate others
@@ -77,7 +77,8 @@ def write_release(
         return root
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{root}.lock"):  # two who draw at once would each empty the folder
+        # Two who draw at once would each empty the folder.
+        with locked(Path(f"{root}.lock"), waits_for=f"the process that draws into {root}"):
             if not is_complete(root, num_persons, seed):
                 _write(root, num_persons, seed, num_workers, progress)
     except OSError as error:
