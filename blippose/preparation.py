@@ -11,7 +11,6 @@ from transformers import BertTokenizer, BlipForConditionalGeneration
 from blippose.caption import CaptionFormat
 from blippose.decoding.grammar import TokenGrammar
 from blippose.errors import UserError
-from blippose.lean_mlp import use_lean_mlps
 from blippose.lora import add_lora
 from blippose.spelling import spelled
 
@@ -45,8 +44,6 @@ def prepare(
         blip.vision_model.requires_grad_(False)
     if checkpoint_layers:
         blip.activation_checkpointing_enable()
-    else:
-        use_lean_mlps(blip)
     if compiled:
         blip.vision_model.compile()
         blip.text_decoder.bert.compile()

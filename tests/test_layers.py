@@ -53,7 +53,6 @@ LAYERS = (
         "attention",
         "vocabulary",
         "data_settings",
-        "lean_mlp",
         "lineage",
         "location_tokens",
         "loss",
