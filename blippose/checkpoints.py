@@ -135,10 +135,13 @@ class LastCheckpoint(Checkpoint):
                     logger.go_on(self._restored["rows"])
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Listen, and be where the checkpoint was, once nothing draws before the first step."""
+        """Listen, and be where the checkpoint was, once nothing draws before the first step.
+
+        What was asked to end before ends here.
+        """
         self.signals.listen()
-        if trainer.received_sigterm:  # since Lightning began to listen; it would lose its progress
-            self.signals.heard = signal.SIGTERM
+        if trainer.received_sigterm:  # since Lightning began to listen; it would end after a step
+            self.signals.heard = self.signals.heard or signal.SIGTERM
         self._step = trainer.global_step
         if self._restored is not None:
             self._go_on(trainer, self._restored)
@@ -188,7 +191,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Note it."""
-        self._has_validated = self._is_changed = True
+        if not trainer.sanity_checking:
+            self._has_validated = self._is_changed = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Between two epochs."""

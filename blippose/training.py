@@ -23,6 +23,7 @@ from jaxtyping import Float
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from blippose import runs
@@ -38,7 +39,7 @@ from blippose.lineage import lineage_in
 from blippose.loggers import METRICS, CSVLogger
 from blippose.machine import num_cores
 from blippose.model import PoseCaptioner
-from blippose.preemption import StopSignals
+from blippose.preemption import Preempted, StopSignals
 from blippose.runs import Run
 from blippose.trained_weights import load_weights, misfit, read_checkpoint
 from blippose.wandb_logger import RowLogger
@@ -133,7 +134,7 @@ def fit(
         ]
         lightning_trainer = _trainer(trainer, run.folder, loggers, callbacks)
         lightning_trainer.strategy.checkpoint_io = files
-        _fit(lightning_trainer, captioner, data, start)
+        _fit(lightning_trainer, captioner, data, start, signals)
         if not lightning_trainer.is_global_zero:
             return
         results = _results(captioner, data, blind_pose, run.folder)
@@ -201,12 +202,19 @@ def _averaging(decay: float | None) -> list[AveragedWeights]:
 
 
 def _fit(
-    trainer: Trainer, captioner: PoseCaptioner, data: PoseDataModule, start: Path | None
+    trainer: Trainer,
+    captioner: PoseCaptioner,
+    data: PoseDataModule,
+    start: Path | None,
+    signals: StopSignals,
 ) -> None:
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(captioner, datamodule=data, ckpt_path=start, weights_only=True)
+    except SIGTERMException as error:  # heard before we listened, as in a sanity check
+        signals.heard = signal.SIGTERM
+        raise Preempted(signal.SIGTERM.name) from error
     except SystemExit as error:
         # Lightning turns Ctrl-C into an exit, and ignores the next one.
         if isinstance(error.__context__, KeyboardInterrupt):

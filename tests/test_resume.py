@@ -151,9 +151,8 @@ def fit(
     """Fit a fresh model that draws (dropout, masks, augmentation) into a folder; the run."""
 
     def trainer(*extra: Callback, **settings: Any) -> Callable[..., Trainer]:
-        settings = {"max_epochs": 2, "log_every_n_steps": 1, **settings}
-        settings |= {"accelerator": "cpu"}
-        settings |= {"enable_model_summary": False, "num_sanity_val_steps": 0}
+        settings = {"max_epochs": 2, "log_every_n_steps": 1, "num_sanity_val_steps": 0, **settings}
+        settings |= {"accelerator": "cpu", "enable_model_summary": False}
         return lambda callbacks, **rest: Trainer(
             callbacks=[*extra, *callbacks], **settings, **rest
         )
@@ -257,6 +256,19 @@ def test_sigterm_as_training_begins_ends_it_before_a_step(
     ]
     fit(tmp_path)
     assert_same(tmp_path, whole)
+
+
+def test_sigterm_in_a_sanity_check_can_be_resumed(fit: Make, tmp_path: Path) -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    try:
+        with pytest.raises(Preempted) as raised:
+            fit(tmp_path, SignalAt("on_validation_batch_end", 1), num_sanity_val_steps=2)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert raised.value.code == CAN_BE_RESUMED
+    assert heard[-1] == signal.SIGTERM  # a launcher that puts jobs back
+    assert json.loads((tmp_path / "run.json").read_text())["state"] == "stopped"
 
 
 def test_who_listened_before_hears_the_signal_after_the_checkpoint(

@@ -18,9 +18,11 @@ from typing import Any, final
 
 from blippose.cli.launchers.base import CellLauncher, Task, given, needs, said
 from blippose.errors import UserError
+from blippose.runs import is_first_process
 
 _LOGS = ".submitit"
 _SECONDS = 5  # between two looks at the queue
+_PATIENCE = 20  # s, of a job that was asked to leave
 
 
 @final
@@ -113,16 +115,21 @@ class SlurmLauncher(CellLauncher):
 
 @dataclass(frozen=True)
 class _Requeued:
-    """A task as a node runs it, by submitit's protocol: what hears USR2 is put back."""
+    """A task as a node runs it, by submitit's protocol."""
 
     task: Task
 
     def __call__(self) -> None:
-        """Run it; to be asked by SIGTERM, from now to its end, puts it back too."""
+        """Run it, ready to be put back from now to its end."""
         if os.environ.get("SLURM_NTASKS") == "1":
             # Lightning would take the one task for the only process, whatever devices it has.
             del os.environ["SLURM_NTASKS"]
-        signal.signal(signal.SIGTERM, _put_back)
+        from submitit.slurm.slurm import SlurmJobEnvironment  # noqa: PLC0415
+
+        warning = signal.Signals[f"SIG{SlurmJobEnvironment.USR_SIG}"]
+        put_back = _PutBack(signal.getsignal(warning), warning)
+        for number in (signal.SIGTERM, warning):
+            signal.signal(number, put_back)
         self.task()
 
     def checkpoint(self) -> Any:
@@ -132,23 +139,40 @@ class _Requeued:
         return DelayedSubmission(self)
 
 
-def _put_back(number: int, frame: FrameType | None) -> None:
-    """What hears SIGTERM while no training does, and again once one has written its checkpoint.
+class _PutBack:
+    """Hears signals while no training does, and again once one has written its checkpoint.
 
-    Where Slurm gives a grace time it asks by SIGTERM, and forgets a job that then leaves by
-    itself; one that is cancelled hears SIGTERM too, but counts as running no more.
+    What warns of the time limit puts the job back. Where Slurm pre-empts with a grace time it asks
+    by SIGTERM, and forgets a job that then leaves by itself: it is put back too. One that is
+    cancelled hears SIGTERM as well, but counts as running no more. Of the processes of a job all
+    hear it, and the first puts it back, once.
+
+    Args:
+        submitit: its handler: it has Slurm put the job back, and leaves.
+        warning: the signal before the limit.
     """
-    if _is_running(os.environ["SLURM_JOB_ID"]):
-        from submitit.slurm.slurm import SlurmJobEnvironment  # noqa: PLC0415
 
-        signal.signal(number, signal.SIG_IGN)  # it may come again before Slurm has put it back
-        signal.raise_signal(signal.Signals[f"SIG{SlurmJobEnvironment.USR_SIG}"])
+    def __init__(self, submitit: Any, warning: signal.Signals) -> None:
+        self.submitit, self.warning = submitit, warning
+        self._is_leaving = not is_first_process()
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._is_leaving or (number == signal.SIGTERM and _is_cancelled()):
+            return
+        self._is_leaving = True
+        self.submitit(self.warning, frame)
 
 
-def _is_running(job: str) -> bool:
-    command = ["squeue", "--noheader", "--format=%T", "--jobs", job]
-    listed = subprocess.run(command, capture_output=True, text=True, check=False)
-    return "RUNNING" in listed.stdout.split()
+def _is_cancelled() -> bool:
+    """Whether Slurm says that the job runs no more; where it says nothing, it may."""
+    command = ["squeue", "--noheader", "--format=%T", "--jobs", os.environ["SLURM_JOB_ID"]]
+    try:
+        listed = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_PATIENCE
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return listed.returncode == 0 and "RUNNING" not in listed.stdout.split()
 
 
 def _wait(waiting: dict[str, tuple[Task, Any]], logs: Path) -> None:
