@@ -121,7 +121,8 @@ def fit(
     if last is None and runs.is_first_process():
         (run.folder / runs.BEST).unlink(missing_ok=True)  # of a try that came to no checkpoint
     start = last or options.ckpt_path
-    with StopSignals() as signals, _loggers(run, logger, group) as loggers:
+    # Signals end first: a launcher has seconds to put a job back, and W&B may take its time.
+    with _loggers(run, logger, group) as loggers, StopSignals() as signals:
         files = WholeFiles()
         is_first = last != run.folder / runs.LAST
         callbacks = [
