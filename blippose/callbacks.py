@@ -28,7 +28,7 @@ from blippose.wandb_logger import RowLogger
 
 # MAE with the mean pose in place of what did not parse: a model that falls silent must not win.
 MONITOR = "val/mae_all"
-_SILENCE_S = 30.0
+_SILENCE_S = 30.0  # at most without a word, where there are no bars
 _NUM_LOGGED = 6  # pictures an epoch in W&B
 _COLUMNS = ("image", "predicted and true", "MAE px", "joints", "caption")  # of their table
 # Titles and digits of an epoch's line, which fits a terminal of 80 columns.

@@ -234,7 +234,7 @@ class LastCheckpoint(Checkpoint):
         _say(f"{name}: stopped at step {trainer.global_step}; the same command {where}")
         if heard is signal.SIGINT:
             raise KeyboardInterrupt
-        raise Preempted(name)
+        raise Preempted
 
     @property
     def _kept(self) -> Path | None:

@@ -18,9 +18,8 @@ CAN_BE_RESUMED: Final = 75  # EX_TEMPFAIL of sysexits.h: "the user is invited to
 class Preempted(SystemExit):
     """The run was asked to end, and did so between two steps; it can be resumed."""
 
-    def __init__(self, signal_name: str) -> None:
+    def __init__(self) -> None:
         super().__init__(CAN_BE_RESUMED)
-        self.signal_name = signal_name
 
 
 class StopSignals:

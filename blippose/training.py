@@ -215,7 +215,7 @@ def _fit(
         trainer.fit(captioner, datamodule=data, ckpt_path=start, weights_only=True)
     except SIGTERMException as error:  # heard before we listened, as in a sanity check
         signals.heard = signal.SIGTERM
-        raise Preempted(signal.SIGTERM.name) from error
+        raise Preempted from error
     except SystemExit as error:
         # Lightning turns Ctrl-C into an exit, and ignores the next one.
         if isinstance(error.__context__, KeyboardInterrupt):

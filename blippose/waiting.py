@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 
+def _on_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 @contextmanager
-def locked(path: Path, *, waits_for: str) -> Iterator[None]:
-    """Hold the lock of a file; while another process does, say so and wait.
+def locked(path: Path, line: str, say: Callable[[str], None] = _on_stderr) -> Iterator[None]:
+    """Hold the lock of a file; while another process does, say `line` and wait.
 
     Raises:
         OSError: the file cannot be made.
@@ -22,7 +26,7 @@ def locked(path: Path, *, waits_for: str) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        print(f"waiting for {waits_for}", file=sys.stderr, flush=True)
+        say(line)
         lock.acquire()
     try:
         yield

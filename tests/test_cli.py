@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from blippose import __version__
 from blippose.cli import main
 from blippose.cli.cell_names import cell_name
 from blippose.cli.grammar import named
@@ -17,15 +16,6 @@ from blippose.cli.grammar import named
 CSV = "logger=csv"
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
-
-
-def python(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
-    return done.stdout
-
-
-def test_module_is_the_program() -> None:
-    assert python("-m", "blippose", "--version") == f"blippose {__version__}\n"
 
 
 @pytest.mark.parametrize("flag", ["-m", "--multirun"])

@@ -1,4 +1,4 @@
-"""What --help tells, of each command."""
+"""What --help and --version tell."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from blippose import __version__
 from blippose.cli import main
 from blippose.cli.groups import conf
 
@@ -23,6 +24,10 @@ pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 def python(*arguments: str) -> str:
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
     return done.stdout
+
+
+def test_module_is_the_program() -> None:
+    assert python("-m", "blippose", "--version") == f"blippose {__version__}\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])

@@ -25,8 +25,8 @@ WRONG = {
         "blippose: runs=: expected the folder that holds all runs, such as runs",
     ),
     "run at the root of the disk": (
-        ["train", CSV, "name=/root/x"],
-        "blippose: name=/root/x: its folder is RUNS/NAME; runs= says where",
+        ["train", CSV, "name=/elsewhere/x"],
+        "blippose: name=/elsewhere/x: its folder is RUNS/NAME; runs= says where",
     ),
     "grid beside the runs": (["train", "-m", CSV, "seed=1,2", "name=.."], "name=..: name the run"),
     "absent tokenizer": (

@@ -125,7 +125,8 @@ class PixelCache:
     def _make_in(self, folder: Path, persons: Sequence[Person]) -> PixelFile:
         path, size = folder / self._name(persons), self.cutter.size
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / ".lock", waits_for=f"the process that cuts images into {folder}"):
+        waiting = f"waiting for the process that cuts images into {folder}"
+        with locked(folder / ".lock", waiting, _tell):
             found = self._open(path, len(persons))  # another process may have made it meanwhile
             if found is None:
                 room = _room(folder, len(persons) * _row_type(size).itemsize)

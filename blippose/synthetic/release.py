@@ -78,7 +78,7 @@ def write_release(
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         # Two who draw at once would each empty the folder.
-        with locked(Path(f"{root}.lock"), waits_for=f"the process that draws into {root}"):
+        with locked(Path(f"{root}.lock"), f"waiting for the process that draws into {root}"):
             if not is_complete(root, num_persons, seed):
                 _write(root, num_persons, seed, num_workers, progress)
     except OSError as error:
