@@ -323,11 +323,21 @@ class PoseCaptioner(L.LightningModule):
         return scale_rates(self.optimizer(groups))
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over what is trained, and its schedule by steps."""
+        """The optimizer over what is trained, and its schedule by steps.
+
+        Raises:
+            UserError: a schedule of a training that has no end.
+        """
         optimizer = self._optimizer()
         if self.scheduler is None:
             return optimizer
-        schedule = self.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise UserError(
+                "a schedule spans the whole training, and this one has no end: give the Trainer "
+                "max_epochs or max_steps, or the captioner scheduler=None"
+            )
+        schedule = self.scheduler(optimizer, int(steps))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},

@@ -342,6 +342,14 @@ def test_one_step_lowers_the_loss_of_its_batch(
     assert forward_loss(captioner, batch) < before
 
 
+def test_a_schedule_without_an_end_is_one_line(
+    make_captioner: MakeCaptioner, batch: PoseBatch, tmp_path: Path
+) -> None:
+    captioner = make_captioner(scheduler=warmup_cosine)
+    with pytest.raises(UserError, match=r"no end: give the Trainer max_epochs or max_steps, or"):
+        trainer(tmp_path, max_epochs=-1).fit(captioner, DataLoader([batch], batch_size=None))
+
+
 class NormsAtSteps(torch.optim.AdamW):
     """Keeps the norm of the gradients that each step is taken by."""
 
