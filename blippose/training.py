@@ -6,7 +6,6 @@ Plain Python arguments; knows nothing of configs.
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import signal
 import sys
@@ -18,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback
@@ -37,7 +35,6 @@ from blippose.evaluation.run_results import mean_pose, run_results
 from blippose.fit_options import FitOptions
 from blippose.lineage import lineage_in
 from blippose.loggers import METRICS, CSVLogger
-from blippose.machine import num_cores
 from blippose.model import PoseCaptioner
 from blippose.preemption import Preempted, StopSignals
 from blippose.runs import Run
@@ -76,15 +73,6 @@ def quieten() -> None:
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for message in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
-
-
-def limit_threads() -> None:
-    """No more threads than this process has processors, unless OMP_NUM_THREADS says how many.
-
-    torch counts those of the machine, also in a container that has two of them.
-    """
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(min(torch.get_num_threads(), num_cores()))
 
 
 def fit(

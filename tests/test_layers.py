@@ -24,6 +24,7 @@ LAYERS = (
         "output_folder",
         "machine",
         "bfloat16",
+        "threads",
         "counted",
         "spelling",
         "progress",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from blippose import training
+from blippose import threads
 from blippose.machine import memory_bytes, num_cores
 
 
@@ -94,14 +94,14 @@ def test_torch_gets_no_more_threads_than_cores_unless_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = torch.get_num_threads()
-    monkeypatch.setattr(training, "num_cores", lambda: 2)
+    monkeypatch.setattr(threads, "num_cores", lambda: 2)
     try:
         for told, started, expected in ((None, 5, 2), (None, 1, 1), ("5", 5, 5)):
             monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
             if told is not None:
                 monkeypatch.setenv("OMP_NUM_THREADS", told)
             torch.set_num_threads(started)
-            training.limit_threads()
+            threads.limit_threads()
             assert torch.get_num_threads() == expected
     finally:
         torch.set_num_threads(before)

@@ -7,6 +7,7 @@ import os
 import pickle
 import resource
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from PIL import Image
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
 from blippose import mpii, readings
-from blippose.data import Cutter, PoseDataModule
+from blippose.data import Cutter, PoseDataModule, pixel_cache
 from blippose.data.pixel_cache import PixelCache, PixelFile, cache_folders
 from blippose.decoding import ClipNormalization
 from blippose.errors import UserError
@@ -197,6 +198,41 @@ def test_a_broken_image_leaves_no_file(root: Path, persons: tuple[mpii.Person, .
     with pytest.raises(UserError, match=f"{persons[3].image_name}: cannot be decoded"):
         PixelCache(cutter(root), (root / "pixels",)).make(persons)
     assert [path.name for path in (root / "pixels").iterdir()] == [".lock"]
+
+
+def test_what_a_killed_process_left_is_removed_before_images_are_cut(
+    root: Path, persons: tuple[mpii.Person, ...]
+) -> None:
+    (root / "pixels").mkdir()
+    left, others = root / "pixels" / ".24px-left.4711.partial.npy", root / "pixels" / "notes.npy"
+    for path in (left, others):
+        path.write_bytes(b"half of it")
+        os.utime(path, (0, 0))
+    PixelCache(cutter(root), (root / "pixels",)).make(persons)
+    assert not left.exists()
+    assert others.read_bytes() == b"half of it"
+
+
+def test_images_are_cut_on_several_threads_in_their_order(
+    root: Path, persons: tuple[mpii.Person, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first waits until the second is cut, which one thread alone would not get to."""
+    monkeypatch.setattr(pixel_cache, "num_cores", lambda: 2)
+    second_is_cut, plain = threading.Event(), Cutter.cut
+
+    def cut(self: Cutter, person: mpii.Person) -> Any:
+        if person == persons[0]:
+            assert second_is_cut.wait(20)
+        row = plain(self, person)
+        if person == persons[1]:
+            second_is_cut.set()
+        return row
+
+    monkeypatch.setattr(Cutter, "cut", cut)
+    kept = PixelCache(cutter(root), (root / "pixels",)).make(persons)
+    assert kept is not None
+    for place, person in enumerate(persons[:3]):
+        np.testing.assert_array_equal(kept[place][0], plain(cutter(root), person)[0])
 
 
 def test_size_and_place_are_told_before_images_are_cut(

@@ -62,7 +62,9 @@ def run(config: Any) -> int:
     import torch  # noqa: PLC0415  seconds
 
     from blippose.prediction_files import predict_files  # noqa: PLC0415  seconds, as training
+    from blippose.threads import limit_threads  # noqa: PLC0415
 
+    limit_threads()
     predictor = _predictor(keys)
     decoding = instantiate_key(config, "decoding")
     if decoding is not None:

@@ -180,9 +180,10 @@ def _fit(
 
     from blippose import training, training_check  # noqa: PLC0415  seconds: torch, lightning
     from blippose.readback import check_decoding  # noqa: PLC0415
+    from blippose.threads import limit_threads  # noqa: PLC0415
 
     check_targets(plain)
-    training.limit_threads()
+    limit_threads()
     training.seed(keys.seed)
     parts = {key: instantiate_key(config, key) for key in ("optimizer", "scheduler")}
     decoding = instantiate_key(config, "decoding")

@@ -62,6 +62,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
             yield image
+    except MemoryError:
+        raise
     # Damaged files make Pillow's decoders raise almost anything (SyntaxError, struct.error).
     except Exception as error:
         reason = str(error) or type(error).__name__

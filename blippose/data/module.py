@@ -10,6 +10,7 @@ import lightning as L  # noqa: N812  the field's own convention
 import numpy as np
 import torch
 from jaxtyping import Float
+from lightning.pytorch.accelerators import CUDAAccelerator
 from torch.utils.data import DataLoader
 from transformers import BertTokenizer
 
@@ -244,6 +245,11 @@ class PoseDataModule(L.LightningDataModule):
         trainer = self.trainer
         return (None, None) if trainer is None else (trainer.global_rank, trainer.world_size)
 
+    def _is_for_gpu(self) -> bool:
+        if self.trainer is None:
+            return torch.cuda.is_available()
+        return isinstance(self.trainer.accelerator, CUDAAccelerator)
+
     def _loader(self, dataset: PoseDataset, batch_size: int, sampler: Any) -> DataLoader[Sample]:
         return DataLoader(
             dataset,
@@ -254,7 +260,7 @@ class PoseDataModule(L.LightningDataModule):
             generator=torch.Generator().manual_seed(self.seed),
             collate_fn=self.collator if dataset.augmentation is None else self.collator.views,
             persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self._is_for_gpu(),
         )
 
     def mean_pose(self) -> Float[np.ndarray, "16 2"]:

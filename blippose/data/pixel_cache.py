@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from blippose.machine import num_cores
 from blippose.mpii import Person
 from blippose.progress import tracked
 from blippose.waiting import locked
-from blippose.whole_file import whole_file
+from blippose.whole_file import remove_partials, whole_file
 
 AUTO = "auto"
 _VERSION = 2  # of the file and of how pixels are cut
@@ -131,6 +132,7 @@ class PixelCache:
             if found is None:
                 room = _room(folder, len(persons) * _row_type(size).itemsize)
                 _tell(f"cutting {len(persons):,} images to {size} px into {folder}, {room}")
+                remove_partials(folder, before=time.time())  # of killed ones: the lock is ours
                 self._write(path, persons)
                 found = PixelFile(path, len(persons), size)
         return found
