@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+from blippose import threads
 from blippose.cli import main
 from blippose.cli.cell_names import cell_name
 from blippose.cli.grammar import named
@@ -75,6 +77,19 @@ def test_the_tiny_model_is_no_folder_of_that_name() -> None:
     Path("tiny").mkdir()
     Image.new("RGB", (60, 40)).save("photo.png")
     assert main(["predict", "images=photo.png", "weights=tiny"]) == 0
+
+
+def test_predict_takes_no_more_threads_than_it_has_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "num_cores", lambda: 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        Image.new("RGB", (60, 40)).save("photo.png")
+        assert main(["predict", "images=photo.png"]) == 0
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_predict_says_in_short_lines_what_a_model_of_drawn_people_is_worth(
