@@ -130,9 +130,9 @@ class PixelCache:
         with locked(folder / ".lock", waiting, _tell):
             found = self._open(path, len(persons))  # another process may have made it meanwhile
             if found is None:
+                remove_partials(folder, before=time.time())  # of killed ones: the lock is ours
                 room = _room(folder, len(persons) * _row_type(size).itemsize)
                 _tell(f"cutting {len(persons):,} images to {size} px into {folder}, {room}")
-                remove_partials(folder, before=time.time())  # of killed ones: the lock is ours
                 self._write(path, persons)
                 found = PixelFile(path, len(persons), size)
         return found
