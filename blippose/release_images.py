@@ -1,9 +1,10 @@
-"""Whether the images that annotations name are there, and whole."""
+"""Whether the images that annotations name are there, and whole; opened."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
@@ -45,6 +46,24 @@ def check_images(persons: Sequence[Person], images: Path) -> None:
             f"{images}: {len(broken)} of {num_images} images are empty, cut off or no images "
             f"({_first(broken)}); copy them again from MPII's archive"
         )
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """An image to be decoded within.
+
+    Raises:
+        UserError: it cannot be.
+    """
+    try:
+        with Image.open(path) as image:
+            yield image
+    except MemoryError:
+        raise
+    # Damaged files make Pillow's decoders raise almost anything (SyntaxError, struct.error).
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise UserError(f"{path}: cannot be decoded ({reason}); copy the image again") from error
 
 
 def _names(persons: Sequence[Person]) -> list[str]:

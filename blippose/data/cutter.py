@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +9,9 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image
 
-from blippose.errors import UserError
 from blippose.geometry import Crop, Resize
 from blippose.mpii import Person
+from blippose.release_images import opened
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Cutter:
         Raises:
             UserError: an image that cannot be decoded.
         """
-        with _opened(self.images / person.image_name) as image:
+        with opened(self.images / person.image_name) as image:
             rectangle = self._rectangle(person, image)
             return rectangle.cut(image), rectangle
 
@@ -48,23 +46,10 @@ class Cutter:
         Raises:
             UserError: no image.
         """
-        with _opened(self.images / person.image_name) as image:
+        with opened(self.images / person.image_name) as image:
             return self._rectangle(person, image)
 
     def _rectangle(self, person: Person, image: Image.Image) -> Crop:
         if self.crop == "person" and person.center is not None and person.scale is not None:
             return Crop.of_person(person.center, person.scale, self.size)
         return Crop.of_image(image.width, image.height, self.size, self.resize)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    try:
-        with Image.open(path) as image:
-            yield image
-    except MemoryError:
-        raise
-    # Damaged files make Pillow's decoders raise almost anything (SyntaxError, struct.error).
-    except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise UserError(f"{path}: cannot be decoded ({reason}); copy the image again") from error

@@ -22,6 +22,7 @@ from blippose.errors import UserError
 from blippose.machine import num_cores
 from blippose.mpii import Person
 from blippose.progress import tracked
+from blippose.release_images import opened
 from blippose.split import shares_video
 
 HASH_BITS = 64
@@ -168,21 +169,16 @@ def _are_alike(path: Path, other: Path) -> bool:
 
 
 def _thumbnail(path: Path) -> Float[np.ndarray, "values"]:
-    with Image.open(path) as image:
+    with opened(path) as image:
         image.draft("RGB", _DRAFT)
         small = image.convert("RGB").resize(_THUMBNAIL, Image.Resampling.BOX)
     return np.asarray(small, dtype=np.float64).ravel()
 
 
 def _hash(path: Path) -> int:
-    try:
-        with Image.open(path) as image:
-            image.draft("L", _DRAFT)
-            bits = imagehash.phash(image).hash
-    # Damaged files make Pillow's decoders raise almost anything (SyntaxError, struct.error).
-    except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise UserError(f"{path}: cannot be decoded ({reason}); copy the image again") from error
+    with opened(path) as image:
+        image.draft("L", _DRAFT)
+        bits = imagehash.phash(image).hash
     return int.from_bytes(np.packbits(bits).tobytes())
 
 
