@@ -33,6 +33,7 @@ from blippose.decoding import (
 from blippose.errors import UserError
 from blippose.lineage import Lineage, lineage_in
 from blippose.loss import HardTokens, caption_loss, token_loss
+from blippose.muon import Muon
 from blippose.param_groups import param_groups, scale_rates
 from blippose.patch_head import PatchHead
 from blippose.preparation import check_fit, prepare
@@ -317,9 +318,11 @@ class PoseCaptioner(L.LightningModule):
 
     def _optimizer(self) -> torch.optim.Optimizer:
         trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
-        if self.layer_decay == 1 and not self.split_weight_decay:
-            return self.optimizer(weight for _, weight in trained)
-        groups = param_groups(trained, self.layer_decay, self.split_weight_decay)
+        optimizer = self.optimizer(weight for _, weight in trained)
+        is_muon = isinstance(optimizer, Muon)
+        if self.layer_decay == 1 and not self.split_weight_decay and not is_muon:
+            return optimizer
+        groups = param_groups(trained, self.layer_decay, self.split_weight_decay, is_muon)
         return scale_rates(self.optimizer(groups))
 
     def configure_optimizers(self) -> Any:

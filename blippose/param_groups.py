@@ -12,12 +12,17 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from blippose.muon import IS_MATRIX
+
 LR_SCALE = "lr_scale"  # a group's key, as timm has it
 _VISION, _TEXT = r"\bvision_model\.", r"\btext_decoder\."
 
 
 def param_groups(
-    named: Iterable[tuple[str, nn.Parameter]], layer_decay: float, split_weight_decay: bool
+    named: Iterable[tuple[str, nn.Parameter]],
+    layer_decay: float,
+    split_weight_decay: bool,
+    split_matrices: bool = False,
 ) -> list[dict[str, Any]]:
     """Groups of weights that share a learning rate and a decay, those of the highest rate first.
 
@@ -29,20 +34,23 @@ def param_groups(
         named: weights of the captioner that are trained, by name.
         layer_decay: factor of the learning rate from each layer to the one below it.
         split_weight_decay: biases, norms, tokens and positions do not decay.
+        split_matrices: matrices of layers have groups of their own, with `is_matrix` true.
 
     Source: Bao et al. 2022 (BEiT), section 3.3 and its code's `optim_factory.py`.
     """
     named = list(named)
     depth = _Depth([name for name, _ in named])
-    members: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    members: dict[tuple[int, bool, bool], list[nn.Parameter]] = {}
     for name, weight in named:
         height = depth.top - depth(name) if layer_decay != 1 else 0
         decays = not split_weight_decay or _decays(name, weight)
-        members.setdefault((height, not decays), []).append(weight)
+        is_matrix = split_matrices and weight.ndim == 2 and _layer(name) is not None
+        members.setdefault((height, not decays, is_matrix), []).append(weight)
     return [
         {"params": weights, LR_SCALE: layer_decay**height}
         | ({"weight_decay": 0.0} if is_exempt else {})
-        for (height, is_exempt), weights in sorted(members.items(), key=lambda item: item[0])
+        | ({IS_MATRIX: True} if is_matrix else {})
+        for (height, is_exempt, is_matrix), weights in sorted(members.items(), key=lambda item: item[0])
     ]
 
 

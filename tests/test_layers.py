@@ -58,6 +58,7 @@ LAYERS = (
         "location_tokens",
         "loss",
         "lora",
+        "muon",
         "param_groups",
         "patch_head",
         "preparation",

@@ -138,13 +138,13 @@ def check_data_values(data: Mapping[str, Any]) -> None:
 
 
 def check_rates(optimizer: Mapping[str, Any]) -> None:
-    """Refuse, before torch is imported, what no optimizer of torch's takes.
+    """Refuse, before torch is imported, what no optimizer of torch's or ours takes.
 
     Optimizers of others are left to themselves.
     """
     from blippose.arguments import check_arguments  # noqa: PLC0415
 
-    if not str(optimizer.get("_target_")).startswith("torch.optim."):
+    if not str(optimizer.get("_target_")).startswith(("torch.optim.", "blippose.")):
         return
     known = {key: optimizer[key] for key in _Rates.__annotations__ if key in optimizer}
     own = {key: value for key, value in known.items() if not _is_target(value)}
