@@ -1,13 +1,13 @@
-"""An epoch of the default run: how much of it is validation, and what a step waits for its batch.
+"""An epoch of the default run: what validation takes of it, and what a step waits for its batch.
 
-    python benchmarks/epoch.py                                the default run, its release drawn
-    python benchmarks/epoch.py --root FOLDER                  a release that is there already
-    python benchmarks/epoch.py decoding=free trainer.max_epochs=2   other settings of blippose train
+    python benchmarks/epoch.py                   the default run, its release drawn
+    python benchmarks/epoch.py --root FOLDER     a release that is there already
+    python benchmarks/epoch.py decoding=free     another setting of `blippose train`
 
-Seconds of the clock, of a training as users start it: the pixels cut before, the persons' views drawn,
-validation by the default decoding. What a step waits is all between the end of one and the start of
-the next: fetching, moving and augmenting a batch. Fails where validation takes more than a fifth of the
-epochs, or where steps wait for more than 2 % of their time.
+Seconds of the clock, of a training as users start it, with views drawn. What a step waits is all
+between the end of one and the start of the next: a batch is fetched, moved and augmented. Fails
+where validation takes more than a fifth of the epochs, or where steps wait for more than 2 % of
+their time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import argparse
 import os
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import lightning
 
@@ -26,7 +28,7 @@ MOST_VALIDATION, MOST_WAIT = 0.2, 0.02
 
 
 class Clock(lightning.Callback):
-    """Seconds of each epoch, and of its validation, its steps and their batches."""
+    """Seconds of each epoch, of its validation, its steps and their batches."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
@@ -37,24 +39,24 @@ class Clock(lightning.Callback):
         last, self._last = self._last, time.perf_counter()
         return self._last - last
 
-    def on_train_epoch_start(self, *_: Any) -> None:
+    def on_train_epoch_start(self, *_: Any) -> None:  # noqa: D102
         self._lap()
         self._began = self._last
         self.rows.append(dict.fromkeys(("epoch", "validation", "steps", "wait"), 0.0))
 
-    def on_train_batch_start(self, *_: Any) -> None:
+    def on_train_batch_start(self, *_: Any) -> None:  # noqa: D102
         self.rows[-1]["wait"] += self._lap()
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, *_: Any) -> None:  # noqa: D102
         self.rows[-1]["steps"] += self._lap()
 
-    def on_validation_start(self, *_: Any) -> None:
+    def on_validation_start(self, *_: Any) -> None:  # noqa: D102
         self._lap()
 
-    def on_validation_end(self, *_: Any) -> None:
+    def on_validation_end(self, *_: Any) -> None:  # noqa: D102
         self.rows[-1]["validation"] += self._lap()
 
-    def on_train_epoch_end(self, *_: Any) -> None:
+    def on_train_epoch_end(self, *_: Any) -> None:  # noqa: D102
         self.rows[-1]["epoch"] = time.perf_counter() - self._began
 
 
@@ -62,43 +64,44 @@ def watched(words: list[str]) -> list[dict[str, float]]:
     """Train, and say how long each epoch took."""
     clock, fit = Clock(), lightning.Trainer.fit
 
-    def timed_fit(trainer: lightning.Trainer, *args: Any, **kwargs: Any) -> None:
+    def timed_fit(trainer: Any, *args: Any, **kwargs: Any) -> None:
         trainer.callbacks.insert(0, clock)
         fit(trainer, *args, **kwargs)
 
-    lightning.Trainer.fit = timed_fit  # type: ignore[method-assign]
-    try:
-        status = main(["train", "logger=csv", "name=epoch", *words])
-    finally:
-        lightning.Trainer.fit = fit  # type: ignore[method-assign]
+    with mock.patch.object(lightning.Trainer, "fit", timed_fit):
+        status = main(["train", "logger=csv", *words])
     if status:
         raise SystemExit(status)
     return clock.rows
 
 
-def measure(words: list[str], root: str | None) -> bool:
+def measure(words: list[str], root: Path | None) -> bool:
     """Print what was measured; whether it is little enough."""
     with tempfile.TemporaryDirectory() as folder:
-        place = f"data.root={root or folder + '/release'}"
-        rows = watched([place, f"runs={folder}/runs", *words])
-    print(f"{'epoch':>5} {'seconds':>8} {'validation':>11} {'share':>6} {'steps':>7} {'wait':>7} {'share':>6}")
+        root = root or Path(folder) / "release"
+        rows = watched([f"data.root={root}", f"runs={folder}/runs", *words])
     total = {key: sum(row[key] for row in rows) for key in rows[0]}
+    print("epoch  seconds  validation  share    steps     wait  share")
     for name, row in [*enumerate(rows, start=1), ("all", total)]:
-        step = row["steps"] + row["wait"]
+        validation, wait = shares(row)
         print(
-            f"{name:>5} {row['epoch']:>8.1f} {row['validation']:>11.1f} "
-            f"{row['validation'] / row['epoch']:>6.3f} {row['steps']:>7.1f} {row['wait']:>7.2f} "
-            f"{row['wait'] / step:>6.3f}"
+            f"{name:>5} {row['epoch']:>8.1f} {row['validation']:>11.1f} {validation:>6.3f} "
+            f"{row['steps']:>8.1f} {row['wait']:>8.2f} {wait:>6.3f}"
         )
     print(f"load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    share = total["validation"] / total["epoch"]
-    return share <= MOST_VALIDATION and total["wait"] / (total["steps"] + total["wait"]) <= MOST_WAIT
+    validation, wait = shares(total)
+    return validation <= MOST_VALIDATION and wait <= MOST_WAIT
+
+
+def shares(row: dict[str, float]) -> tuple[float, float]:
+    """Of validation in the epoch, and of waiting in the steps."""
+    return row["validation"] / row["epoch"], row["wait"] / (row["steps"] + row["wait"])
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--root", help="a release; default: one that is drawn")
+    parser.add_argument("--root", type=Path, help="a release; default: one that is drawn")
     parser.add_argument("words", nargs="*", help="settings of blippose train")
     given = parser.parse_args()
-    if not measure(given.words, given.root and os.path.abspath(given.root)):
+    if not measure(given.words, given.root and given.root.resolve()):
         raise SystemExit("validation takes more than a fifth, or steps wait for more than 2 %")

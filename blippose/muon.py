@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,10 +25,10 @@ class Muon(Optimizer):
     """Muon on groups of matrices, `torch.optim.AdamW` on the others.
 
     The captioner tells the groups apart, as it knows its weights by name; weights without groups
-    are AdamW's. A matrix's step is about as long as AdamW's at the same rate, so that both share `lr`,
-    its schedule and `weight_decay`. It is what `torch.optim.Muon` does with
-    `adjust_lr_fn="match_rms_adamw"`, for matrices of one shape at once, and on a processor in float32,
-    as one without bfloat16 would take ten times the rest of the step for the other.
+    are AdamW's. A matrix's step is about as long as AdamW's at the same rate, so that both share
+    `lr`, its schedule and `weight_decay`. It is what `torch.optim.Muon` does with
+    `adjust_lr_fn="match_rms_adamw"`, for matrices of one shape at once, and on a processor in
+    float32: to one without bfloat16 torch's is ten times the work of a step.
 
     Args:
         params: weights, or groups of them; those with `is_matrix` true are of two dimensions.
@@ -59,7 +59,7 @@ class Muon(Optimizer):
         self._divide()
 
     def _divide(self) -> None:
-        """AdamW over some of this one's groups and its state, so that both stand in `state_dict`."""
+        """AdamW over some of the groups and the same state, so that `state_dict` holds both."""
         matrices = {id(group): group for group in self.param_groups if group[IS_MATRIX]}
         shapes = {weight.shape for group in matrices.values() for weight in group["params"]}
         if other := [tuple(shape) for shape in shapes if len(shape) != 2]:
@@ -90,7 +90,7 @@ class Muon(Optimizer):
                 loss = closure()
         for group in self._matrices:
             learned = [weight for weight in group["params"] if weight.grad is not None]
-            for _, alike in itertools.groupby(sorted(learned, key=_kind), key=_kind):
+            for _, alike in itertools.groupby(sorted(learned, key=_shape), key=_shape):
                 self._step(list(alike), group)
         if self._adamw is not None:
             self._adamw.step()
@@ -100,7 +100,7 @@ class Muon(Optimizer):
         """Of matrices of one shape."""
         ahead = torch.stack([self._momentum(weight, group["momentum"]) for weight in weights])
         lr = group["lr"]
-        length = 0.2 * math.sqrt(max(ahead.shape[-2:]))  # AdamW's steps have a mean square of some 0.2^2
+        length = 0.2 * math.sqrt(max(ahead.shape[-2:]))  # 0.2: root mean square of AdamW's steps
         for weight, step in zip(weights, orthogonal(ahead).to(ahead.dtype), strict=True):
             weight.mul_(1 - lr * group["weight_decay"]).add_(step, alpha=-lr * length)
 
@@ -130,5 +130,5 @@ def orthogonal(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n ro
     return x.mT if is_tall else x
 
 
-def _kind(weight: nn.Parameter) -> Iterable[int]:
+def _shape(weight: nn.Parameter) -> tuple[int, ...]:
     return tuple(weight.shape)

@@ -46,11 +46,12 @@ def param_groups(
         decays = not split_weight_decay or _decays(name, weight)
         is_matrix = split_matrices and weight.ndim == 2 and _layer(name) is not None
         members.setdefault((height, not decays, is_matrix), []).append(weight)
+    highest_first = sorted(members.items(), key=lambda item: item[0])
     return [
         {"params": weights, LR_SCALE: layer_decay**height}
         | ({"weight_decay": 0.0} if is_exempt else {})
         | ({IS_MATRIX: True} if is_matrix else {})
-        for (height, is_exempt, is_matrix), weights in sorted(members.items(), key=lambda item: item[0])
+        for (height, is_exempt, is_matrix), weights in highest_first
     ]
 
 

@@ -52,6 +52,7 @@ _EXPECTED_WARNINGS = (
     r".*module\(s\) in eval mode at the start of training.*",  # a frozen vision tower
     r".*isinstance\(treespec, LeafSpec\).*",
     r".*The `srun` command is available on your system but is not used.*",
+    r".*`broadcast_buffers` is deprecated.*",  # its successor came with torch 2.13
 )
 
 

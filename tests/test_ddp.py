@@ -49,6 +49,7 @@ def test_two_processes_that_are_killed_end_as_two_that_were_never_touched(
     """In mid-epoch, and as an epoch has ended. Slow: eight processes import torch."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert train(release_root, whole) == 0, (tmp_path / "log").read_text()
+    assert "Warning" not in (tmp_path / "log").read_text()
     assert train(release_root, killed, "training_step:4") == -signal.SIGKILL
     assert position(killed) == (0, 2)
     assert train(release_root, killed, "training_step:4") == -signal.SIGKILL
