@@ -318,12 +318,14 @@ class PoseCaptioner(L.LightningModule):
 
     def _optimizer(self) -> torch.optim.Optimizer:
         trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
-        optimizer = self.optimizer(weight for _, weight in trained)
-        is_muon = isinstance(optimizer, Muon)
-        if self.layer_decay == 1 and not self.split_weight_decay and not is_muon:
-            return optimizer
-        groups = param_groups(trained, self.layer_decay, self.split_weight_decay, is_muon)
-        return scale_rates(self.optimizer(groups))
+        how = (trained, self.layer_decay, self.split_weight_decay)
+        if self.layer_decay == 1 and not self.split_weight_decay:
+            optimizer = self.optimizer(weight for _, weight in trained)
+        else:
+            optimizer = self.optimizer(param_groups(*how))
+        if isinstance(optimizer, Muon):
+            optimizer = self.optimizer(param_groups(*how, split_matrices=True))
+        return scale_rates(optimizer)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and its schedule by steps.

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from blippose.muon import IS_MATRIX
+from blippose.muon import NUM_MATRICES
 
 LR_SCALE = "lr_scale"  # a group's key, as timm has it
 _VISION, _TEXT = r"\bvision_model\.", r"\btext_decoder\."
@@ -34,24 +34,25 @@ def param_groups(
         named: weights of the captioner that are trained, by name.
         layer_decay: factor of the learning rate from each layer to the one below it.
         split_weight_decay: biases, norms, tokens and positions do not decay.
-        split_matrices: matrices of layers have groups of their own, with `is_matrix` true.
+        split_matrices: matrices of layers have groups of their own, which say by `num_matrices`
+            how many stand on each other in a weight: 3 where queries, keys and values do.
 
     Source: Bao et al. 2022 (BEiT), section 3.3 and its code's `optim_factory.py`.
     """
     named = list(named)
     depth = _Depth([name for name, _ in named])
-    members: dict[tuple[int, bool, bool], list[nn.Parameter]] = {}
+    members: dict[tuple[int, bool, int], list[nn.Parameter]] = {}
     for name, weight in named:
         height = depth.top - depth(name) if layer_decay != 1 else 0
         decays = not split_weight_decay or _decays(name, weight)
-        is_matrix = split_matrices and weight.ndim == 2 and _layer(name) is not None
-        members.setdefault((height, not decays, is_matrix), []).append(weight)
+        matrices = _num_matrices(name, weight) if split_matrices else 0
+        members.setdefault((height, not decays, matrices), []).append(weight)
     highest_first = sorted(members.items(), key=lambda item: item[0])
     return [
         {"params": weights, LR_SCALE: layer_decay**height}
         | ({"weight_decay": 0.0} if is_exempt else {})
-        | ({IS_MATRIX: True} if is_matrix else {})
-        for (height, is_exempt, is_matrix), weights in highest_first
+        | ({NUM_MATRICES: matrices} if matrices else {})
+        for (height, is_exempt, matrices), weights in highest_first
     ]
 
 
@@ -60,6 +61,13 @@ def scale_rates(optimizer: Optimizer) -> Optimizer:
     for group in optimizer.param_groups:
         group["lr"] *= group.get(LR_SCALE, 1.0)
     return optimizer
+
+
+def _num_matrices(name: str, weight: nn.Parameter) -> int:
+    is_hidden = _layer(name) is not None or ".predictions.transform." in name
+    if weight.ndim != 2 or not is_hidden:
+        return 0
+    return 3 if name.endswith(".qkv.weight") else 1
 
 
 def _decays(name: str, weight: nn.Parameter) -> bool:

@@ -104,7 +104,8 @@ def _check_goes_on(path: Path, max_epochs: int | None) -> None:
 
 
 # What torch's optimizers call their settings in messages, and the key of each.
-_KEYS = {"learning rate": "lr", "weight_decay": "weight_decay", "epsilon": "eps", "beta": "betas"}
+_KEYS = {"learning rate": "lr", "epsilon": "eps", "beta": "betas"}
+_KEYS |= {key: key for key in ("weight_decay", "momentum")}
 
 
 @contextmanager

@@ -22,7 +22,7 @@ def train(release: Path, folder: Path, die_at: str = "") -> int:
     """The exit status; negative is the signal that ended it."""
     words = [*tiny(release), f"runs={folder.parent}", f"name={folder.name}"]
     words += ["data.batch_size=2", "checkpoint.every_n_steps=2", "data.eval_batch_size=1"]
-    words += ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    words += ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "optimizer=muon"]
     words += ["trainer.precision=32-true", "trainer.max_epochs=2", "trainer.log_every_n_steps=1"]
     with (folder.parent / "log").open("a") as log:
         return subprocess.run(

@@ -90,18 +90,18 @@ WRONG = {
         ["train", "-m", CSV, "decoding=free", "decoding.refine=0,1"],
         "decoding.refine: belongs to decoding=best or decoding=parallel",
     ),
-    "unknown option": (["train", "optimizer=sgd"], "choose one of adam, adamw"),
+    "unknown option": (["train", "optimizer=sgd"], "choose one of adam, adamw, muon"),
     "null for an option": (
         ["train", "decoding=null"],
         "decoding=null: no such choice; choose one of best, constrained, free, parallel",
     ),
     "null for data of eval": (["eval", "data=null"], "data=null: no such choice; choose one of"),
     "null for a model": (["train", "model=Null"], "model=Null: no such choice; choose one of"),
-    "null for an optimizer": (["train", "optimizer=null"], "choose one of adam, adamw"),
+    "null for an optimizer": (["train", "optimizer=null"], "choose one of adam, adamw, muon"),
     "null for an added group": (["train", "+logger=null"], "+logger: leave out the +"),
     "null in a grid": (
         ["train", "-m", CSV, "optimizer=adam,null"],
-        "optimizer=null: no such choice; choose one of adam, adamw",
+        "optimizer=null: no such choice; choose one of adam, adamw, muon",
     ),
     "null for a launcher": (["train", "hydra/launcher=null"], "hydra/launcher=null: no such"),
     "number for an option": (["train", "trainer=1.5"], "trainer=1.5: no such choice"),
@@ -129,6 +129,10 @@ WRONG = {
     "negative seed": (["train", CSV, "seed=-1"], "seed=-1"),
     "empty batch": (["train", CSV, "data.batch_size=0"], "data.batch_size=0: expected 1 or more"),
     "negative rate": (["train", CSV, "optimizer.lr=-1"], "optimizer.lr=-1: expected 0 or more"),
+    "momentum of no sense": (
+        ["train", CSV, "optimizer=muon", "optimizer.momentum=2.0"],
+        "optimizer.momentum: Invalid momentum value: 2.0",
+    ),
     "no rate": (["train", CSV, "optimizer.lr=null"], "lr=null: expected float, got null"),
     "no validation": (
         ["train", CSV, "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=2"],

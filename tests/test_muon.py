@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,13 +14,13 @@ import torch
 from torch import nn
 
 from blippose.model import PoseCaptioner
-from blippose.muon import IS_MATRIX, Muon, orthogonal
+from blippose.muon import NUM_MATRICES, Muon, orthogonal
 
 MakeCaptioner = Callable[..., PoseCaptioner]
 
 
 def grouped(matrix: nn.Parameter, *others: nn.Parameter) -> list[dict[str, Any]]:
-    return [{"params": list(others)}, {"params": [matrix], IS_MATRIX: True}]
+    return [{"params": list(others)}, {"params": [matrix], NUM_MATRICES: 1}]
 
 
 def weights_of(seed: int = 0) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
@@ -43,7 +45,7 @@ def steps(
 def test_matrices_step_as_torchs_muon_but_for_its_bfloat16(shape: tuple[int, int]) -> None:
     ours = [nn.Parameter(torch.ones(shape)), nn.Parameter(torch.ones(shape))]
     theirs = copy.deepcopy(ours)
-    steps(Muon([{"params": ours, IS_MATRIX: True}], lr=0.02, weight_decay=0.1), *ours, last=3)
+    steps(Muon([{"params": ours, NUM_MATRICES: 1}], lr=0.02, weight_decay=0.1), *ours, last=3)
     peer = torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     steps(peer, *theirs, last=3)
     for own, other in zip(ours, theirs, strict=True):
@@ -60,16 +62,53 @@ def test_the_rest_steps_as_torchs_adamw() -> None:
         torch.testing.assert_close(own, other, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("shape", [(192, 768), (768, 192), (64, 96)])
-def test_singular_values_are_brought_together(shape: tuple[int, int]) -> None:
-    generator = torch.Generator().manual_seed(0)
-    matrices = (
-        torch.randn(2, *shape, generator=generator) * torch.tensor([1e-6, 1e3])[:, None, None]
+def test_queries_keys_and_values_step_apart() -> None:
+    """Keys' gradients are often far smaller than values'; together they would hardly move."""
+    scale = torch.tensor([0.01, 0.01, 1.0])[:, None, None]
+    gradient = (scale * torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0))).flatten(
+        0, 1
     )
-    before, after = (torch.linalg.svdvals(each) for each in (matrices, orthogonal(matrices)))
-    assert (before.amax(-1) / before.amin(-1)).min() > 2.5
+    fused = nn.Parameter(torch.zeros(24, 8))
+    apart = [nn.Parameter(torch.zeros(8, 8)) for _ in range(3)]
+    fused.grad = gradient
+    for weight, part in zip(apart, gradient.chunk(3), strict=True):
+        weight.grad = part
+    Muon([{"params": [fused], NUM_MATRICES: 3}]).step()
+    Muon([{"params": apart, NUM_MATRICES: 1}]).step()
+    torch.testing.assert_close(fused.detach(), torch.cat([w.detach() for w in apart]))
+    lengths = fused.detach().unflatten(0, (3, 8)).norm(dim=(1, 2))
+    assert lengths.min() > 0.8 * lengths.max()
+
+
+def test_matrices_that_do_not_fit_at_once_step_as_if_they_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def moved() -> list[nn.Parameter]:
+        weights = [nn.Parameter(torch.ones(6, 4)) for _ in range(5)]
+        steps(Muon([{"params": weights, NUM_MATRICES: 1}]), *weights, last=2)
+        return weights
+
+    at_once = moved()
+    monkeypatch.setattr("blippose.muon._MOST_AT_ONCE", 2 * 6 * 4)
+    for own, other in zip(moved(), at_once, strict=True):
+        torch.testing.assert_close(own, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(32, 96), (96, 32), (48, 48)])
+def test_singular_values_are_brought_together(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rank = min(shape)
+    left, right = (
+        torch.linalg.qr(torch.randn(side, rank, generator=generator))[0] for side in shape
+    )
+    values = torch.logspace(0, -2, rank)  # the last one .004 of the norm
+    matrices = torch.stack([scale * (left * values) @ right.mT for scale in (1e-6, 1e3)])
+    after = torch.linalg.svdvals(orthogonal(matrices.to(dtype)).float())
     assert after.min() > 0.6
     assert after.max() < 1.25
+    around = (left.mT @ orthogonal(matrices.to(dtype)).float() @ right).diagonal(dim1=1, dim2=2)
+    assert around.min() > 0.5  # each direction's own, with its sign
 
 
 def test_a_matrix_without_a_gradient_stays_as_it_is() -> None:
@@ -109,42 +148,125 @@ def test_a_schedule_moves_both_rates_to_the_end() -> None:
         assert torch.equal(weight, was)
 
 
-def test_a_matrix_steps_as_far_as_adamw_would() -> None:
-    matrix = nn.Parameter(torch.zeros(192, 768))
-    optimizer = Muon([{"params": [matrix], IS_MATRIX: True}], lr=1e-3, weight_decay=0.0)
-    steps(optimizer, matrix, last=1)
-    assert matrix.detach().square().mean().sqrt() == pytest.approx(0.2e-3, rel=0.15)
+def test_a_matrix_steps_about_as_far_as_by_adamw() -> None:
+    """Once AdamW has a direction; its first step is of every number by the whole rate."""
+    ours, theirs = nn.Parameter(torch.zeros(24, 96)), nn.Parameter(torch.zeros(24, 96))
+    pairs = (
+        (Muon([{"params": [ours], NUM_MATRICES: 1}], lr=1e-3, weight_decay=0.0), ours),
+        (torch.optim.AdamW([theirs], lr=1e-3, weight_decay=0.0), theirs),
+    )
+    lengths = []
+    for optimizer, weight in pairs:
+        steps(optimizer, weight, last=50)
+        before = weight.detach().clone()
+        steps(optimizer, weight, first=50, last=51)
+        lengths.append(float((weight.detach() - before).square().mean().sqrt()))
+    assert lengths[0] == pytest.approx(lengths[1], rel=0.35)
 
 
 def test_groups_that_come_later_are_divided_alike() -> None:
     matrix, other, third = weights_of()
     optimizer = Muon([other, third])
-    optimizer.add_param_group({"params": [matrix], IS_MATRIX: True})
+    optimizer.add_param_group({"params": [matrix], NUM_MATRICES: 1})
     steps(optimizer, matrix, other, third, last=1)
     assert "momentum_buffer" in optimizer.state[matrix]
     assert "exp_avg" in optimizer.state[other]
 
 
-def test_a_group_of_matrices_takes_nothing_else() -> None:
-    with pytest.raises(ValueError, match="shape \\(3,\\), expected two dimensions"):
-        Muon([{"params": [nn.Parameter(torch.zeros(3))], IS_MATRIX: True}])
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("shape", [(3,), (4, 2, 2)])
+def test_a_group_of_matrices_takes_nothing_else(number: int, shape: tuple[int, ...]) -> None:
+    _, other, _ = weights_of()
+    bad = {"params": [nn.Parameter(torch.zeros(shape))], NUM_MATRICES: number}
+    with pytest.raises(ValueError, match=f"is not {number} matrices"):
+        Muon([bad])
+    optimizer = Muon([other])
+    with pytest.raises(ValueError, match=f"is not {number} matrices"):
+        optimizer.add_param_group(bad)
+    assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize("in_group", [False, True])
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ({"lr": math.nan}, "Invalid learning rate: nan"),
+        ({"weight_decay": -5.0}, "Invalid weight_decay value: -5.0"),
+        ({"momentum": 2.0}, "Invalid momentum value: 2.0"),
+        ({"betas": (0.9, 2.0)}, "Invalid beta parameter at index 1: 2.0"),
+        ({"eps": -1.0}, "Invalid epsilon value: -1.0"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_values_out_of_range_are_refused_in_torchs_words(
+    settings: dict[str, Any], words: str, number: int, in_group: bool
+) -> None:
+    if number and ("betas" in settings or "eps" in settings):
+        pytest.skip("AdamW's")
+    group = {"params": [nn.Parameter(torch.zeros(2, 2))], NUM_MATRICES: number}
+    with pytest.raises(ValueError, match=re.escape(words)):
+        Muon([{**group, **settings}]) if in_group else Muon([group], **settings)
+
+
+def test_the_state_of_another_optimizer_is_refused() -> None:
+    matrix, *_ = weights_of()
+    state = torch.optim.AdamW([matrix]).state_dict()
+    with pytest.raises(ValueError, match="the state of another optimizer than Muon"):
+        Muon([{"params": [matrix], NUM_MATRICES: 1}]).load_state_dict(state)
+
+
+def test_a_scaler_of_float16_takes_its_scale_back_before_a_fused_step() -> None:
+    ours, theirs = weights_of(), weights_of()
+    optimizer = Muon(grouped(*ours))
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    for weight in ours:
+        weight.grad = 1024.0 * torch.ones_like(weight)
+    scaler.scale(torch.ones(()))  # makes its state
+    scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+    for weight in theirs:
+        weight.grad = torch.ones_like(weight)
+    Muon(grouped(*theirs)).step()
+    for own, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(own, other, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("make", [partial(Muon, lr=1e-3), lambda weights: Muon(weights, lr=1e-3)])
 def test_the_captioner_tells_it_the_matrices_of_layers(
     make_captioner: MakeCaptioner, make: Callable[[Any], Muon]
 ) -> None:
-    captioner = make_captioner(optimizer=make)
+    captioner = make_captioner(optimizer=make, layer_decay=0.5, split_weight_decay=True)
     optimizer = captioner.configure_optimizers()
-    matrices = {
-        id(weight)
-        for group in optimizer.param_groups
-        if group[IS_MATRIX]
-        for weight in group["params"]
+    names = {id(weight): name for name, weight in captioner.named_parameters()}
+    found: dict[int, set[str]] = {}
+    for group in optimizer.param_groups:
+        told = {names[id(weight)] for weight in group["params"]}
+        found.setdefault(group[NUM_MATRICES], set()).update(told)
+        assert group["lr"] == pytest.approx(1e-3 * group["lr_scale"])
+    assert {re.sub(r"\.\d+\.", ".N.", name) for name in found[3]} == {
+        "blip.vision_model.encoder.layers.N.self_attn.qkv.weight"
     }
-    names = {name for name, weight in captioner.named_parameters() if id(weight) in matrices}
-    assert "blip.vision_model.encoder.layers.0.self_attn.qkv.weight" in names
-    assert "blip.text_decoder.bert.encoder.layer.0.crossattention.self.key.weight" in names
-    assert not [name for name in names if "embedding" in name or ".layer" not in name]
-    rest = {name for name, weight in captioner.named_parameters() if weight.ndim == 2} - names
-    assert not [name for name in rest if ".layer" in name]
+    assert "blip.text_decoder.bert.encoder.layer.0.crossattention.self.key.weight" in found[1]
+    assert "blip.text_decoder.cls.predictions.transform.dense.weight" in found[1]
+    matrices = {names[id(w)] for w in captioner.parameters() if w.ndim == 2}
+    tables = {"position_embeddings", "word_embeddings"}  # the head is the words' table
+    assert {name.split(".")[-2] for name in matrices - found[1] - found[3]} == tables
+    assert sum(len(told) for told in found.values()) == len(names)
+
+
+@pytest.mark.parametrize("settings", [{"freeze_vision": True}, {"lora_rank": 2}])
+def test_what_is_frozen_is_not_its_concern(
+    make_captioner: MakeCaptioner, settings: dict[str, Any]
+) -> None:
+    if "lora_rank" in settings:
+        pytest.importorskip("peft")
+    captioner = make_captioner(optimizer=partial(Muon, lr=1e-3), **settings)
+    optimizer = captioner.configure_optimizers()
+    trained = [weight for weight in captioner.parameters() if weight.requires_grad]
+    members = [weight for group in optimizer.param_groups for weight in group["params"]]
+    assert {*map(id, members)} == {*map(id, trained)}
+    before = [weight.detach().clone() for weight in trained]
+    steps(optimizer, *trained, last=1)
+    assert not any(torch.equal(w, was) for w, was in zip(trained, before, strict=True))
