@@ -97,10 +97,14 @@ def test_long_names_are_cut_in_their_middle_and_lie_on_nothing(
         assert faults(figure) == [], name
 
 
+@pytest.mark.parametrize("far", [0, 500])
 def test_an_axis_of_many_values_has_a_row_each_the_best_on_top(
-    poster_grid: Path, tmp_path: Path
+    poster_grid: Path, tmp_path: Path, far: int
 ) -> None:
-    """Two of the values are judged on other images: they have no place, and shift no name."""
+    """Two of the values are judged on other images: they have no place, and shift no name.
+
+    One that is `far` worse than the others stands at the edge, and leaves them the room.
+    """
     names = [f"a change with a name {i:02}" for i in range(14)]
     for i, name in enumerate(names):
         for seed in range(2):
@@ -116,7 +120,7 @@ def test_an_axis_of_many_values_has_a_row_each_the_best_on_top(
             cells = [row.split(",") for row in rows]
             for row in cells[1:]:
                 if row[column]:
-                    row[column] = str(float(row[column]) + i + seed / 10)
+                    row[column] = str(float(row[column]) + i + seed / 10 + far * (i == 13))
             (copy / "metrics.csv").write_text("\n".join(map(",".join, cells)) + "\n")
     grid = Grid.of([replace(c, swept={"change": c.config["change"], "seed": c.config["seed"]})
                     for c in find_cells([tmp_path])], MAE)  # fmt: skip
@@ -126,6 +130,10 @@ def test_an_axis_of_many_values_has_a_row_each_the_best_on_top(
         assert faults(figure) == []
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == names[:1:-1]
+    assert np.ptp(figure.axes[0].get_xlim()) < 20
+    arrows = [text.get_text() for text in figure.axes[0].texts]
+    assert len(arrows) == (far > 0)
+    assert all(arrow.startswith("5") and arrow.endswith(" \u2192") for arrow in arrows)
 
 
 def test_runs_too_short_for_a_training_loss_show_the_validations(

@@ -11,7 +11,15 @@ from matplotlib.lines import Line2D
 
 from blippose.report.axes import Axis
 from blippose.report.effects import Effects, Interaction, MainEffect
-from blippose.report.figures.style import FAINT, INK, TICK, at_least_a_tenth, level_colors, place
+from blippose.report.figures.style import (
+    FAINT,
+    INK,
+    PAPER,
+    TICK,
+    at_least_a_tenth,
+    level_colors,
+    place,
+)
 from blippose.report.grid import Grid
 
 _MOST_ABREAST = 8  # values of one axis that have room beside each other
@@ -75,9 +83,12 @@ def _long(grid: Grid, effects: Effects) -> Figure:
     plot = figure.subplots()
     place(figure, left=1.6, right=0.2, bottom=0.45, top=0.75, gap=0.0)
     y = np.arange(len(order))
-    halves = np.nan_to_num(effect.halves)[order]
-    plot.errorbar(effect.means[order], y, xerr=halves, color=INK, fmt="o", markersize=4,
+    means, halves = effect.means[order], np.nan_to_num(effect.halves)[order]
+    far = far_off(means)
+    plot.errorbar(means[~far], y[~far], xerr=halves[~far], color=INK, fmt="o", markersize=4,
                   capsize=2.5, elinewidth=1.2)  # fmt: skip
+    for mean, row in zip(means[far], y[far], strict=True):
+        _beyond(plot, row, grid.measure.text(mean), is_high=mean > means[~far].max())
     texts = [effect.axis.text(effect.axis.values[i], _LONG_TEXT) for i in order]
     plot.set_yticks(y, texts)
     plot.set_ylim(-0.6, len(order) - 0.4)
@@ -85,6 +96,33 @@ def _long(grid: Grid, effects: Effects) -> Figure:
     plot.set_title(", ".join(filter(None, [effect.axis.name, _strength(effect, effects)])))
     figure.suptitle(_caption(effects), fontsize=7.5, color=FAINT, y=1 - 0.05 / height)
     return figure
+
+
+def far_off(means: np.ndarray) -> np.ndarray:
+    """Which of many means would leave the others no room on one axis; NaN is not among them.
+
+    Those farther from the middle half than six times its width, where they take most of the axis.
+
+    >>> far_off(np.array([3.9, 3.8, 3.7, 4.0, 4.3, 33.0])).tolist()
+    [False, False, False, False, False, True]
+    """
+    low, high = np.nanquantile(means, (0.25, 0.75))
+    reach = 6 * (high - low)
+    far = (means < low - reach) | (means > high + reach)
+    is_worth_it = np.ptp(means[~far]) < 0.5 * (np.nanmax(means) - np.nanmin(means))
+    return far if is_worth_it else np.zeros_like(far)
+
+
+def _beyond(plot: Plot, y: float, text: str, *, is_high: bool) -> None:
+    """A mean beyond the axis, as an arrow at its edge with the number."""
+    x, side, arrow = (
+        (1.0, "right", f"{text} \u2192") if is_high else (0.0, "left", f"\u2190 {text}")
+    )
+    paper = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}  # over the grid's lines
+    frame = plot.get_yaxis_transform()
+    plot.text(
+        x, y, arrow, transform=frame, ha=side, va="center", fontsize=7, color=INK, bbox=paper
+    )
 
 
 def _caption(effects: Effects) -> str:
