@@ -87,8 +87,9 @@ def _long(grid: Grid, effects: Effects) -> Figure:
     far = far_off(means)
     plot.errorbar(means[~far], y[~far], xerr=halves[~far], color=INK, fmt="o", markersize=4,
                   capsize=2.5, elinewidth=1.2)  # fmt: skip
-    for mean, row in zip(means[far], y[far], strict=True):
-        _beyond(plot, row, grid.measure.text(mean), is_high=mean > means[~far].max())
+    for mean, row in zip(means[far].tolist(), y[far].tolist(), strict=True):
+        is_high = mean > float(np.nanmax(means[~far]))
+        _beyond(plot, row, grid.measure.text(mean), is_high=is_high)
     texts = [effect.axis.text(effect.axis.values[i], _LONG_TEXT) for i in order]
     plot.set_yticks(y, texts)
     plot.set_ylim(-0.6, len(order) - 0.4)
@@ -113,7 +114,7 @@ def far_off(means: np.ndarray) -> np.ndarray:
     return far if is_worth_it else np.zeros_like(far)
 
 
-def _beyond(plot: Plot, y: float, text: str, *, is_high: bool) -> None:
+def _beyond(plot: Plot, y: int, text: str, *, is_high: bool) -> None:
     """A mean beyond the axis, as an arrow at its edge with the number."""
     x, side, arrow = (
         (1.0, "right", f"{text} \u2192") if is_high else (0.0, "left", f"\u2190 {text}")
