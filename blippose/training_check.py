@@ -17,6 +17,7 @@ from blippose import bfloat16
 from blippose.averaging import AveragedWeights
 from blippose.errors import UserError, first_line
 from blippose.fit_options import FitOptions
+from blippose.muon import NUM_MATRICES, Muon
 from blippose.trained_weights import read_checkpoint
 
 
@@ -36,7 +37,8 @@ def check(
 
     Raises:
         UserError: the Trainer, the optimizer or its schedule refuse an argument, no epoch would be
-            trained or validated, or a checkpoint is not there or has no epoch left.
+            trained or validated, a checkpoint is not there, has no epoch left or is of another
+            optimizer.
     """
     if options.ema_decay is not None:
         AveragedWeights(options.ema_decay)
@@ -51,7 +53,7 @@ def check(
     if scheduler is not None:
         _check_end(tried)
     if options.ckpt_path is not None:
-        _check_goes_on(options.ckpt_path, tried.max_epochs)
+        _check_goes_on(options.ckpt_path, tried.max_epochs, tried_optimizer)
 
 
 def _check_trainer(tried: Trainer) -> None:
@@ -86,7 +88,7 @@ def _check_end(tried: Trainer) -> None:
         )
 
 
-def _check_goes_on(path: Path, max_epochs: int | None) -> None:
+def _check_goes_on(path: Path, max_epochs: int | None, optimizer: Optimizer) -> None:
     loaded = read_checkpoint(path, mmap=True)
     if "state_dict" in loaded and "optimizer_states" not in loaded:
         raise UserError(
@@ -100,6 +102,12 @@ def _check_goes_on(path: Path, max_epochs: int | None) -> None:
         raise UserError(
             f"ckpt_path={path}: has {num_epochs} epochs behind it and trainer.max_epochs="
             f"{max_epochs} leaves none; set more"
+        )
+    groups = [group for state in loaded["optimizer_states"] for group in state["param_groups"]]
+    if any((NUM_MATRICES in group) != isinstance(optimizer, Muon) for group in groups):
+        raise UserError(
+            f"ckpt_path={path}: of another optimizer; set its own, or start from the weights "
+            f"alone with init_from={path}"
         )
 
 

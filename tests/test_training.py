@@ -19,6 +19,7 @@ from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers.logger import DummyLogger
 from PIL import Image
+from torch.optim import Optimizer
 
 from blippose import training, training_check
 from blippose.augmentation import Augmentation
@@ -30,6 +31,7 @@ from blippose.fit_options import FitOptions
 from blippose.loggers import CSVLogger
 from blippose.metrics import PoseMetrics
 from blippose.model import PoseCaptioner
+from blippose.muon import NUM_MATRICES, Muon
 from blippose.readback import ReadbackMask
 from blippose.runs import Run, RunFailedError
 from blippose.schedules import warmup_cosine
@@ -173,17 +175,23 @@ def test_run_whose_logger_cannot_be_closed_is_not_done_and_ends_when_resumed(
 def test_checkpoint_that_cannot_go_on_is_refused(fit: Make, tmp_path: Path) -> None:
     fit(tmp_path, 1, options=FitOptions(keep_last=True))
 
-    def check(name: str, num_epochs: int) -> None:
+    def check(name: str, num_epochs: int, optimizer: type[Optimizer] = torch.optim.AdamW) -> None:
         trainer = partial(Trainer, accelerator="cpu", max_epochs=num_epochs)
-        training_check.check(
-            torch.optim.AdamW, None, trainer, FitOptions(ckpt_path=tmp_path / name)
-        )
+        training_check.check(optimizer, None, trainer, FitOptions(ckpt_path=tmp_path / name))
 
     check("last.ckpt", 2)
     with pytest.raises(UserError, match=r"has 1 epochs behind it and trainer\.max_epochs=1"):
         check("last.ckpt", 1)
     with pytest.raises(UserError, match="holds weights alone"):
         check("best.ckpt", 2)
+    with pytest.raises(UserError, match="of another optimizer; set its own, or start from"):
+        check("last.ckpt", 2, Muon)
+    of_muon = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    of_muon["optimizer_states"][0]["param_groups"][0][NUM_MATRICES] = 0
+    torch.save(of_muon, tmp_path / "muon.ckpt")
+    check("muon.ckpt", 2, Muon)
+    with pytest.raises(UserError, match="of another optimizer"):
+        check("muon.ckpt", 2)
 
 
 def test_mps_is_refused() -> None:
