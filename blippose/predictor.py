@@ -263,7 +263,7 @@ class PosePredictor:
         """What `Prediction.confidence` is, for people and files."""
         what = f"probability of being within {CONFIDENCE_PX:g} px of the input"
         if (calibration := self._calibration()) is not None:
-            return f"{what}, calibrated on {calibration.num_persons:,} training persons"
+            return f"{what}, calibrated on {calibration.num_persons:,} persons"
         others = "; ".join(each.decoding for each in self.stated.calibrations)
         known = f" (calibrated for: {others})" if others else ""
         return f"{what}, as the model itself has it, not calibrated{known}"

@@ -116,7 +116,7 @@ def test_confidence_is_calibrated_where_a_calibration_is_known(
     for source in (calibrated, calibrated.parent):
         load = PosePredictor.from_run if source.is_dir() else PosePredictor.from_checkpoint
         predictor = load(source).decode_by(Constrained())
-        assert predictor.confidence_is.endswith("calibrated on 300 training persons")
+        assert predictor.confidence_is.endswith("calibrated on 300 persons")
         [own] = predictor.stated.calibrations
         for one, other in zip(predictor(inputs), raw(inputs), strict=True):
             np.testing.assert_allclose(one.confidence, own(other.confidence), rtol=1e-6)
