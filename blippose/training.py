@@ -53,6 +53,7 @@ _EXPECTED_WARNINGS = (
     r".*isinstance\(treespec, LeafSpec\).*",
     r".*The `srun` command is available on your system but is not used.*",
     r".*`broadcast_buffers` is deprecated.*",  # its successor came with torch 2.13
+    r".*Grad strides do not match bucket view strides.*",  # of the class embedding, one row
 )
 
 
