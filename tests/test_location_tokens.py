@@ -200,6 +200,7 @@ TRAIN = (
     "model.caption.location_tokens=true",
     "model.caption.order=torso",
     "data.random_order=true",
+    "optimizer.lr=5e-4",
     "trainer.max_epochs=1",
     "data.synthetic=null",
     "data.batch_size=8",

@@ -70,9 +70,9 @@ def test_parts_are_compared_and_the_study_is_read_as_generate_reads(experiment: 
 
 @pytest.mark.parametrize("words", [["captioner=plain"], ["captioner.readback_mask=null"]])
 def test_a_model_that_never_saw_a_hidden_coordinate_is_not_read_by_hidden_ones(
-    words: list[str], capfd: pytest.CaptureFixture[str]
+    words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["train", "logger=csv", *words]) == 2
+    assert main(["train", "logger=csv", f"runs={tmp_path}", *words]) == 2
     assert "set captioner=masked, decoding=constrained, or decoding=free" in capfd.readouterr().err
 
 
