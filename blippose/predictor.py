@@ -78,7 +78,7 @@ class PosePredictor:
     'right ankle ( 63, 83 ), right knee ( 67, 65 ),'
     >>> head_top = 9  # in MPII's order, `blippose.pose.JOINTS`
     >>> prediction.pose.xy[head_top].round()  # pixels of the image; NaN where a joint is missing
-    array([230.,  20.])
+    array([228.,  20.])
     >>> prediction.pose.valid.all(), round(float(prediction.confidence[head_top]), 2)
     (np.True_, 1.0)
 
