@@ -13,36 +13,29 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from train import architecture, fits
-from transformers import BlipConfig, BlipForConditionalGeneration
+from train import architecture, random_blip, synchronize
 
-NUM_TOKENS = {
-    "tiny": 127,
-    "base": 129,
-    "large": 129,
-}  # of a caption; its numbers have 1 or 2 pieces
+NUM_TOKENS = {"tiny": 127, "base": 129, "large": 129}  # of a caption, as docs/speed.md has it
 SIDE, ROUNDS = 2048, 5
 
 
 def products(model: str) -> dict[str, float]:
     """GF of one sample: the parts of a pass forward, and a step with its pass back."""
     _, shape, size = architecture(model)
-    shape = fits(shape)
     with torch.device("meta"):
-        blip = BlipForConditionalGeneration(
-            BlipConfig(vision_config=shape["vision"], text_config=shape["text"])
-        )
+        blip = random_blip(shape)
         pixels = torch.zeros(1, 3, size, size)
         tokens = torch.zeros(1, NUM_TOKENS[model], dtype=torch.long)
         with FlopCounterMode(display=False, depth=9) as forward:
             patches = blip.vision_model(pixels).last_hidden_state
-            decoded = decode(blip, tokens, patches)
+            said = blip.text_decoder(
+                tokens, attention_mask=torch.ones_like(tokens), encoder_hidden_states=patches
+            )
         with FlopCounterMode(display=False) as back:
-            torch.autograd.backward(decoded.sum())
+            torch.autograd.backward(said.logits.sum())
     of = {name: sum(ops.values()) / 1e9 for name, ops in forward.get_flop_counts().items()}
     patches_read = sum(
         flops
@@ -59,13 +52,6 @@ def products(model: str) -> dict[str, float]:
     return {**parts, "a step": sum(parts.values()) + back.get_total_flops() / 1e9}
 
 
-def decode(blip: BlipForConditionalGeneration, tokens: Any, patches: Any) -> torch.Tensor:
-    """Scores of the caption's tokens."""
-    mask = torch.ones_like(tokens)
-    said = blip.text_decoder(tokens, attention_mask=mask, encoder_hidden_states=patches)
-    return said.logits  # type: ignore[no-any-return]
-
-
 def rate(dtype: torch.dtype, device: str) -> float:
     """GF a second of square matrices."""
     matrix = torch.rand(SIDE, SIDE, device=device).to(dtype)
@@ -79,23 +65,17 @@ def rate(dtype: torch.dtype, device: str) -> float:
     return 2 * SIDE**3 / 1e9 / min(seconds)
 
 
-def synchronize(device: str) -> None:
-    """Wait for a GPU."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
 def main(models: list[str], device: str) -> None:
     torch.set_num_threads(1)
-    rates = {str(dtype): rate(dtype, device) for dtype in (torch.float32, torch.bfloat16)}
-    for dtype, found in rates.items():
-        print(f"{dtype.removeprefix('torch.')} matrices of {SIDE:,}: {found:,.0f} GF/s")
+    rates = {name: rate(getattr(torch, name), device) for name in ("float32", "bfloat16")}
+    for name, found in rates.items():
+        print(f"{name} matrices of {SIDE:,}: {found:,.0f} GF/s")
     for model in models:
         print(f"\n{model}, one sample")
         for part, flops in products(model).items():
             print(f"  {part:<31}{flops:9.3f} GF")
-        for dtype, found in rates.items():
-            print(f"  least in {dtype.removeprefix('torch.'):<22}{flops / found:9.4f} s a step")
+        for name, found in rates.items():
+            print(f"  least in {name:<22}{flops / found:9.4f} s a step")
 
 
 if __name__ == "__main__":

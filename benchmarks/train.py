@@ -49,10 +49,7 @@ class Clock:
 
     def tick(self) -> None:
         """A step ends, or the first one begins."""
-        if self.device == "cuda":
-            import torch  # noqa: PLC0415
-
-            torch.cuda.synchronize()
+        synchronize(self.device)
         self._ends.append((time.perf_counter(), time.process_time()))
 
     def seconds(self) -> dict[str, list[float]]:
@@ -62,6 +59,14 @@ class Clock:
             name: [end - begin for begin, end in itertools.pairwise(ends)]
             for name, ends in (("clock", clock), ("processor", processor))
         }
+
+
+def synchronize(device: str) -> None:
+    """Wait until a GPU is done."""
+    if device == "cuda":
+        import torch  # noqa: PLC0415
+
+        torch.cuda.synchronize()
 
 
 class Waited:
@@ -111,6 +116,16 @@ def fits(architecture: dict[str, Any]) -> dict[str, Any]:
     """With the special tokens of the tiny tokenizer."""
     special = {"bos_token_id": 209, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
     return {**architecture, "text": {**architecture["text"], **special}}
+
+
+def random_blip(architecture: dict[str, Any]) -> Any:
+    """A BLIP of transformers' own, with random weights."""
+    from transformers import BlipConfig, BlipForConditionalGeneration  # noqa: PLC0415
+
+    shape = fits(architecture)
+    vision = {"initializer_range": 0.02, **shape["vision"]}
+    config = BlipConfig(vision_config=vision, text_config=shape["text"])
+    return BlipForConditionalGeneration(config)
 
 
 def ours(given: argparse.Namespace) -> dict[str, list[float]]:
@@ -166,11 +181,7 @@ def plain(given: argparse.Namespace) -> dict[str, list[float]]:
     """The same of the loop that one would write."""
     import torch  # noqa: PLC0415
     from PIL import Image  # noqa: PLC0415
-    from transformers import (  # noqa: PLC0415
-        BlipConfig,
-        BlipForConditionalGeneration,
-        BlipProcessor,
-    )
+    from transformers import BlipForConditionalGeneration, BlipProcessor  # noqa: PLC0415
     from transformers.models.blip.image_processing_pil_blip import (  # noqa: PLC0415
         BlipImageProcessorPil,
     )
@@ -225,11 +236,7 @@ def plain(given: argparse.Namespace) -> dict[str, list[float]]:
     if weights == "tiny":
         model = BlipForConditionalGeneration.from_pretrained(TINY, dtype=torch.float32)
     else:
-        shape = fits(shape)
-        shape["vision"] = {"initializer_range": 0.02, **shape["vision"]}
-        model = BlipForConditionalGeneration(
-            BlipConfig(vision_config=shape["vision"], text_config=shape["text"])
-        )
+        model = random_blip(shape)
     model.to(given.device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
     losses, clock = [], Clock(given.device)

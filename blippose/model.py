@@ -33,8 +33,7 @@ from blippose.decoding import (
 from blippose.errors import UserError
 from blippose.lineage import Lineage, lineage_in
 from blippose.loss import HardTokens, caption_loss, token_loss
-from blippose.muon import Muon
-from blippose.param_groups import param_groups, scale_rates
+from blippose.param_groups import make_optimizer
 from blippose.patch_head import PatchHead
 from blippose.preparation import check_fit, prepare
 from blippose.readback import Readback, ReadbackMask, ReadbackNoise
@@ -316,24 +315,15 @@ class PoseCaptioner(L.LightningModule):
         """Say what `mae_all` takes for a missing joint: the mean training pose, input pixels."""
         self.validation.set_mean_pose(mean_pose)
 
-    def _optimizer(self) -> torch.optim.Optimizer:
-        trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
-        how = (trained, self.layer_decay, self.split_weight_decay)
-        if self.layer_decay == 1 and not self.split_weight_decay:
-            optimizer = self.optimizer(weight for _, weight in trained)
-        else:
-            optimizer = self.optimizer(param_groups(*how))
-        if isinstance(optimizer, Muon):
-            optimizer = self.optimizer(param_groups(*how, split_matrices=True))
-        return scale_rates(optimizer)
-
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and its schedule by steps.
 
         Raises:
             UserError: a schedule of a training that has no end.
         """
-        optimizer = self._optimizer()
+        trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        how = (self.layer_decay, self.split_weight_decay)
+        optimizer = make_optimizer(self.optimizer, trained, *how)
         if self.scheduler is None:
             return optimizer
         steps = self.trainer.estimated_stepping_batches

@@ -6,16 +6,41 @@ Depth runs through the vision tower and on through the text decoder, which looks
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
-from blippose.muon import NUM_MATRICES
+from blippose.muon import NUM_MATRICES, Muon
 
 LR_SCALE = "lr_scale"  # a group's key, as timm has it
 _VISION, _TEXT = r"\bvision_model\.", r"\btext_decoder\."
+
+
+def make_optimizer(
+    make: Callable[[Any], Optimizer],
+    named: Sequence[tuple[str, nn.Parameter]],
+    layer_decay: float,
+    split_weight_decay: bool,
+) -> Optimizer:
+    """An optimizer over weights, or over groups of them where it or a setting asks for groups.
+
+    Args:
+        make: from parameters, or groups of them, to an optimizer.
+        named: see `param_groups`.
+        layer_decay: see `param_groups`.
+        split_weight_decay: see `param_groups`.
+    """
+    is_whole = layer_decay == 1 and not split_weight_decay
+    groups = partial(param_groups, named, layer_decay, split_weight_decay)
+    optimizer = make(weight for _, weight in named) if is_whole else make(groups())
+    if isinstance(optimizer, Muon):
+        optimizer = make(groups(split_matrices=True))
+    for group in optimizer.param_groups:  # before a schedule has its rate
+        group["lr"] *= group.get(LR_SCALE, 1.0)
+    return optimizer
 
 
 def param_groups(
@@ -54,13 +79,6 @@ def param_groups(
         | ({NUM_MATRICES: matrices} if matrices else {})
         for (height, is_exempt, matrices), weights in highest_first
     ]
-
-
-def scale_rates(optimizer: Optimizer) -> Optimizer:
-    """`optimizer` itself, each group's learning rate times its scale; before a schedule has it."""
-    for group in optimizer.param_groups:
-        group["lr"] *= group.get(LR_SCALE, 1.0)
-    return optimizer
 
 
 def _num_matrices(name: str, weight: nn.Parameter) -> int:
