@@ -5,10 +5,11 @@
     python benchmarks/epoch.py decoding=free     another setting of `blippose train`
 
 Seconds of the clock, of a training as users start it, with views drawn. A step waits from the end
-of the one before, when all callbacks have heard of it, until its batch is fetched, moved and
-augmented. Validation begins with the last step's end, and ends when its pictures and the best
-weights are written. Fails where it takes more than a fifth of the epochs, or where steps wait for
-more than 2 % of their time.
+of the one before, when all callbacks have heard of it, until its batch is fetched and moved; what
+the model's device then takes to make the pixels of its views is work, and a column of its own.
+Validation begins with the last step's end, and ends when its pictures and the best weights are
+written. Fails where it takes more than a fifth of the epochs, or where steps wait for more than
+2 % of their time.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ import lightning
 import torch
 
 from blippose.cli import main
+from blippose.data import module
+from blippose.data.batch import PoseBatch, ViewsBatch, with_pixels
 
 MOST_VALIDATION, MOST_WAIT = 0.2, 0.02
 
 
 class Clock:
-    """Seconds of each epoch, of its validation, its steps and their batches."""
+    """Seconds of each epoch, of its validation, its steps, their batches and these's pixels."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
@@ -47,7 +50,8 @@ class Clock:
         """An epoch begins."""
         self.lap()
         self._began = self._last
-        self.rows.append(dict.fromkeys(("epoch", "validation", "steps", "wait"), 0.0))
+        columns = ("epoch", "validation", "steps", "wait", "views")
+        self.rows.append(dict.fromkeys(columns, 0.0))
 
     def add(self, what: str) -> None:
         """`what` has just ended."""
@@ -69,7 +73,7 @@ class First(lightning.Callback):
         self.clock.begin()
 
     def on_train_batch_start(self, *_: Any) -> None:  # noqa: D102
-        self.clock.add("wait")
+        self.clock.add("wait")  # but for the views', which were counted as they were made
 
 
 class Last(lightning.Callback):
@@ -100,7 +104,16 @@ def watched(words: list[str]) -> list[dict[str, float]]:
         trainer.callbacks[:] = [First(clock), *trainer.callbacks, Last(clock)]
         fit(trainer, *args, **kwargs)
 
-    with mock.patch.object(lightning.Trainer, "fit", timed_fit):
+    def timed_pixels(batch: ViewsBatch) -> PoseBatch:
+        clock.add("wait")
+        made = with_pixels(batch)
+        clock.add("views")
+        return made
+
+    with (
+        mock.patch.object(lightning.Trainer, "fit", timed_fit),
+        mock.patch.object(module, "with_pixels", timed_pixels),
+    ):
         status = main(["train", "logger=csv", *words])
     if status:
         raise SystemExit(status)
@@ -115,12 +128,12 @@ def measure(words: list[str], root: Path | None) -> bool:
         root = root or Path(folder) / "release"
         rows = watched([f"data.root={root}", f"runs={folder}/runs", *words])
     total = {key: sum(row[key] for row in rows) for key in rows[0]}
-    print("epoch  seconds  validation  share    steps     wait  share")
+    print("epoch  seconds  validation  share    steps    views     wait  share")
     for name, row in [*enumerate(rows, start=1), ("all", total)]:
         validation, wait = shares(row)
         print(
             f"{name:>5} {row['epoch']:>8.1f} {row['validation']:>11.1f} {validation:>6.3f} "
-            f"{row['steps']:>8.1f} {row['wait']:>8.2f} {wait:>6.3f}"
+            f"{row['steps']:>8.1f} {row['views']:>8.2f} {row['wait']:>8.2f} {wait:>6.3f}"
         )
     print(f"load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     validation, wait = shares(total)
@@ -129,7 +142,8 @@ def measure(words: list[str], root: Path | None) -> bool:
 
 def shares(row: dict[str, float]) -> tuple[float, float]:
     """Of validation in the epoch, and of waiting in the steps."""
-    return row["validation"] / row["epoch"], row["wait"] / (row["steps"] + row["wait"])
+    steps = row["steps"] + row["views"] + row["wait"]
+    return row["validation"] / row["epoch"], row["wait"] / steps
 
 
 if __name__ == "__main__":
