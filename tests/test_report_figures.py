@@ -157,6 +157,16 @@ def test_runs_with_a_training_loss_show_it(poster: Grid) -> None:
     assert curves_figure(poster, [TRAIN_LOSS]).get_suptitle() == ""
 
 
+def test_a_value_without_a_curve_is_not_in_the_legend(poster_grid: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(poster_grid, tmp_path / "grid"))
+    for metrics in copy.glob("*lr=5e-05*/metrics.csv"):
+        metrics.unlink()
+    grid = Grid.of(find_cells([copy]), MAE)
+    legend = curves_figure(grid, [TRAIN_LOSS]).legends[0]
+    rates = [text.get_text() for text in legend.get_texts() if "lr " in text.get_text()]
+    assert rates == ["lr 5e-6", "lr 2e-5"]
+
+
 def test_equal_scores_have_no_colour_bar(poster_grid: Path, tmp_path: Path) -> None:
     for rate in (2e-5, 3e-5):
         copy = Path(shutil.copytree(poster_grid / BEST_CELL, tmp_path / str(rate)))

@@ -252,10 +252,15 @@ def _notes(grid: Grid, roles: Roles, measures: Sequence[Measure]) -> list[str]:
 
 
 def _handles(grid: Grid, roles: Roles, measures: Sequence[Measure]) -> list[Line2D]:
+    """Of the values that have a curve, and of the marks."""
+    cells = [cell for cell in grid.cells if any(len(curve_of(cell, one)) for one in measures)]
     handles = []
     if roles.color:
+        drawn = {grid.value(cell, roles.color) for cell in cells if cell.name in grid.values}
         colors = level_colors(roles.num_colors)
         for value, color in zip(roles.color.values, colors, strict=True):
+            if value not in drawn:
+                continue
             label = f"{roles.color.name} {roles.color.text(value, TITLE)}"
             handles.append(Line2D([], [], color=color, lw=2.4, label=label))
     if roles.line:
