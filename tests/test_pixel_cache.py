@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import NUM_PERSONS, SIZE
+from fake_terminal import fake_terminal
 from PIL import Image
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
@@ -244,6 +245,18 @@ def test_size_and_place_are_told_before_images_are_cut(
     assert capsys.readouterr() == (line, "")
     make_data(root=str(root))
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_has_a_bar_while_images_are_cut(
+    make_data: MakeData, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = fake_terminal(monkeypatch)
+    make_data(root=str(root))
+    assert "cutting images" in terminal.getvalue()
+    assert f"{NUM_PERSONS}/{NUM_PERSONS}" in terminal.getvalue()
+    terminal.truncate(0)
+    make_data(root=str(root))  # they lie there now
+    assert "cutting images" not in terminal.getvalue()
 
 
 def test_a_short_disk_is_told_and_images_are_cut_when_seen(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from collections.abc import Iterator
 
 import pytest
+from fake_terminal import fake_terminal
 
 from blippose.progress import tracked
 
@@ -66,15 +65,7 @@ def test_nothing_is_told_unless_asked_for(capfd: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_terminal_has_a_bar_and_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        """What a terminal answers; rich asks no more of it."""
-
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    terminal = fake_terminal(monkeypatch)
     clock = iter(range(0, 500, 100))
     items = tracked(range(4), 0, 4, description="captions", shown=True, clock=clock.__next__)
     assert len(list(items)) == 4
