@@ -23,6 +23,7 @@ LAYERS = (
         "whole_file",
         "output_folder",
         "machine",
+        "child_process",
         "bfloat16",
         "threads",
         "counted",

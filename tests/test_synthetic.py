@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -101,6 +102,36 @@ def test_a_script_that_guards_no_main_draws_once(root: Path, tmp_path: Path) -> 
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     assert done.stdout == f"{other}\n"
     assert _files(other) == _files(root)
+
+
+def _works(pid: str) -> bool:
+    """Whether the process is there, and has not just ended with nobody to ask for its status."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone tells of it")
+def test_workers_end_when_who_draws_is_killed(tmp_path: Path) -> None:
+    script = (
+        "from blippose.synthetic import write_release\n"
+        f"write_release({str(tmp_path / 'root')!r}, 50_000, 3, num_workers=2, progress=False)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script]) as drawing:
+        try:
+            while not list((tmp_path / "root" / "images").glob("*.jpg")):
+                assert drawing.poll() is None
+                time.sleep(0.1)
+            told = Path(f"/proc/{drawing.pid}/task/{drawing.pid}/children")
+            workers = told.read_text().split()
+        finally:
+            drawing.kill()
+    assert len(workers) >= 2
+    until = time.monotonic() + 60
+    while any(_works(worker) for worker in workers):
+        assert time.monotonic() < until, "workers that nobody waits for"
+        time.sleep(0.1)
 
 
 def test_another_seed_draws_other_people() -> None:

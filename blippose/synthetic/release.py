@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
+from blippose.child_process import die_with
 from blippose.counted import counted
 from blippose.errors import UserError
 from blippose.machine import num_cores
@@ -170,7 +171,8 @@ def _draw_all(
         return
     # A fork of a process with torch's threads can hang, hence spawn.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_ignore_interrupt) as pool:
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(os.getpid(),))
+    with pool:
         try:
             with _without_main():
                 drawn = pool.map(draw, rows, chunksize=16)  # starts all workers
@@ -194,9 +196,10 @@ def _without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _ignore_interrupt() -> None:
+def _begin(parent: int) -> None:
     """Ctrl-C is the parent's to handle; the workers would each print a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with(parent)
 
 
 def _draw_row(row: Row, images: Path, seed: int) -> _Drawn:

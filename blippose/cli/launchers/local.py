@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import queue
@@ -14,13 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
+from blippose.child_process import die_with
 from blippose.cli.launchers.base import CellLauncher, Task, said
 from blippose.errors import UserError
 from blippose.machine import num_cores
 from blippose.preemption import CAN_BE_RESUMED
 
 _LOGS = ".local"
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PATIENCE = 60  # s for a process that was asked to end, and writes a checkpoint first
 
 
@@ -148,7 +147,7 @@ def _serve(pipe: Any, environment: dict[str, str], parent: int) -> None:
     """Run tasks that come through the pipe, their output in files."""
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's, who then asks by SIGTERM
-    _die_with(parent)
+    die_with(parent, CAN_BE_RESUMED)  # nobody would wait for these cells
     while True:
         try:
             message = pipe.recv()
@@ -162,15 +161,6 @@ def _serve(pipe: Any, environment: dict[str, str], parent: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         pipe.send("ended")
-
-
-def _die_with(parent: int) -> None:
-    """Have Linux send SIGTERM when the parent is killed: nobody would wait for these cells."""
-    if not sys.platform.startswith("linux"):
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        sys.exit(CAN_BE_RESUMED)
 
 
 def _write_to(log: str) -> None:
