@@ -17,6 +17,7 @@ from blippose.errors import UserError
 from blippose.report.cells import Cell, CellState, find_cells, read_cell
 from blippose.report.history import METRICS, TORN, Curve, read_history
 from blippose.report.measures import MEASURES
+from blippose.runs import LAST
 
 MAE = MEASURES["mae_all"]
 
@@ -172,6 +173,9 @@ def test_a_run_that_was_stopped_is_cut_off_and_says_so(tmp_path: Path) -> None:
     cell = read_cell(tmp_path / "run", "run")
     assert cell.state is CellState.CUT_OFF
     assert cell.reason.startswith("stopped ")
+    assert cell.reason.endswith(" ago, to be gone on with")
+    (tmp_path / "run" / LAST).unlink()
+    assert read_cell(tmp_path / "run", "run").reason.endswith(" ago, before its first checkpoint")
 
 
 @pytest.mark.skipif(not Path("/proc/locks").is_file(), reason="locks can be seen on Linux alone")

@@ -235,7 +235,9 @@ def _state(folder: Path, record: Mapping[str, Any]) -> tuple[CellState, str]:
     if _is_locked(folder / ".lock"):
         return CellState.RUNNING, f"running; last wrote {idle} ago"
     if record["state"] == "stopped":
-        return CellState.CUT_OFF, f"stopped {idle} ago, to be gone on with"
+        can_go_on = Run(folder, dict(record)).checkpoints
+        where = "to be gone on with" if can_go_on else "before its first checkpoint"
+        return CellState.CUT_OFF, f"stopped {idle} ago, {where}"
     where = "no process of this machine holds it; " if _LOCKS.is_file() else ""
     return CellState.CUT_OFF, f"cut off, or running elsewhere: {where}last wrote {idle} ago"
 
