@@ -41,7 +41,9 @@ def test_blippose_commands_have_keys_that_exist(
     words = [re.sub(r"^([\w.]+=[^\[]*?),.*$", r"\1", word) for word in words]
     if words[0] == "sweep":
         file, *settings = words[1:]
-        assert main(["sweep", str(ROOT / file), *settings, f"runs={tmp_path}", "dry_run=true"]) == 0
+        assert (
+            main(["sweep", str(ROOT / file), *settings, f"runs={tmp_path}", "dry_run=true"]) == 0
+        )
         assert "18 cells: 18 missing" in capsys.readouterr().out
         return
     assert main([words[0], *words[1:], "--cfg", "job"]) == 0
