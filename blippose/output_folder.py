@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from blippose.errors import UserError
@@ -67,7 +67,7 @@ def filled(folder: Path, command: str) -> Iterator[Wrote]:
     Raises:
         UserError: it cannot be written.
     """
-    record, began = folder / f".{command}.files", time.time()
+    record, began = _record(folder, command), time.time()
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         earlier, written = _sizes(record), dict[str, int]()
@@ -86,6 +86,19 @@ def filled(folder: Path, command: str) -> Iterator[Wrote]:
         with whole_file(record) as partial:
             text = "".join(_line(name, size) for name, size in written.items())
             partial.write_text(text, encoding="utf-8")
+
+
+def foreign(paths: Iterable[Path], folder: Path, command: str) -> Iterator[Path]:
+    """Those of `paths` in `folder` that are there, and that no earlier call wrote as they are."""
+    sizes = _sizes(_record(folder, command))
+    for path in paths:
+        with suppress(OSError):
+            if path.stat().st_size != sizes.get(path.name):
+                yield path
+
+
+def _record(folder: Path, command: str) -> Path:
+    return folder / f".{command}.files"
 
 
 def _line(name: str, size: int) -> str:

@@ -21,7 +21,7 @@ from blippose.drawing import draw_poses
 from blippose.errors import UserError
 from blippose.images import read_image
 from blippose.joint_names import draw_joint_names
-from blippose.output_folder import filled
+from blippose.output_folder import filled, foreign
 from blippose.pose import Pose
 from blippose.prediction_formats import (
     COCO_IMAGES,
@@ -88,9 +88,9 @@ def predict_files(
     """Write into `out`, in the order of `paths`, holding one batch of images at a time.
 
     `STEM.png`, or `STEM_2.png` where the name is taken, is the image with its skeleton. Images
-    that cannot be read are listed on stderr and in the JSON, and the rest is done. Files of the
-    same names are replaced; other files of an earlier call go at the end. Where no image can be
-    read, all that an earlier call made stays as it is.
+    that cannot be read are listed on stderr and in the JSON, and the rest is done. What an earlier
+    call made is replaced, or goes at the end; an overlay replaces no other file. Where no image
+    can be read, all that an earlier call made stays as it is.
 
     Args:
         predictor: makes the predictions.
@@ -103,7 +103,8 @@ def predict_files(
             800 px are drawn two to four times as large then.
 
     Raises:
-        UserError: `out` cannot be written, or an overlay would replace one of the images.
+        UserError: `out` cannot be written, or an overlay would replace a file that no earlier call
+            wrote as it is.
     """
     overlays = _overlay_paths(paths, out)
     has_earlier = (out / JSON_FILE).is_file()
@@ -133,7 +134,7 @@ def predict_files(
 
 
 def _overlay_paths(paths: Sequence[Path], out: Path) -> list[Path]:
-    """A name for each image's overlay, none twice, nor alike but for case."""
+    """A name for each image's overlay, none twice, nor alike but for case, and no other file's."""
     originals = {path.resolve() for path in paths}
     numbers: dict[str, int] = {}  # the last one given to a stem
     taken: set[str] = set()
@@ -150,6 +151,11 @@ def _overlay_paths(paths: Sequence[Path], out: Path) -> list[Path]:
                 f"out={out}: the overlay would replace the image {overlays[-1]}; "
                 "name a folder that does not hold the images"
             )
+    for overlay in foreign(overlays, out, "predict"):  # on some disks A.PNG is a.png
+        raise UserError(
+            f"out={out}: an overlay would replace {overlay}, which no earlier call of predict "
+            "wrote as it is; name another folder"
+        )
     return overlays
 
 

@@ -275,6 +275,21 @@ def test_an_overlay_never_replaces_an_image(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_an_overlay_never_replaces_a_file_that_predict_did_not_write(tmp_path: Path) -> None:
+    path, mine = photo(tmp_path / "a.jpg", 30, 20), photo(tmp_path / "a.png", 40, 40)
+    before = mine.read_bytes()
+    with pytest.raises(UserError, match=r"would replace .*a\.png, which no earlier call"):
+        predict_files(KnownPoses(shares()), [path], tmp_path, progress=False)
+    assert mine.read_bytes() == before
+    mine.unlink()
+    for _ in range(2):  # its own it does
+        predict_files(KnownPoses(shares()), [path], tmp_path, progress=False)
+    mine.write_bytes(before)
+    with pytest.raises(UserError, match="wrote as it is"):
+        predict_files(KnownPoses(shares()), [path], tmp_path, progress=False)
+    assert mine.read_bytes() == before
+
+
 def test_an_out_that_is_a_file_is_one_clear_line(tmp_path: Path) -> None:
     path = photo(tmp_path / "a.png", 30, 20)
     with pytest.raises(UserError, match="cannot be written"):

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from example_grid import BEST_CELL, cells
+from example_grid import BEST_CELL, cells, write_grid
 from PIL import Image
 
 from blippose.report.axes import find_axes
 from blippose.report.cells import Cell, CellState, find_cells
-from blippose.report.effects import find_effects
+from blippose.report.effects import Noise, find_effects
 from blippose.report.figures.heat_map import heat_map
 from blippose.report.figures.roles import Roles
 from blippose.report.files import Report
@@ -24,6 +24,7 @@ from blippose.report.measures import MEASURES
 from blippose.report.page import headline
 from blippose.report.plan import settings_of_missing
 from blippose.report.samples import samples
+from blippose.report.verdicts import judge
 from blippose.sweep import PlannedCell, Sweep
 
 MAE = MEASURES["mae_all"]
@@ -110,6 +111,53 @@ def test_a_cell_that_is_not_there_is_missing(poster_grid: Path, tmp_path: Path) 
     [missing] = [c for c in grid.cells if c.state is CellState.MISSING]
     assert grid.label(missing) == "batch_size 2, lr 2e-5, optimizer AdamW"
     assert grid.ranked[-1] is missing
+
+
+def test_a_cell_whose_record_is_lost_is_not_missing_as_well(
+    poster_grid: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(poster_grid, tmp_path / "grid"))
+    lost = copy / BEST_CELL.replace("2e-05", "2e-5").replace("adamw", "AdamW")
+    (copy / BEST_CELL).rename(lost)
+    (lost / "run.json").write_text("{")
+    (lost / "config.yaml").unlink()
+    grid = Grid.of(find_cells([copy]), MAE)
+    [unreadable] = [one for one in grid.cells if one.state is CellState.UNREADABLE]
+    assert len(grid.cells) == 18
+    assert grid.label(unreadable) == "batch_size 2, lr 2e-5, optimizer AdamW"
+
+
+def test_runs_of_folders_of_one_name_stay_apart(poster_grid: Path, tmp_path: Path) -> None:
+    names = [one.name for one in sorted(poster_grid.iterdir()) if one.is_dir()][:2]
+    folders = [
+        Path(shutil.copytree(poster_grid / name, tmp_path / name / "demo")) for name in names
+    ]
+    grid = Grid.of(find_cells(folders), MAE)
+    assert [one.name for one in grid.cells] == [f"{name}/demo" for name in names]
+    assert len({str(grid.values[one.name]) for one in grid.cells}) == 2
+    inside = find_cells([folder.parent for folder in folders])
+    assert [one.name for one in inside] == [f"{name}/demo" for name in names]
+
+
+def test_seeds_without_a_score_are_no_evidence(tmp_path: Path) -> None:
+    grid_folder = write_grid(tmp_path / "grid", seeds=(0, 1, 2), num_epochs=2)
+    other = BEST_CELL.replace("adamw", "adam")
+    for seed in (1, 2):
+        folder = grid_folder / f"{other},seed={seed}"
+        record = json.loads((folder / "run.json").read_text())
+        record["results"]["free_running"]["mae"] = None
+        (folder / "run.json").write_text(json.dumps(record))
+        (folder / "metrics.csv").unlink()
+    grid = Grid.of(find_cells([grid_folder]), MEASURES["mae"])
+    [choice] = [one for one in grid.choices if f"{other},seed=0" in [c.name for c in one.cells]]
+    assert len(choice.done) == 3
+    assert len(grid.scores(choice)) == 1
+    gap = abs((grid.mean(choice) or 0.0) - (grid.mean(grid.choices[0]) or 0.0))
+    unit, num_others = Noise(1.0, 30, "a test"), len(grid.choices) - 1
+    wide, narrow = (unit.half_width(share + 1 / 3, num_others) for share in (1, 1 / 3))
+    assert gap > 0
+    between = Noise(2 * gap / (wide + narrow), 30, "a test")  # of three seeds it would be worse
+    assert judge(grid, between).within[choice.key] is True
 
 
 def test_single_runs_that_differ_in_much_are_no_grid_with_holes() -> None:

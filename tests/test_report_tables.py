@@ -186,6 +186,22 @@ def test_seeds_are_ranked_by_their_mean(tmp_path: Path) -> None:
     assert first.entries[column].margin.startswith("±")
 
 
+def test_the_best_mean_of_each_column_is_bold(tmp_path: Path) -> None:
+    """The best of one measure need not be the best of another."""
+    grid = write_grid(tmp_path / "seeds", seeds=(0, 1), num_epochs=2)
+    for record in grid.glob(f"{BEST_CELL},seed=*/run.json"):
+        run = json.loads(record.read_text())
+        run["results"]["free_running"]["acc_1px"] = 0.0
+        record.write_text(json.dumps(run))
+    choices = report_of(grid).choices
+    assert choices is not None
+    for title in ("MAE (px)", "accuracy @1 px"):
+        column = choices.titles.index(title)
+        entries = [row.entries[column] for row in choices.rows]
+        best = (min if title == "MAE (px)" else max)(float(entry.text) for entry in entries)
+        assert [float(entry.text) for entry in entries if entry.is_best] == [best]
+
+
 def test_a_run_without_facts_shows_dashes(poster_grid: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(poster_grid / BEST_CELL, tmp_path / "old"))
     record = json.loads((run / "run.json").read_text())

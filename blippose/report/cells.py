@@ -134,13 +134,13 @@ def find_cells(folders: Sequence[Path]) -> list[Cell]:
         UserError: a folder that is not there or holds none.
     """
     cells: dict[Path, Cell] = {}
-    for folder in folders:
+    for folder, label in zip(folders, _labels(folders), strict=True):
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; expected a sweep or a run")
         found = list(_run_folders(folder, _DEPTH))
-        named = {path: _name(path, folder, len(folders)) for path in found}
+        named = {path: _name(path, folder, label) for path in found}
         own = [*(read_cell(path, name) for path, name in named.items())]
-        own = _with_planned(own, folder, len(folders))
+        own = _with_planned(own, folder, label)
         if not own:
             raise UserError(
                 f"{folder}: no runs there; expected {RECORD} in it, or folders of runs"
@@ -150,7 +150,21 @@ def find_cells(folders: Sequence[Path]) -> list[Cell]:
     return list(cells.values())
 
 
-def _with_planned(cells: list[Cell], folder: Path, num_folders: int) -> list[Cell]:
+def _labels(folders: Sequence[Path]) -> list[Path]:
+    """The last parts of each folder's path, as many as tell all folders apart; none of one."""
+    if len(folders) == 1:
+        return [Path()]
+    paths = [folder.resolve() for folder in folders]
+    labels = paths
+    for num_parts in range(max(len(path.parts) for path in paths), 0, -1):
+        shorter = [Path(*path.parts[-num_parts:]) for path in paths]
+        if len(set(shorter)) < len(set(paths)):
+            break
+        labels = shorter
+    return labels
+
+
+def _with_planned(cells: list[Cell], folder: Path, label: Path) -> list[Cell]:
     """The cells of a sweep with those that its record asks for, told by their folders."""
     plan = planned(folder)
     if not plan:
@@ -167,7 +181,7 @@ def _with_planned(cells: list[Cell], folder: Path, num_folders: int) -> list[Cel
     ]
     reason = "not started yet, or refused before it began"
     added = [
-        Cell(_name(folder / name, folder, num_folders), None, CellState.MISSING, reason,
+        Cell(_name(folder / name, folder, label), None, CellState.MISSING, reason,
              planned=own, swept=plan[name])
         for name, own in missing.items()
         if name not in configs
@@ -175,11 +189,9 @@ def _with_planned(cells: list[Cell], folder: Path, num_folders: int) -> list[Cel
     return [*told, *added]
 
 
-def _name(path: Path, folder: Path, num_folders: int) -> str:
-    if path == folder:
-        return path.resolve().name
+def _name(path: Path, folder: Path, label: Path) -> str:
     inner = path.relative_to(folder)
-    return str(inner if num_folders == 1 else folder.resolve().name / inner)
+    return str(label / inner) if label.parts or inner.parts else path.resolve().name
 
 
 def _run_folders(folder: Path, depth: int) -> Iterator[Path]:

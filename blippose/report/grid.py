@@ -177,15 +177,19 @@ class Grid:
         key = 0.0 if mean is None else self.measure.key(mean)
         return mean is None, choice.set_number, key
 
+    def scores(self, choice: Choice) -> list[float]:
+        """Of the seeds that are done and have one."""
+        return [score for cell in choice.done if (score := self.score(cell)) is not None]
+
     def mean(self, choice: Choice) -> float | None:
         """Of the measure over the seeds that are done."""
-        scores = [score for cell in choice.done if (score := self.score(cell)) is not None]
+        scores = self.scores(choice)
         return sum(scores) / len(scores) if scores else None
 
     @cached_property
     def is_replicated(self) -> bool:
-        """Whether a choice was tried with several seeds."""
-        return self.seeds is not None and any(len(choice.done) > 1 for choice in self.choices)
+        """Whether a choice was judged with several seeds."""
+        return self.seeds is not None and any(len(self.scores(one)) > 1 for one in self.choices)
 
     def estimate(self, cell: Cell, name: str) -> Estimate | None:
         """Another metric, at the epoch that the grid's measure chose."""
@@ -195,6 +199,7 @@ class Grid:
         """With a missing cell for each combination of values that no cell has."""
         present = {self.key(cell, self.axes) for cell in self.cells if cell.name in self.values}
         wanted = itertools.product(*(axis.values for axis in self.axes))
+        names = {cell.name for cell in self.cells}
         added, values = [], dict(self.values)
         for key in (key for key in wanted if key not in present):
             own = {axis.key: value for axis, value in zip(self.axes, key, strict=True)}
@@ -203,6 +208,8 @@ class Grid:
                 for axis in sorted(self.axes, key=lambda axis: axis.name)
             )
             values[name] = own
+            if name in names:  # a run without a config that its folder tells apart
+                continue
             reason = "no run has these values: not started yet, or refused before it began"
             added.append(Cell(name, None, CellState.MISSING, reason))
         return replace(self, cells=(*self.cells, *added), values=values)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
+from statistics import fmean
 
 from blippose.report.axes import Value
 from blippose.report.cells import Cell, CellState
@@ -130,12 +132,13 @@ def choice_table(grid: Grid, verdicts: Verdicts, noise: Noise | None) -> RankedT
     """A row for each choice: means over its seeds, with 95 % intervals of the ranking one."""
     rows = []
     ranks = dict.fromkeys(range(len(grid.set_names)), 0)
+    bests = {number: _best_means(grid, number) for number in ranks}
     for choice in grid.choices:
         number = choice.set_number
         ranks[number] += 1
-        is_first = ranks[number] == 1
+        best = bests[number]
         key = [Entry(a.text(v), v) for a, v in zip(grid.factors, choice.key, strict=False)]
-        chosen, *others = [_mean(grid, choice, m, noise, is_first) for m in shown_measures(grid)]
+        chosen, *others = [_mean(grid, choice, m, noise, best) for m in shown_measures(grid)]
         entries = [_rank(ranks[number] if grid.mean(choice) is not None else None)]
         entries += [*(key or [_word("all")]), *_set(grid, number)]
         entries.append(Entry(f"{len(choice.done)}/{len(choice.cells)}", len(choice.done)))
@@ -219,14 +222,32 @@ def _metric(grid: Grid, cell: Cell, one: Measure, best: dict[str, str]) -> Entry
     return Entry(text, estimate.value, is_best, margin)
 
 
-def _mean(grid: Grid, choice: Choice, one: Measure, noise: Noise | None, first: bool) -> Entry:
-    values = [e.value for cell in choice.done if (e := grid.estimate(cell, one.name))]
+def _best_means(grid: Grid, number: int) -> dict[str, str]:
+    """Per metric the best text of the means over seeds on a validation set."""
+    best = {}
+    for one in shown_measures(grid):
+        choices = [choice for choice in grid.choices if choice.set_number == number]
+        means = [fmean(values) for choice in choices if (values := _values(grid, choice, one))]
+        if len({one.text(mean) for mean in means}) > 1:
+            best[one.name] = one.text(min(means, key=one.key))
+    return best
+
+
+def _values(grid: Grid, choice: Choice, one: Measure) -> list[float]:
+    found = [e.value for cell in choice.done if (e := grid.estimate(cell, one.name))]
+    return [value for value in found if isfinite(value)]
+
+
+def _mean(
+    grid: Grid, choice: Choice, one: Measure, noise: Noise | None, best: dict[str, str]
+) -> Entry:
+    values = _values(grid, choice, one)
     if not values:
         return Entry("-")
-    mean = sum(values) / len(values)
+    mean = fmean(values)
     is_judged = one == grid.measure and noise is not None and choice.set_number == 0
     margin = f"±{one.text(noise.half_width(1 / len(values)))}" if is_judged and noise else ""
-    return Entry(one.text(mean), mean, first, margin)
+    return Entry(one.text(mean), mean, one.text(mean) == best.get(one.name), margin)
 
 
 def _cost(cell: Cell) -> Sequence[Entry]:

@@ -67,7 +67,7 @@ def _by_noise(grid: Grid, choices: list[Choice], noise: Noise) -> Verdicts:
     best, *others = choices
     within: dict[tuple[object, ...], bool | None] = {best.key: None}
     for other in others:
-        variance = 1 / len(best.done) + 1 / len(other.done)
+        variance = 1 / len(grid.scores(best)) + 1 / len(grid.scores(other))
         gap = abs((grid.mean(other) or 0.0) - (grid.mean(best) or 0.0))
         within[other.key] = gap <= noise.half_width(variance, len(others))
     unit = grid.measure.unit and f" {grid.measure.unit}"
