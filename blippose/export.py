@@ -9,13 +9,12 @@ blippose.json     the frame of the coordinates: `PosePredictor.from_pretrained` 
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from blippose.split import write_manifest
 
 _MARK = "exported_by"  # a key of blippose.json
 _CARD, _SPLIT = "README.md", "split.json"
+_PARTIAL = ".{}.partial"  # of the process that writes it
 
 
 def export_checkpoint(path: Path, out: Path) -> PosePredictor:
@@ -73,7 +73,8 @@ def check_out(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"out={out}: is a file; name a folder that is new or empty")
-    if out.is_dir() and any(out.iterdir()) and not _is_export(out):
+    holds_others = out.is_dir() and set(out.iterdir()) - set(out.glob(_PARTIAL.format("*")))
+    if holds_others and not _is_export(out):
         raise UserError(
             f"out={out}: holds files that `blippose export` did not write; name a folder that is "
             "new, empty, or an earlier export"
@@ -89,14 +90,16 @@ def _is_export(folder: Path) -> bool:
 
 @contextmanager
 def _filled(out: Path) -> Iterator[Path]:
-    """A folder to fill beside `out`, whose files go there once all are whole."""
-    out, began = out.absolute(), time.time()
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    """A folder to fill inside `out`, whose files go there once all are whole.
+
+    Not beside it: `out` may be a link, or a disk of its own.
+    """
+    partial, is_new, began = out / _PARTIAL.format(os.getpid()), not out.exists(), time.time()
     try:
         with writable(out):
             partial.mkdir(parents=True)
             yield partial
-            out.mkdir(exist_ok=True)
+            is_new = False
             if not (partial / _SPLIT).exists():
                 (out / _SPLIT).unlink(missing_ok=True)  # of an earlier export
             mode = (partial / _CARD).stat().st_mode
@@ -104,11 +107,14 @@ def _filled(out: Path) -> Iterator[Path]:
                 file.chmod(mode)  # safetensors lets nobody else read its file
                 file.replace(out / file.name)
             # Halves of killed exports.
-            for left in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):
+            for left in out.glob(_PARTIAL.format("*")):
                 if left.stat().st_mtime < began:
                     shutil.rmtree(left, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if is_new:  # and came to nothing
+            with suppress(OSError):
+                out.rmdir()
 
 
 def _save_processor(predictor: PosePredictor, folder: Path) -> None:

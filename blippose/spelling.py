@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -23,3 +24,14 @@ def spelled(value: Any) -> str:
         return repr(value)
     mantissa, _, exponent = f"{Decimal(repr(value)).normalize():e}".partition("e")
     return f"{mantissa}e{int(exponent)}"
+
+
+def in_quotes(text: str) -> str:
+    r"""Any text as one value of Hydra's grammar, whose unquoted words are of ASCII alone.
+
+    >>> print(in_quotes("José's"))
+    'José\'s'
+    """
+    # A backslash is one but before a quote, where two are one.
+    inside = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", inside) + "'"

@@ -18,10 +18,11 @@ from typing import Any
 import yaml
 
 from blippose.errors import UserError, first_line
-from blippose.spelling import spelled
+from blippose.spelling import in_quotes, spelled
 
 _KEYS = ("settings", "axes")
-_PLAIN = re.compile(r"[\w.+/:~@-]+")  # what Hydra's grammar reads without quotes
+_PLAIN = re.compile(r"[A-Za-z0-9_.+/:@-]+")  # what Hydra's grammar reads without quotes
+_WORDS = {"true", "false", "null"}  # of YAML's strings, which stay strings
 _KEY = re.compile(r"[+~]*[\w.@/]+")
 
 
@@ -40,7 +41,7 @@ class SweepFile:
             UserError: there is no such file, or it is no sweep.
         """
         try:
-            content = yaml.safe_load(path.read_text())
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "no text"
             raise UserError(
@@ -86,12 +87,13 @@ def _keys(node: Any, name: str, path: Path) -> Mapping[str, Any]:
 def _word(value: Any) -> str:
     """A value as the command line takes it.
 
-    >>> [_word(value) for value in (None, True, 5e-06, "5e-6", [1, "a b"])]
-    ['null', 'true', '5e-6', '5e-6', "[1,'a b']"]
+    >>> [_word(value) for value in (None, True, "true", 5e-06, "5e-6", [1, "a b"])]
+    ['null', 'true', "'true'", '5e-6', '5e-6', "[1,'a b']"]
     """
     if isinstance(value, list):
         return f"[{','.join(map(_word, value))}]"
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{_word(item)}" for key, item in value.items()) + "}"
     text = spelled(value)
-    return text if _PLAIN.fullmatch(text) else "'" + text.replace("'", r"\'") + "'"
+    is_string = isinstance(value, str) and value.lower() in _WORDS
+    return in_quotes(text) if is_string or not _PLAIN.fullmatch(text) else text

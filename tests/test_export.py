@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import lightning as L  # noqa: N812  the field's own convention
@@ -215,10 +216,10 @@ def test_an_export_may_be_written_again_but_never_over_other_files(
     (out / "split.json").write_text("of another model")
     (out / "mine.txt").write_text("mine")
     first = (out / "model.safetensors").read_bytes()
-    (tmp_path / ".out.1.partial").mkdir()
-    os.utime(tmp_path / ".out.1.partial", (0, 0))  # of an export that was killed
+    (out / ".1.partial").mkdir()
+    os.utime(out / ".1.partial", (0, 0))  # of an export that was killed
     export_checkpoint(path, out)
-    assert not (tmp_path / ".out.1.partial").exists()
+    assert not (out / ".1.partial").exists()
     assert (out / "model.safetensors").read_bytes() == first
     assert (out / "mine.txt").read_text() == "mine"
     assert not (out / "split.json").exists()
@@ -246,3 +247,24 @@ def test_an_export_that_fails_leaves_the_earlier_one_whole(
         export_checkpoint(path, out)
     assert {file.name: file.read_bytes() for file in out.iterdir()} == before
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out", "run"]
+    with pytest.raises(UserError, match="cannot be written"):
+        export_checkpoint(path, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_export_that_was_killed_leaves_a_folder_that_takes_another(
+    make_checkpoint: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / ".1.partial").mkdir(parents=True)
+    export_checkpoint(make_checkpoint(), tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no other file system at hand")
+def test_an_export_goes_where_a_link_to_another_disk_leads(
+    make_checkpoint: Any, tmp_path: Path
+) -> None:
+    with TemporaryDirectory(dir="/dev/shm") as other:
+        (tmp_path / "out").symlink_to(other)
+        export_checkpoint(make_checkpoint(), tmp_path / "out")
+        assert (Path(other) / "model.safetensors").is_file()

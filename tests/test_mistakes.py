@@ -202,6 +202,9 @@ WRONG = {
     "number for images": (["predict", "images=5"], "images=5: expected str"),
     "folder without images": (["predict", "images=."], "the folder holds no image"),
     "glob of no images": (["predict", "images=*.jpg"], "matches as a glob"),
+    "letter beyond ASCII": (["predict", "images=été.jpg"], "été.jpg: no such"),
+    "home of a shell that leaves it": (["predict", "images=~/no.jpg"], "no.jpg: no such"),
+    "several such": (["predict", "images=[été.jpg,a.jpg]"], "été.jpg: no such"),
     "absent list": (["predict", "images=list.txt"], "list.txt: no such file"),
     "unknown format of predict": (
         ["predict", f"images={__file__}", "format=yaml"],

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from wandb import wandb_agent
 
 from blippose.callbacks import MONITOR
@@ -36,6 +37,20 @@ def test_values_become_words_that_hydra_reads_as_they_were(tmp_path: Path) -> No
     text = "settings: {a: null, b: a b, c: [1, x], d: true, e: {f: 1}}\naxes: {g: [null, 'h,i']}"
     words = read(tmp_path / "sweep.yaml", text).overrides
     assert words == ["a=null", "b='a b'", "c=[1,x]", "d=true", "e={f:1}", "g=null,'h,i'"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["~/mpii", "/home/josé/mpii", "José's", "true", "a\\", "a\\'b", "a,b", "${x}", "", "a b"],
+)
+def test_any_string_is_read_as_it_was(text: str, tmp_path: Path) -> None:
+    written = yaml.safe_dump(
+        {"settings": {"a": text}, "axes": {"b": [text, 1]}}, allow_unicode=True
+    )
+    fixed, swept = read(tmp_path / "sweep.yaml", written).overrides
+    parsed = OverridesParser.create().parse_overrides([fixed, swept])
+    assert parsed[0].value() == text
+    assert [getattr(one, "text", one) for one in parsed[1].value().list] == [text, 1]
 
 
 WRONG = {

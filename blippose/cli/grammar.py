@@ -15,6 +15,7 @@ from typing import Any
 from blippose.cli.groups import are_changes, conf, groups_of, is_group
 from blippose.cli.mistakes import INSTEAD_OF_GRID, unknown
 from blippose.errors import UserError
+from blippose.spelling import in_quotes
 
 # Of Hydra, whose value is a word of its own.
 _FLAGS_WITH_VALUE = (
@@ -129,7 +130,7 @@ def named(arguments: Sequence[str], key: str) -> list[str]:
         is_word = "=" not in argument and not argument.startswith(("-", "~"))
         is_path = is_word and before not in _FLAGS_WITH_VALUE
         if is_path or (not argument.startswith("-") and is_there(argument)):
-            paths.append(_quote(argument))
+            paths.append(in_quotes(argument))
         else:
             others.append(argument)
     value = paths[0] if len(paths) == 1 else f"[{','.join(paths)}]"
@@ -138,22 +139,25 @@ def named(arguments: Sequence[str], key: str) -> list[str]:
     return [*others, f"{key}={value}"] if paths else others
 
 
-def _quote(value: str) -> str:
-    return "'" + value.replace("'", r"\'") + "'"
-
-
 def quoted(argument: str) -> str:
     """Quotes round a path that exists, as Hydra's grammar reads runs/a/lr=1,x=2 otherwise.
 
-    And round a glob, such as runs/a/seed=*, of which nothing need exist.
+    And round a glob, such as runs/a/seed=*, and values with a ~ or a letter beyond ASCII, which
+    that grammar does not read at all: of these nothing need exist.
     """
     key, _, value = argument.partition("=")
-    is_plain = not re.search(r"[,=:()\[\]{}'\"\s]", value)
-    is_glob = re.search(r"[*?]", value) and not re.search(r"[,()\[\]{}'\"\s]", value)
-    is_path = is_glob or is_there(value)
-    if is_plain or key.startswith("-") or not is_path:
+    is_plain = value.isascii() and not re.search(r"[,=:()\[\]{}'\"\s~]", value)
+    if is_plain or key.startswith("-"):
         return argument
-    return f"{key}={_quote(value)}"
+    is_glob = re.search(r"[*?]", value) and not re.search(r"[,()\[\]{}'\"\s]", value)
+    if is_glob or is_there(value):
+        return f"{key}={in_quotes(value)}"
+    is_unread = not value.isascii() or "~" in value
+    plain_values = re.fullmatch(r"(\[?)([^()\[\]{}'\"]*)(\]?)", value)
+    if is_unread and plain_values:
+        opening, values, closing = plain_values.groups()
+        return f"{key}={opening}{','.join(map(in_quotes, values.split(',')))}{closing}"
+    return argument
 
 
 @contextlib.contextmanager
@@ -193,8 +197,8 @@ def choices(command: str, argument: str) -> str | None:
         return None
     if value.startswith("["):
         stays = not value.endswith("]") or group.startswith("hydra/") or are_changes(group)
-        return argument if stays else f"{key}={_quote(value)}"
-    words = [_quote(word) if _NO_WORD.fullmatch(word) else word for word in value.split(",")]
+        return argument if stays else f"{key}={in_quotes(value)}"
+    words = [in_quotes(word) if _NO_WORD.fullmatch(word) else word for word in value.split(",")]
     return f"{key}={','.join(words)}"
 
 
