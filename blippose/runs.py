@@ -202,7 +202,7 @@ class Run:
     def write_config(self, text: str) -> None:
         """Write the config for readers, as YAML."""
         if is_first_process():
-            (self.folder / _CONFIG).write_text(text)
+            (self.folder / _CONFIG).write_text(text, encoding="utf-8")
 
     def finish(self, results: Mapping[str, Any], keep_last: bool) -> None:
         """Say that it is done, with what came out; then what it could go on from may go."""
@@ -240,13 +240,13 @@ class Run:
         text = "".join(traceback.format_exception(error))
         self.note(state=State.FAILED, traceback=text)
         if is_first_process():
-            (self.folder / _TRACEBACK).write_text(text)
+            (self.folder / _TRACEBACK).write_text(text, encoding="utf-8")
 
     def _write(self) -> None:
         if not is_first_process():
             return
         partial = self.folder / f".{RECORD}.{os.getpid()}"
-        with partial.open("w") as file:
+        with partial.open("w", encoding="utf-8") as file:
             file.write(json.dumps(_plain(self.record), indent=1, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())  # or a power cut could leave an empty file
@@ -311,7 +311,7 @@ def checkpoint_file(path: Path, key: str = "") -> Path:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         record["state"], record["config"], record["config_hash"]  # or KeyError
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -20,7 +20,7 @@ from blippose.counted import counted
 from blippose.errors import UserError
 from blippose.report.cells import Cell, CellState, read_cell
 from blippose.runs import Run
-from blippose.whole_file import whole_file
+from blippose.whole_file import write_whole
 
 RECORD = "sweep.json"
 METRIC = "mae_all"  # of val/: what chooses the best epoch, and what a search makes small
@@ -100,8 +100,7 @@ class Sweep:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with whole_file(self.folder / RECORD) as partial:
-                partial.write_text(json.dumps(record, indent=1) + "\n")
+            write_whole(self.folder / RECORD, json.dumps(record, indent=1) + "\n")
         except OSError as error:
             raise UserError(f"{self.folder}: cannot be written ({error.strerror})") from error
 
@@ -109,7 +108,7 @@ class Sweep:
 def read_record(folder: Path) -> dict[str, Any]:
     """What sweep.json says; empty where there is none, or none that can be read."""
     try:
-        return dict(json.loads((folder / RECORD).read_text()))
+        return dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 

@@ -36,6 +36,12 @@ def remove_partials(folder: Path, before: float) -> None:
             path.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """A file of UTF-8 text."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def whole_text_file(path: Path) -> Iterator[TextIO]:
     """The same, open for UTF-8 text, in which names that are no valid UTF-8 keep their bytes."""

@@ -98,3 +98,48 @@ def test_a_killed_cell_stops_no_other_and_the_same_command_goes_on(
     status, said = run(tmp_path, *words, "optimizer.lr=1")
     assert status == 2
     assert "holds a run of another config (optimizer.lr: 2e-5 -> 1)" in said
+
+
+SLOW_TO_LEAVE = """
+import os, signal, time
+from pathlib import Path
+from blippose.cli.launchers.local import LocalLauncher
+
+HERE = Path(__file__).parent
+
+class Cell:
+    def __init__(self, name):
+        self.name = name
+
+    def __call__(self):
+        signal.signal(signal.SIGTERM, self.leave)
+        (HERE / f"began-{self.name}").touch()
+        time.sleep(600)
+
+    def leave(self, *_):
+        (HERE / f"asked-{self.name}").touch()
+        until = time.monotonic() + 45
+        while len(list(HERE.glob("asked-*"))) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+        os._exit(75)
+
+class Launcher(LocalLauncher):
+    sweep_folder = HERE
+
+if __name__ == "__main__":
+    Launcher(2, 1, None).run([Cell("a"), Cell("b")])
+"""
+
+
+def test_cells_that_are_asked_to_end_write_their_checkpoints_at_once(tmp_path: Path) -> None:
+    """One after another, the last might be killed before it is asked."""
+    (tmp_path / "slow.py").write_text(SLOW_TO_LEAVE)
+    with subprocess.Popen([sys.executable, tmp_path / "slow.py"]) as grid:
+        end = time.monotonic() + 60
+        while len(list(tmp_path.glob("began-*"))) < 2:
+            assert grid.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        grid.terminate()
+        assert grid.wait(30) == 75
+    assert len(list(tmp_path.glob("asked-*"))) == 2

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from example_grid import BEST_CELL
+from example_grid import BEST_CELL, write_grid
 from PIL import Image
 
 from blippose.cli import main
@@ -40,6 +41,15 @@ def test_everything_is_written_into_the_folder_without_torch(grid: Path) -> None
     assert sum(path.stat().st_size for path in grid.glob("*.svg")) < 1e6
     for name in ("table.csv", "table.md", "table.tex", "report.html"):
         assert (grid / name).stat().st_size > 1000
+
+
+def test_files_are_utf8_whatever_the_locale_says(tmp_path: Path) -> None:
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    folder = write_grid(tmp_path / "seeds", seeds=(0, 1), num_epochs=2)
+    command = [sys.executable, "-m", "blippose", "report", str(folder)]
+    subprocess.run(command, env={**os.environ, **locale}, capture_output=True, check=True)
+    assert "±" in (folder / "table.md").read_text(encoding="utf-8")
+    assert "±" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_report_does_not_disturb_the_next_one(grid: Path) -> None:

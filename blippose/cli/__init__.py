@@ -7,6 +7,7 @@ heavy is imported before a command needs it.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -63,6 +64,9 @@ _ANSWERS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status: 0, 1 a job failed, 2 the user's mistake, 130 Ctrl-C."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(errors="backslashreplace")  # a ± is not to end a command
     try:
         status = _status(arguments)
         sys.stdout.flush()  # a pipe that has ended is told of here, or else by Python at its end

@@ -26,7 +26,7 @@ from blippose.evaluation.quantities import BY_NAME
 from blippose.evaluation.reliability_figure import write_reliability
 from blippose.evaluation.targets import Answers, Targets
 from blippose.evaluation.trust_report import Evidence
-from blippose.whole_file import whole_file
+from blippose.whole_file import whole_file, write_whole
 
 JSON_FILE, MARKDOWN_FILE = "eval.json", "eval.md"
 JOINTS_FILE, IMAGES_FILE = "per_joint.csv", "per_image.csv"
@@ -69,8 +69,7 @@ def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
     """Text files by name, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        with whole_file(folder / name) as partial:
-            partial.write_text(text, encoding="utf-8")
+        write_whole(folder / name, text)
 
 
 def json_text(report: Mapping[str, Any]) -> str:

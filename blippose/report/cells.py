@@ -230,7 +230,7 @@ def _with_results(history: History, record: Mapping[str, Any]) -> History:
 def _settings_for_readers(folder: Path) -> dict[str, Any]:
     """The config of a run whose record is lost, from its config.yaml."""
     try:
-        config = yaml.safe_load((folder / _CONFIG).read_text())
+        config = yaml.safe_load((folder / _CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return {"config": config} if isinstance(config, dict) else {}
@@ -280,6 +280,6 @@ def _age(modified: float) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}

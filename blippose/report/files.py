@@ -31,6 +31,7 @@ from blippose.report.table_files import csv_table, latex_table, markdown_table
 from blippose.report.tables import RankedTable, cell_table, choice_table
 from blippose.report.terminal import terminal_table
 from blippose.report.verdicts import judge, sentences
+from blippose.whole_file import write_whole
 
 PAGE = "report.html"
 
@@ -66,7 +67,7 @@ class Report:
             self._write_tables(folder)
             with style.styled():
                 drawings = self._write_figures(folder, accuracy)
-            (folder / PAGE).write_text(self._page(title, drawings, accuracy))
+            write_whole(folder / PAGE, self._page(title, drawings, accuracy))
         except OSError as error:
             raise UserError(
                 f"{folder}: cannot be written ({error.strerror}); choose another with out=FOLDER"
@@ -88,10 +89,10 @@ class Report:
         console.print(line, highlight=False, markup=False, soft_wrap=soft_wrap)
 
     def _write_tables(self, folder: Path) -> None:
-        (folder / "table.csv").write_text(csv_table(self.table, self.grid))
+        write_whole(folder / "table.csv", csv_table(self.table, self.grid))
         readable = self.choices or self.table
-        (folder / "table.md").write_text(markdown_table(readable, self.sentences))
-        (folder / "table.tex").write_text(latex_table(readable, self.sentences))
+        write_whole(folder / "table.md", markdown_table(readable, self.sentences))
+        write_whole(folder / "table.tex", latex_table(readable, self.sentences))
 
     def _write_figures(self, folder: Path, accuracy: Measure) -> dict[str, str]:
         """Write them; those of the page as <svg>, by name."""
@@ -103,7 +104,7 @@ class Report:
                 continue
             style.save_png(figure, folder / f"{name}.png")
             drawings[name] = style.svg(figure)
-            (folder / f"{name}.svg").write_text(drawings[name])
+            write_whole(folder / f"{name}.svg", drawings[name])
             if name == "grid":
                 style.save_pdf(figure, folder / "grid.pdf")
         return drawings

@@ -73,7 +73,7 @@ class History:
 def read_history(path: Path) -> History:
     """The curves of a metrics.csv, also of one that is being written or was cut off."""
     try:
-        text = path.read_text(errors="replace")
+        text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return History(faults=("there is no metrics.csv",))
     except OSError as error:

@@ -84,9 +84,9 @@ def page(parts: PageParts) -> str:
         versions=_versions(cells),
         mixed_versions=[name for name, values in _versions(cells) if len(values) > 1],
         footer=f"Written by blippose {__version__}, {datetime.now():%Y-%m-%d %H:%M}.",
-        css=Markup((_ASSETS / "page.css").read_text()),
+        css=Markup((_ASSETS / "page.css").read_text(encoding="utf-8")),
         level_css=Markup(_level_css(parts.level_counts)),
-        js=Markup((_ASSETS / "page.js").read_text()),
+        js=Markup((_ASSETS / "page.js").read_text(encoding="utf-8")),
         data=_json(parts, cells, shown),
     )
 

@@ -19,7 +19,7 @@ RECORD = "sweep.json"  # blippose.sweep writes it, and imports this package
 def planned(folder: Path) -> dict[str, dict[str, Any]]:
     """Swept values by the cell's name; empty without a record that can be read."""
     try:
-        cells = json.loads((folder / RECORD).read_text())["cells"]
+        cells = json.loads((folder / RECORD).read_text(encoding="utf-8"))["cells"]
         return {str(cell["name"]): dict(cell["values"]) for cell in cells}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

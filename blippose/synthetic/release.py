@@ -124,7 +124,7 @@ def _identity(num_persons: int, seed: int) -> dict[str, Any]:
 def _held(root: Path) -> dict[str, Any] | None:
     """The identity of the finished release that `root` holds, be some of its images lost."""
     try:
-        mark = json.loads((Path(root) / _MARK).read_text())
+        mark = json.loads((Path(root) / _MARK).read_text(encoding="utf-8"))
         return {key: mark[key] for key in _identity(0, 0)}
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -8,6 +8,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -62,8 +63,11 @@ class LocalLauncher(CellLauncher):
                 while worker.is_alive():
                     worker.join(0.2)  # a join without an end would not hear signals
         finally:
+            for worker in workers:  # all at once: each writes a checkpoint first
+                worker.ask_to_end()
+            until = time.monotonic() + _PATIENCE
             for worker in workers:
-                worker.end()
+                worker.wait(until)
             signal.signal(signal.SIGTERM, before)
 
     def _environment(self, slot: int) -> dict[str, str]:
@@ -133,14 +137,19 @@ class _Worker(threading.Thread):
             if code != CAN_BE_RESUMED:
                 raise _DiedError(_how(code)) from error
 
-    def end(self) -> None:
+    def ask_to_end(self) -> None:
         """Ask a process that is still at work to write a checkpoint and leave."""
         self._is_ended = True
         process = self._process
         if process is not None and process.is_alive():
             with suppress(OSError):
                 process.terminate()
-            process.join(_PATIENCE)
+
+    def wait(self, until: float) -> None:
+        """For its process to leave, but no longer than `until` (time.monotonic)."""
+        process = self._process
+        if process is not None and process.is_alive():
+            process.join(max(0.0, until - time.monotonic()))
 
 
 def _serve(pipe: Any, environment: dict[str, str], parent: int) -> None:
