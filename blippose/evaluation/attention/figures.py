@@ -35,7 +35,7 @@ def write_self_head(
     """One head's joint matrix, and by how much it is above the uniform decoder's."""
     figure = _figure(13.4, 6.9, f"Decoder self-attention from joint to joint: {title}", subtitle)
     panels = figure.subplots(1, 2, sharey=True)
-    figure.subplots_adjust(left=0.11, right=0.945, bottom=0.17, top=0.87, wspace=0.05)
+    figure.subplots_adjust(left=0.11, right=0.945, bottom=0.17, top=0.87, wspace=0.16)
     difference = share - uniform
     reach = float(np.nanmax(np.abs(np.where(_causal(), difference, 0)))) or 1.0
     _matrix(
