@@ -184,7 +184,13 @@ def test_the_colour_bar_says_that_scores_lie_beyond_it(poster: Grid) -> None:
     assert figure.axes[-1]._colorbar.extend == "max"  # type: ignore[attr-defined]
 
 
-def tiny(poster_grid: Path, folder: Path, num_epochs: int, num_batches: int = 1) -> Grid:
+def tiny(
+    poster_grid: Path,
+    folder: Path,
+    num_epochs: int,
+    num_batches: int = 1,
+    has_losses: bool = False,
+) -> Grid:
     """Two learning rates of one or two batch sizes, with so many epochs."""
     runs = [
         name for name, _ in cells((0,)) if "optimizer=adamw" in name and "lr=5e-05" not in name
@@ -193,7 +199,9 @@ def tiny(poster_grid: Path, folder: Path, num_epochs: int, num_batches: int = 1)
         copy = Path(shutil.copytree(poster_grid / name, folder / name))
         rows = [row.split(",") for row in (copy / "metrics.csv").read_text().splitlines()]
         place, loss = rows[0].index("epoch"), rows[0].index("train/loss")
-        kept = [r for r in rows[1:] if float(r[place]) < num_epochs and not r[loss]]
+        kept = [
+            r for r in rows[1:] if float(r[place]) < num_epochs and (has_losses or not r[loss])
+        ]
         (copy / "metrics.csv").write_text("\n".join(map(",".join, [rows[0], *kept])) + "\n")
         record = json.loads((copy / "run.json").read_text())
         del record["results"]["epoch"]
@@ -222,6 +230,18 @@ def test_points_of_runs_of_one_epoch_stand_side_by_side(poster_grid: Path, tmp_p
     points = [line for line in figure.axes[-1].lines if line.get_marker() == "o"]
     places = [line.get_xdata()[0] for line in points]  # type: ignore[index]
     assert len(set(places)) == len(places) == 2
+
+
+def test_points_beside_a_training_loss_lie_inside_as_well(
+    poster_grid: Path, tmp_path: Path
+) -> None:
+    figure = drawn(tiny(poster_grid, tmp_path, 1, has_losses=True))["grid"]
+    drawn_texts(figure)
+    low, high = figure.axes[-1].get_xlim()
+    points = [line for line in figure.axes[-1].lines if line.get_marker() == "o"]
+    places = [line.get_xdata()[0] for line in points]  # type: ignore[index]
+    assert len(set(places)) == len(places) == 2
+    assert low < min(places) < max(places) < high
 
 
 def test_the_star_hides_no_point(poster_grid: Path, tmp_path: Path) -> None:

@@ -120,7 +120,8 @@ def _whole_epochs(axes: Axes, grid: Grid, measures: Sequence[Measure]) -> None:
     epochs = np.concatenate([*found, np.empty(0)])
     if len(epochs) and np.ptp(epochs) < 1:
         low, high = epochs.min(), epochs.max()
-        axes.set_xlim((low - 0.5, high + 0.5) if low == high else (np.floor(low), np.ceil(high)))
+        ends = (low - 0.5, high + 0.5) if low == high else (np.floor(low), np.ceil(high) + _DODGE)
+        axes.set_xlim(ends)  # with room for what stands aside
 
 
 def _draw(axes: Axes, cell: Cell, curve: Curve, grid: Grid, roles: Roles) -> None:
