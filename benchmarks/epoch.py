@@ -33,7 +33,7 @@ MOST_VALIDATION, MOST_WAIT = 0.2, 0.02
 
 
 class Clock:
-    """Seconds of each epoch, of its validation, its steps, their batches and these's pixels."""
+    """Seconds of each epoch: its validation, its steps, their batches and pixels of views."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []

@@ -23,7 +23,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from blippose.pose import JOINTS
-from blippose.whole_file import whole_file
+from blippose.whole_file import write_whole
 
 CALIBRATION_FILE = "calibration.json"
 _ENDS = 1e-4  # logit is infinite at 0 and 1
@@ -85,8 +85,7 @@ class Calibration:
         others = (each for each in load_calibrations(folder) if each.decoding != self.decoding)
         alike = [each for each in others if each.checkpoint_sha256 == self.checkpoint_sha256]
         text = json.dumps([asdict(each) for each in (*alike, self)], indent=1)
-        with whole_file(folder / CALIBRATION_FILE) as partial:
-            partial.write_text(text + "\n", encoding="utf-8")
+        write_whole(folder / CALIBRATION_FILE, text + "\n")
 
     @staticmethod
     def of(record: Mapping[str, Any]) -> Calibration:

@@ -20,7 +20,7 @@ from jaxtyping import Bool
 
 from blippose.errors import UserError
 from blippose.mpii import Person, Release
-from blippose.whole_file import whole_file
+from blippose.whole_file import write_whole
 
 KINDS = ("random", "video")
 
@@ -172,8 +172,7 @@ def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
     """
     check_manifest_path(path)
     try:
-        with whole_file(path) as partial:
-            partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(manifest, indent=1) + "\n")
     except OSError as error:
         raise UserError(f"manifest={path}: cannot be written ({error.strerror})") from error
 

@@ -35,7 +35,7 @@ the pose.
   blippose train                                      the tiny model, as shipped
   blippose train experiment=poster data.root=FOLDER   the study, on real MPII
   blippose train -m name=rates optimizer.lr=5e-6,1e-4  two runs after each other
-  blippose sweep sweeps/poster.yaml                   the study's 18, tiny BLIP
+  blippose sweep sweeps/poster.yaml                   18 runs of the tiny model
   blippose eval run=runs/demo                         what its numbers are worth
   blippose predict run=runs/demo images=photo.jpg
   blippose analyze attention run=runs/demo            where it looks

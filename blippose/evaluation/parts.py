@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from blippose.errors import UserError
-from blippose.whole_file import whole_file
+from blippose.whole_file import write_whole
 
 _Result = TypeVar("_Result")
 _PATIENCE_S = 1800.0  # without a sign of life of the others
@@ -147,8 +147,7 @@ class Part:
     def _start(self, done: Mapping[int, Any]) -> None:
         """The file with what it holds of worth, and no half of a line at its end."""
         records = [self._task, *({"batch": n, "results": done[n]} for n in sorted(done))]
-        with whole_file(self._path) as partial:
-            partial.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+        write_whole(self._path, "".join(json.dumps(r) + "\n" for r in records))
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

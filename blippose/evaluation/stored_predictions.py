@@ -20,7 +20,7 @@ from blippose.caption import Reason
 from blippose.decoding import InputFrame
 from blippose.evaluation.targets import Answers
 from blippose.pose import JOINTS
-from blippose.whole_file import whole_file
+from blippose.whole_file import write_whole
 
 _Joints = tuple[tuple[float, float] | None, ...]  # sixteen, None where a joint is missing
 
@@ -152,8 +152,7 @@ class StoredPredictions:
         rows = [f"  {json.dumps(asdict(row))}" for row in self.rows]
         text = "".join(["{\n", *head, ' "rows": [\n', ",\n".join(rows), "\n ]\n}\n"])
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as partial:
-            partial.write_text(text, encoding="utf-8")
+        write_whole(path, text)
 
     @staticmethod
     def load(path: Path, origin: Origin) -> StoredPredictions | None:

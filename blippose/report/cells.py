@@ -154,13 +154,9 @@ def _labels(folders: Sequence[Path]) -> list[Path]:
     """The last parts of each folder's path, as many as tell all folders apart; none of one."""
     if len(folders) == 1:
         return [Path()]
-    paths = [folder.resolve() for folder in folders]
-    labels = paths
-    for num_parts in range(max(len(path.parts) for path in paths), 0, -1):
-        shorter = [Path(*path.parts[-num_parts:]) for path in paths]
-        if len(set(shorter)) < len(set(paths)):
-            break
-        labels = shorter
+    paths, num_parts = [folder.resolve() for folder in folders], 1
+    while len(set(labels := [Path(*path.parts[-num_parts:]) for path in paths])) < len(set(paths)):
+        num_parts += 1
     return labels
 
 
@@ -207,15 +203,15 @@ def read_cell(folder: Path, name: str) -> Cell:
     """The cell that is in a run folder."""
     history = read_history(folder / METRICS)
     try:
-        record = Run.read(folder).record
+        run = Run.read(folder)
     except UserError as error:
         has_record = (folder / RECORD).is_file()
         reason = first_line(error) if has_record else f"{RECORD} is not there: it never began"
         state = CellState.UNREADABLE if has_record else CellState.MISSING
         return Cell(name, folder, state, reason, _settings_for_readers(folder), history)
-    state, reason = _state(folder, record)
-    history = _with_results(history, record)
-    return Cell(name, folder, state, reason, record, history, _read_json(folder / EVALUATION))
+    state, reason = _state(run)
+    history = _with_results(history, run.record)
+    return Cell(name, folder, state, reason, run.record, history, _read_json(folder / EVALUATION))
 
 
 def _with_results(history: History, record: Mapping[str, Any]) -> History:
@@ -236,7 +232,8 @@ def _settings_for_readers(folder: Path) -> dict[str, Any]:
     return {"config": config} if isinstance(config, dict) else {}
 
 
-def _state(folder: Path, record: Mapping[str, Any]) -> tuple[CellState, str]:
+def _state(run: Run) -> tuple[CellState, str]:
+    folder, record = run.folder, run.record
     if record["state"] == "done":
         return CellState.DONE, ""
     if record["state"] == "failed":
@@ -247,8 +244,7 @@ def _state(folder: Path, record: Mapping[str, Any]) -> tuple[CellState, str]:
     if _is_locked(folder / ".lock"):
         return CellState.RUNNING, f"running; last wrote {idle} ago"
     if record["state"] == "stopped":
-        can_go_on = Run(folder, dict(record)).checkpoints
-        where = "to be gone on with" if can_go_on else "before its first checkpoint"
+        where = "to be gone on with" if run.checkpoints else "before its first checkpoint"
         return CellState.CUT_OFF, f"stopped {idle} ago, {where}"
     where = "no process of this machine holds it; " if _LOCKS.is_file() else ""
     return CellState.CUT_OFF, f"cut off, or running elsewhere: {where}last wrote {idle} ago"

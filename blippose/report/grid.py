@@ -111,9 +111,9 @@ class Grid:
         words = [f"{axis.name} {axis.text(value)}" for axis, value in pairs]
         return ", ".join(words) if words and self.has_settings else choice.cells[0].name
 
-    def score(self, cell: Cell) -> float | None:
-        """The measure at the cell's best epoch."""
-        estimate = cell.estimate(self.measure.name, self.measure)
+    def score(self, cell: Cell, one: Measure | None = None) -> float | None:
+        """A measure at the cell's best epoch: the grid's own, where none is named."""
+        estimate = self.estimate(cell, (one or self.measure).name)
         return None if estimate is None or not math.isfinite(estimate.value) else estimate.value
 
     @cached_property
@@ -177,13 +177,13 @@ class Grid:
         key = 0.0 if mean is None else self.measure.key(mean)
         return mean is None, choice.set_number, key
 
-    def scores(self, choice: Choice) -> list[float]:
+    def scores(self, choice: Choice, one: Measure | None = None) -> list[float]:
         """Of the seeds that are done and have one."""
-        return [score for cell in choice.done if (score := self.score(cell)) is not None]
+        return [score for cell in choice.done if (score := self.score(cell, one)) is not None]
 
-    def mean(self, choice: Choice) -> float | None:
-        """Of the measure over the seeds that are done."""
-        scores = self.scores(choice)
+    def mean(self, choice: Choice, one: Measure | None = None) -> float | None:
+        """Over the seeds that are done and have a score."""
+        scores = self.scores(choice, one)
         return sum(scores) / len(scores) if scores else None
 
     @cached_property

@@ -5,10 +5,8 @@ How it is written stands in `terminal` and `table_files`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
-from statistics import fmean
 
 from blippose.report.axes import Value
 from blippose.report.cells import Cell, CellState
@@ -110,7 +108,7 @@ def shown_measures(grid: Grid) -> list[Measure]:
 def cell_table(grid: Grid, verdicts: Verdicts) -> RankedTable:
     """A row for each cell."""
     choices = {cell.name: choice for choice in grid.choices for cell in choice.cells}
-    best = {number: _best_texts(grid, number) for number in range(len(grid.set_names))}
+    best = {number: _best_cells(grid, number) for number in range(len(grid.set_names))}
     ranks = _ranks(grid)
     rows = []
     for cell in grid.ranked:
@@ -200,14 +198,25 @@ def _progress(grid: Grid, cell: Cell) -> list[Entry]:
     return [_word(cell.state.value), Entry(epochs, done), Entry(str(best or "-"), best)]
 
 
-def _best_texts(grid: Grid, number: int) -> dict[str, str]:
-    """Per metric the best text of a set's done cells: what reads alike is equally bold."""
-    best = {}
+def _best_cells(grid: Grid, number: int) -> dict[str, str]:
+    """Per metric the best text of a set's done cells."""
     done = [c for c in grid.cells if c.state is CellState.DONE and grid.sets[c.name] == number]
-    for one in shown_measures(grid):
-        found = [e.value for cell in done if (e := grid.estimate(cell, one.name))]
-        if len({one.text(value) for value in found}) > 1:  # a column of equals has no best
-            best[one.name] = one.text(min(found, key=one.key))
+    return _best_texts({one: [grid.score(c, one) for c in done] for one in shown_measures(grid)})
+
+
+def _best_means(grid: Grid, number: int) -> dict[str, str]:
+    """Per metric the best text of a set's means over seeds."""
+    choices = [choice for choice in grid.choices if choice.set_number == number]
+    return _best_texts({one: [grid.mean(c, one) for c in choices] for one in shown_measures(grid)})
+
+
+def _best_texts(columns: Mapping[Measure, Iterable[float | None]]) -> dict[str, str]:
+    """By the measure's name; what reads alike is equally bold, and a column of equals has none."""
+    best = {}
+    for one, column in columns.items():
+        values = [value for value in column if value is not None]
+        if len({one.text(value) for value in values}) > 1:
+            best[one.name] = one.text(min(values, key=one.key))
     return best
 
 
@@ -222,31 +231,15 @@ def _metric(grid: Grid, cell: Cell, one: Measure, best: dict[str, str]) -> Entry
     return Entry(text, estimate.value, is_best, margin)
 
 
-def _best_means(grid: Grid, number: int) -> dict[str, str]:
-    """Per metric the best text of the means over seeds on a validation set."""
-    best = {}
-    for one in shown_measures(grid):
-        choices = [choice for choice in grid.choices if choice.set_number == number]
-        means = [fmean(values) for choice in choices if (values := _values(grid, choice, one))]
-        if len({one.text(mean) for mean in means}) > 1:
-            best[one.name] = one.text(min(means, key=one.key))
-    return best
-
-
-def _values(grid: Grid, choice: Choice, one: Measure) -> list[float]:
-    found = [e.value for cell in choice.done if (e := grid.estimate(cell, one.name))]
-    return [value for value in found if isfinite(value)]
-
-
 def _mean(
     grid: Grid, choice: Choice, one: Measure, noise: Noise | None, best: dict[str, str]
 ) -> Entry:
-    values = _values(grid, choice, one)
-    if not values:
+    mean = grid.mean(choice, one)
+    if mean is None:
         return Entry("-")
-    mean = fmean(values)
+    num_seeds = len(grid.scores(choice, one))
     is_judged = one == grid.measure and noise is not None and choice.set_number == 0
-    margin = f"±{one.text(noise.half_width(1 / len(values)))}" if is_judged and noise else ""
+    margin = f"±{one.text(noise.half_width(1 / num_seeds))}" if is_judged and noise else ""
     return Entry(one.text(mean), mean, one.text(mean) == best.get(one.name), margin)
 
 
