@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import re
 import resource
 import shutil
 import threading
@@ -371,3 +372,32 @@ def test_a_file_says_how_many_rows_of_what_it_holds(
     [name] = files(root / "pixels")
     with pytest.raises(ValueError, match=f"not 3 inputs of {SIZE} px"):
         PixelFile(root / "pixels" / name, 3, SIZE)
+
+
+def mapped_kilobytes(file: Path) -> int:
+    """What of it counts as this process's memory."""
+    entries = re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text())
+    of_file = (entry for entry in entries if str(file) in entry.partition("\n")[0])
+    return sum(int(kb) for entry in of_file for kb in re.findall(r"(?m)^Rss: +(\d+) kB", entry))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux tells it")
+def test_rows_that_were_looked_at_do_not_stay_the_processs_memory(
+    root: Path, persons: tuple[mpii.Person, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = PixelCache(cutter(root, size=384), (root / "pixels",)).make(persons)
+    assert kept is not None
+    [name] = files(root / "pixels")
+
+    def peak() -> int:
+        return max(
+            mapped_kilobytes(root / "pixels" / name)
+            for row in range(len(persons))
+            if kept[row][0].sum()
+        )
+
+    monkeypatch.setattr(pixel_cache, "_MAPPED", 3 * 384 * 384 * 3)
+    few, first = peak(), kept[0][0]
+    monkeypatch.setattr(pixel_cache, "_MAPPED", 2**40)
+    assert peak() > 3 * few
+    np.testing.assert_array_equal(first, kept[0][0])

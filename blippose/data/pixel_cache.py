@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import sys
@@ -39,6 +40,7 @@ AUTO = "auto"
 _VERSION = 2  # of the file and of how pixels are cut
 _MOST_OF_FREE = 0.9  # share of the free disk that a file may take: checkpoints need room too
 _AT_ONCE = 256  # images that may be cut before the disk has taken them
+_MAPPED = 8 * 2**20  # bytes that may be looked at before their pages are let go
 
 Row = tuple[UInt8[np.ndarray, "size size 3"], Crop]
 
@@ -66,11 +68,23 @@ class PixelFile:
         self._rows = np.load(path, mmap_mode="r", allow_pickle=False)
         if self._rows.shape != (num_rows,) or self._rows.dtype != _row_type(size):
             raise ValueError(f"{path}: not {num_rows} inputs of {size} px")
+        self._num_mapped = 0
 
     def __getitem__(self, index: int) -> Row:
         """The pixels, read-only, and their rectangle."""
+        self._let_go()
         planes = np.asarray(self._rows[index]["image"])  # (3, S, S): as a batch has them
         return planes.transpose(1, 2, 0), self.rectangle(index)
+
+    def _let_go(self) -> None:
+        """Now and then the pages that were looked at: they would count as the process's memory.
+
+        The system keeps them, and maps them again where they are looked at again.
+        """
+        self._num_mapped += self._rows.itemsize
+        if self._num_mapped > _MAPPED and hasattr(mmap, "MADV_DONTNEED"):
+            self._rows.base.madvise(mmap.MADV_DONTNEED)
+            self._num_mapped = 0
 
     def rectangle(self, index: int) -> Crop:
         """The rectangle alone."""
