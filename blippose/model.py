@@ -367,7 +367,14 @@ class PoseCaptioner(L.LightningModule):
         Precision.clip_gradients(plugin, optimizer, gradient_clip_val or 0.0, algorithm)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up what its weights have learned from, and forget what others have said."""
+        """Take up what its weights have learned from, and forget what others have said.
+
+        Raises:
+            UserError: its coordinates are of another frame.
+        """
+        theirs = checkpoint.get("blippose", {}).get("frame")
+        if theirs is not None and (differs := self.frame.difference(theirs)):
+            raise UserError(f"a checkpoint of coordinates in another frame ({differs})")
         self.lineage = lineage_in(checkpoint)
         if self.seen is not None:
             self.seen = SeenImages()

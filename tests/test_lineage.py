@@ -148,5 +148,8 @@ def test_a_trainer_of_ones_own_adds_its_training(
         another, data, ckpt_path=tmp_path / "mine.ckpt", weights_only=True
     )
     assert another.lineage == found, "one that goes on is the same training"
+    elsewhere = make_captioner(resize="letterbox")
+    with pytest.raises(UserError, match="resize is stretch there and letterbox here"):
+        trainer(tmp_path, max_steps=2).fit(elsewhere, data, ckpt_path=tmp_path / "mine.ckpt")
     own.fit(captioner, data.train_dataloader())  # the Trainer still has `data` as its datamodule
     assert captioner.lineage == Lineage(None, (*found.manifests, None), HIDDEN | SINGLE)

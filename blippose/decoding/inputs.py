@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, final
 
@@ -58,6 +59,23 @@ class InputFrame:
             for field in fields(self)
             if getattr(self, field.name) != field.default
         }
+
+    def difference(self, record: Mapping[str, Any]) -> str:
+        """What of it is otherwise in a record, for people; empty where nothing is.
+
+        >>> InputFrame(96, None, "letterbox", "full").difference(
+        ...     InputFrame(96, None, "stretch", "full").record()
+        ... )
+        'resize is stretch there and letterbox here'
+        """
+        both = (
+            (f.name, record.get(f.name, f.default), getattr(self, f.name)) for f in fields(self)
+        )
+        return ", ".join(
+            f"{name} is {there} there and {here} here"
+            for name, there, here in both
+            if there != here
+        )
 
 
 @final
