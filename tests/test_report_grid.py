@@ -14,7 +14,7 @@ from PIL import Image
 
 from blippose.report.axes import find_axes
 from blippose.report.cells import Cell, CellState, find_cells
-from blippose.report.effects import Noise, find_effects
+from blippose.report.effects import find_effects
 from blippose.report.figures.heat_map import heat_map
 from blippose.report.figures.roles import Roles
 from blippose.report.files import Report
@@ -24,7 +24,7 @@ from blippose.report.measures import MEASURES
 from blippose.report.page import headline
 from blippose.report.plan import settings_of_missing
 from blippose.report.samples import samples
-from blippose.report.verdicts import judge
+from blippose.report.verdicts import judge, sentences
 from blippose.sweep import PlannedCell, Sweep
 
 MAE = MEASURES["mae_all"]
@@ -152,12 +152,12 @@ def test_seeds_without_a_score_are_no_evidence(tmp_path: Path) -> None:
     [choice] = [one for one in grid.choices if f"{other},seed=0" in [c.name for c in one.cells]]
     assert len(choice.done) == 3
     assert len(grid.scores(choice)) == 1
-    gap = abs((grid.mean(choice) or 0.0) - (grid.mean(grid.choices[0]) or 0.0))
-    unit, num_others = Noise(1.0, 30, "a test"), len(grid.choices) - 1
-    wide, narrow = (unit.half_width(share + 1 / 3, num_others) for share in (1, 1 / 3))
-    assert gap > 0
-    between = Noise(2 * gap / (wide + narrow), 30, "a test")  # of three seeds it would be worse
-    assert judge(grid, between).within[choice.key] is True
+    assert grid.mean(choice) is None, "two seeds that failed at it are not left out"
+    verdicts = judge(grid, find_effects(grid).noise)
+    assert choice.key not in verdicts.within
+    [line] = [line for line in sentences(grid, verdicts) if "has no rank" in line]
+    assert "2 of its 3 seeds never had a value of MAE of parsed joints" in line
+    assert grid.choices[-1].key == choice.key
 
 
 def test_single_runs_that_differ_in_much_are_no_grid_with_holes() -> None:

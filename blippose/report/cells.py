@@ -18,7 +18,7 @@ import yaml
 
 from blippose.errors import UserError, first_line
 from blippose.report.history import METRICS, History, read_history
-from blippose.report.measures import Measure
+from blippose.report.measures import OF_ALL, Measure
 from blippose.report.plan import planned, settings_of_missing
 from blippose.runs import RECORD, Run
 
@@ -92,8 +92,14 @@ class Cell:
         return self.record.get(key)
 
     def best_epoch(self, measure: Measure) -> int | None:
-        """The epoch with the best value, counted from 1."""
+        """The epoch with the best value, counted from 1.
+
+        An error of parsed joints alone does not choose, as an epoch that says little would win:
+        MAE does, in which a missing joint counts.
+        """
         curve = self.history[f"val/{measure.name}"]
+        if measure.is_of_parsed and len(of_all := self.history[f"val/{OF_ALL}"]):
+            curve = of_all
         return round(float(curve.epochs[curve.best(measure.is_error)])) if len(curve) else None
 
     def estimate(self, name: str, chosen: Measure) -> Estimate | None:

@@ -1,19 +1,23 @@
 """What each axis does to the measure, alone and in pairs, with 95 % intervals.
 
 A linear model with a level for every value: y = mean + axes + pairs of axes + seed + noise.
-The noise is what seeds leave within one choice. With one seed a choice it is what axes and pairs
-leave unexplained, which is an upper bound where three axes act together.
+The noise is what seeds leave within one choice, beside what each does to all choices alike where
+they share their seeds. With one seed a choice it is what axes and pairs leave unexplained: an
+upper bound where three axes act together.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
 from scipy.special import fdtrc, stdtrit
+from scipy.stats import studentized_range
 
 from blippose.report.axes import Axis, Value
 from blippose.report.cells import Cell, CellState
@@ -31,18 +35,34 @@ class Noise:
     """Standard deviation of one run about its choice, and where it was read from.
 
     Args:
+        freedom: degrees of freedom; a part of one too (Satterthwaite).
         holds_interactions: whether it may be interactions rather than noise: too few runs to tell.
+        is_paired: whether what a seed does to all choices alike is not in it.
     """
 
     deviation: float
-    freedom: int
+    freedom: int | float
     source: str
     holds_interactions: bool = False
+    is_paired: bool = False
 
-    def half_width(self, variance: float, comparisons: int = 1) -> float:
+    def half_width(self, variance: float) -> float:
         """Half of the interval of an estimate whose variance is `variance` runs' worth."""
-        tail = (1 - LEVEL) / 2 / comparisons
-        return float(stdtrit(self.freedom, 1 - tail) * self.deviation * np.sqrt(variance))
+        return float(stdtrit(self.freedom, (1 + LEVEL) / 2) * self.deviation * np.sqrt(variance))
+
+    def reach(self, variance: float, num_choices: int) -> float:
+        """How far two of so many equal choices lie apart, the farthest two among them too.
+
+        Source: Tukey and Kramer; the best of many is chosen by the noise that it is judged by, so
+        that a correction for the comparisons with it alone would not do.
+        """
+        return _tukey(num_choices, self.freedom) * self.deviation * math.sqrt(variance)
+
+
+@lru_cache
+def _tukey(num_choices: int, freedom: int | float) -> float:
+    """Deviations of a difference; a fifth of a second of integrals."""
+    return float(studentized_range.ppf(LEVEL, num_choices, freedom)) / math.sqrt(2)
 
 
 @dataclass(frozen=True)
@@ -69,17 +89,26 @@ class Interaction:
 
 @dataclass(frozen=True)
 class Effects:
-    """Of every axis and every pair of axes."""
+    """Of every axis and every pair of axes.
+
+    Args:
+        noise: between choices.
+        spread: of a choice's mean, with what its seeds do to all alike; None of one seed.
+        num_lacking: pairs of values without a run that is done.
+    """
 
     main: list[MainEffect]
     pairs: list[Interaction]
     noise: Noise | None
+    spread: Noise | None = None
+    num_lacking: int = 0
 
 
 def find_effects(grid: Grid) -> Effects:
     """Effects of the axes on the measure, from the cells that are done."""
     done = [c for c in grid.cells if c.state is CellState.DONE and grid.is_comparable(c)]
-    cells = [cell for cell in done if grid.score(cell) is not None]
+    whole = {c.name for one in grid.choices if grid.mean(one) is not None for c in one.cells}
+    cells = [cell for cell in done if cell.name in whole]
     axes = [axis for axis in grid.factors if len(_levels(grid, cells, axis)) > 1]
     if (
         len(cells) < 3 or not axes or not grid.has_settings
@@ -104,6 +133,10 @@ class _Model:
         self.keys = {axis.key: [grid.value(cell, axis) for cell in cells] for axis in factors}
         self.singles: list[Term] = [(axis,) for axis in axes]
         self.pairs: list[Term] = list(itertools.combinations(axes, 2))
+        self.choices: list[Term] = [
+            term for n in range(1, len(axes) + 1) for term in itertools.combinations(axes, n)
+        ]
+        self.shares_seeds = self._shares_seeds()
         self.noise = self._noise()
 
     def effects(self) -> Effects:
@@ -119,7 +152,8 @@ class _Model:
             Interaction((shown[a.key], shown[b.key]), *self._table((a, b)), *self._test((a, b)))
             for a, b in self.pairs
         ]
-        return Effects(main, pairs, self.noise)
+        num_lacking = sum(int(np.isnan(pair.means).sum()) for pair in pairs)
+        return Effects(main, pairs, self.noise, self._spread(), num_lacking)
 
     def _coded(self, axis: Axis, keys: Sequence[Value]) -> Matrix:
         """A column for each level but the first; a row's values are 0 and 1."""
@@ -128,7 +162,9 @@ class _Model:
             len(keys), len(levels)
         )
 
-    def _design(self, terms: Sequence[Term], keys: dict[str, list[Value]], rows: int) -> Matrix:
+    def _design(
+        self, terms: Sequence[Term], keys: dict[str, list[Value]], rows: int, *, seeds: bool
+    ) -> Matrix:
         columns = [np.ones((rows, 1))]
         for term in terms:
             block = np.ones((rows, 1))
@@ -136,7 +172,7 @@ class _Model:
                 coded = self._coded(axis, keys[axis.key])
                 block = (block[:, :, None] * coded[:, None, :]).reshape(rows, -1)
             columns.append(block)
-        if self.grid.seeds:
+        if seeds:
             columns.append(self._seed_columns(keys, rows))
         return np.hstack(columns)
 
@@ -148,23 +184,27 @@ class _Model:
             return self._coded(self.grid.seeds, keys[self.grid.seeds.key])
         return np.full((rows, len(levels) - 1), 1 / len(levels))
 
-    def _left(self, terms: Sequence[Term]) -> tuple[float, int]:
-        """Sum of squares that the terms leave unexplained, and its degrees of freedom."""
-        design = self._design(terms, self.keys, len(self.y))
+    def _left(self, terms: Sequence[Term], *, seeds: bool) -> tuple[float, int]:
+        """Sum of squares that terms and seeds leave unexplained, and its degrees of freedom."""
+        design = self._design(terms, self.keys, len(self.y), seeds=seeds)
         fitted = design @ np.linalg.lstsq(design, self.y, rcond=None)[0]
         rank = int(np.linalg.matrix_rank(design))
         return float(((self.y - fitted) ** 2).sum()), len(self.y) - rank
 
+    def _shares_seeds(self) -> bool:
+        """Whether choices share enough seeds to tell what a seed does to all of them."""
+        if self.grid.seeds is None:
+            return False
+        of_all, beside = (self._left(self.choices, seeds=seeds)[1] for seeds in (False, True))
+        return 2 * beside >= of_all > 0
+
     def _noise(self) -> Noise | None:
         if self.grid.is_replicated:
-            terms = [
-                t
-                for n in range(1, len(self.axes) + 1)
-                for t in itertools.combinations(self.axes, n)
-            ]
-            left, freedom = self._left(terms)
+            left, freedom = self._left(self.choices, seeds=self.shares_seeds)
             if freedom >= 1:
-                return Noise((left / freedom) ** 0.5, freedom, "what seeds change")
+                beside = ", beside what each does to all choices" if self.shares_seeds else ""
+                source = f"what seeds change{beside}"
+                return Noise((left / freedom) ** 0.5, freedom, source, is_paired=self.shares_seeds)
         for terms, what in (
             (
                 [*self.singles, *self.pairs],
@@ -172,17 +212,39 @@ class _Model:
             ),
             (self.singles, "one seed: what single axes leave unexplained, interactions included"),
         ):
-            left, freedom = self._left(terms)
+            left, freedom = self._left(terms, seeds=self.shares_seeds)
             if freedom >= _MIN_FREEDOM:
                 is_blurred = bool(self.pairs) and terms is self.singles
                 return Noise((left / freedom) ** 0.5, freedom, what, is_blurred)
         return None
 
+    def _spread(self) -> Noise | None:
+        """Of a run about its choice's mean over all seeds that there could be.
+
+        Source: the variance of a mean in a layout of choices and random seeds, its degrees of
+        freedom by Satterthwaite.
+        """
+        if not self.grid.is_replicated or self.noise is None:
+            return None
+        within, freedom, what = self.noise.deviation**2, self.noise.freedom, "what seeds change"
+        if not self.shares_seeds:
+            return Noise(within**0.5, freedom, what)
+        left, freedom_of_all = self._left(self.choices, seeds=False)
+        of_seeds = freedom_of_all - freedom
+        between = max(left - within * freedom, 0.0) / of_seeds
+        num = len({self.grid.key(cell, self.axes) for cell in self.cells})
+        variance = (between + (num - 1) * within) / num
+        if variance == 0:
+            return Noise(0.0, freedom, what)
+        parts = between**2 / of_seeds + ((num - 1) * within) ** 2 / freedom
+        return Noise(variance**0.5, (num * variance) ** 2 / parts, what)
+
     def _test(self, term: Term) -> tuple[float, float]:
         """Share of the variance that a term explains beyond its peers, and its p-value."""
         peers = self.singles if len(term) == 1 else [*self.singles, *self.pairs]
-        left, freedom = self._left(peers)
-        left_without, freedom_without = self._left([peer for peer in peers if peer != term])
+        left, freedom = self._left(peers, seeds=self.shares_seeds)
+        others = [peer for peer in peers if peer != term]
+        left_without, freedom_without = self._left(others, seeds=self.shares_seeds)
         explained, lost = max(left_without - left, 0.0), freedom_without - freedom
         total = float(((self.y - self.y.mean()) ** 2).sum())
         share = explained / total if total else 0.0
@@ -192,9 +254,16 @@ class _Model:
         return share, float(fdtrc(lost, self.noise.freedom, ratio))
 
     def _table(self, term: tuple[Axis, Axis]) -> tuple[Matrix, Matrix]:
+        """NaN where no run has both values."""
         means, halves = self._means(term)
-        shape = tuple(len(self.levels[axis.key]) for axis in term)
-        return means.reshape(shape), halves.reshape(shape)
+        levels = [self.levels[axis.key] for axis in term]
+        present = {self.grid.key(cell, term) for cell in self.cells}
+        lacks = np.array([pair not in present for pair in itertools.product(*levels)])
+        shape = tuple(map(len, levels))
+        return (
+            np.where(lacks, np.nan, means).reshape(shape),
+            np.where(lacks, np.nan, halves).reshape(shape),
+        )
 
     def _means(self, term: Term) -> tuple[Vector, Vector]:
         """Marginal means at each combination of the term's levels, and half their intervals."""
@@ -206,17 +275,20 @@ class _Model:
         return np.array(means), np.array(halves)
 
     def _mean(self, fixed: dict[str, Value]) -> tuple[float, float]:
-        """The model's mean over the whole grid with some axes fixed; NaN where cells are lacking.
+        """The model's mean over the whole grid with some axes fixed.
 
-        With a full grid it is the plain mean of its cells.
+        With a full grid it is the plain mean of its cells. Where a pair of values has no run it
+        is what single axes would give, without an interval, as nobody knows what the pair does.
         """
-        for terms in ([*self.singles, *self.pairs], self.singles):
-            design = self._design(terms, self.keys, len(self.y))
+        whole = [*self.singles, *self.pairs]
+        for terms in (whole, self.singles):
+            design = self._design(terms, self.keys, len(self.y), seeds=self.shares_seeds)
             inverse = np.linalg.pinv(design)
             contrast = self._contrast(terms, fixed)
             if np.allclose(contrast @ inverse @ design, contrast, atol=1e-8):
                 weights = contrast @ inverse
-                half = self.noise.half_width(float(weights @ weights)) if self.noise else np.nan
+                noise = self.noise if terms == whole else None
+                half = noise.half_width(float(weights @ weights)) if noise else np.nan
                 return float(weights @ self.y), half
         return float("nan"), float("nan")
 
@@ -226,4 +298,5 @@ class _Model:
         ]
         rows = list(itertools.product(*choices))
         keys = {axis.key: [row[i] for row in rows] for i, axis in enumerate(self.axes)}
-        return self._design(terms, keys, len(rows)).mean(axis=0)  # type: ignore[no-any-return]
+        design = self._design(terms, keys, len(rows), seeds=self.shares_seeds)
+        return design.mean(axis=0)  # type: ignore[no-any-return]

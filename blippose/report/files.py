@@ -51,7 +51,7 @@ class Report:
         """Tables, effects and verdicts."""
         effects = find_effects(grid)
         verdicts = judge(grid, effects.noise)
-        choices = choice_table(grid, verdicts, effects.noise) if grid.is_replicated else None
+        choices = choice_table(grid, verdicts, effects.spread) if grid.is_replicated else None
         return Report(
             grid, effects, cell_table(grid, verdicts), choices, sentences(grid, verdicts)
         )

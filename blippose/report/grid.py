@@ -182,9 +182,20 @@ class Grid:
         return [score for cell in choice.done if (score := self.score(cell, one)) is not None]
 
     def mean(self, choice: Choice, one: Measure | None = None) -> float | None:
-        """Over the seeds that are done and have a score."""
+        """Over the seeds that are done; None where one of them has none: it is not left out."""
         scores = self.scores(choice, one)
-        return sum(scores) / len(scores) if scores else None
+        return sum(scores) / len(scores) if scores and len(scores) == len(choice.done) else None
+
+    def paired(self, one: Choice, other: Choice) -> list[tuple[float, float]]:
+        """Their scores at each seed that is done in both."""
+        if self.seeds is None:
+            return []
+        of_one, of_other = (
+            {self.value(cell, self.seeds): self.score(cell) for cell in choice.done}
+            for choice in (one, other)
+        )
+        both = ((of_one[seed], of_other[seed]) for seed in of_one if seed in of_other)
+        return [(a, b) for a, b in both if a is not None and b is not None]
 
     @cached_property
     def is_replicated(self) -> bool:

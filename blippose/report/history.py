@@ -69,6 +69,12 @@ class History:
         ends = [curve.epochs[-1] for name, curve in self.curves.items() if name.startswith(_VAL)]
         return round(max(ends, default=0))
 
+    @property
+    def num_validations(self) -> int:
+        """So many of them have values."""
+        own = (len(curve) for name, curve in self.curves.items() if name.startswith(_VAL))
+        return max(own, default=0)
+
 
 def read_history(path: Path) -> History:
     """The curves of a metrics.csv, also of one that is being written or was cut off."""

@@ -138,8 +138,19 @@ def _effects_caption(effects: Effects) -> str:
     return (
         "Means over the grid with 95 % intervals, alone and in pairs: where lines are parallel, "
         f"one setting does not change what the other does. Noise: {effects.noise.source}, "
-        f"standard deviation {effects.noise.deviation:.3g} with {effects.noise.freedom} degrees "
-        "of freedom."
+        f"standard deviation {effects.noise.deviation:.3g} with {effects.noise.freedom:.0f} "
+        f"degrees of freedom.{_lacking(effects.num_lacking)}"
+    )
+
+
+def _lacking(num: int) -> str:
+    """What means are where pairs of values have no run."""
+    if not num:
+        return ""
+    have = "pairs of values have" if num > 1 else "pair of values has"
+    return (
+        f" {num} {have} no run that is done: means of such a value alone are what the others "
+        "would lead one to expect, without an interval."
     )
 
 

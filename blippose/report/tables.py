@@ -126,7 +126,7 @@ def cell_table(grid: Grid, verdicts: Verdicts) -> RankedTable:
     return RankedTable(tuple(columns), len(settings), Column(grid.measure.label), tuple(rows))
 
 
-def choice_table(grid: Grid, verdicts: Verdicts, noise: Noise | None) -> RankedTable:
+def choice_table(grid: Grid, verdicts: Verdicts, spread: Noise | None) -> RankedTable:
     """A row for each choice: means over its seeds, with 95 % intervals of the ranking one."""
     rows = []
     ranks = dict.fromkeys(range(len(grid.set_names)), 0)
@@ -136,7 +136,7 @@ def choice_table(grid: Grid, verdicts: Verdicts, noise: Noise | None) -> RankedT
         ranks[number] += 1
         best = bests[number]
         key = [Entry(a.text(v), v) for a, v in zip(grid.factors, choice.key, strict=False)]
-        chosen, *others = [_mean(grid, choice, m, noise, best) for m in shown_measures(grid)]
+        chosen, *others = [_mean(grid, choice, m, spread, best) for m in shown_measures(grid)]
         entries = [_rank(ranks[number] if grid.mean(choice) is not None else None)]
         entries += [*(key or [_word("all")]), *_set(grid, number)]
         entries.append(Entry(f"{len(choice.done)}/{len(choice.cells)}", len(choice.done)))
@@ -232,14 +232,14 @@ def _metric(grid: Grid, cell: Cell, one: Measure, best: dict[str, str]) -> Entry
 
 
 def _mean(
-    grid: Grid, choice: Choice, one: Measure, noise: Noise | None, best: dict[str, str]
+    grid: Grid, choice: Choice, one: Measure, spread: Noise | None, best: dict[str, str]
 ) -> Entry:
     mean = grid.mean(choice, one)
     if mean is None:
         return Entry("-")
     num_seeds = len(grid.scores(choice, one))
-    is_judged = one == grid.measure and noise is not None and choice.set_number == 0
-    margin = f"±{one.text(noise.half_width(1 / num_seeds))}" if is_judged and noise else ""
+    is_judged = one == grid.measure and spread is not None and choice.set_number == 0
+    margin = f"±{one.text(spread.half_width(1 / num_seeds))}" if is_judged and spread else ""
     return Entry(one.text(mean), mean, one.text(mean) == best.get(one.name), margin)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from blippose.report.cells import Estimate
+from blippose.report.cells import CellState, Estimate
 from blippose.report.effects import Noise
 from blippose.report.grid import Choice, Grid
 from blippose.report.judged import difference
@@ -67,16 +67,23 @@ def _by_noise(grid: Grid, choices: list[Choice], noise: Noise) -> Verdicts:
     best, *others = choices
     within: dict[tuple[object, ...], bool | None] = {best.key: None}
     for other in others:
-        variance = 1 / len(grid.scores(best)) + 1 / len(grid.scores(other))
-        gap = abs((grid.mean(other) or 0.0) - (grid.mean(best) or 0.0))
-        within[other.key] = gap <= noise.half_width(variance, len(others))
+        gap, variance = _gap(grid, best, other, noise)
+        within[other.key] = gap <= noise.reach(variance, len(choices))
     unit = grid.measure.unit and f" {grid.measure.unit}"
+    together = f" for all pairs of {len(choices)} choices together (Tukey)"
     return Verdicts(
         within,
-        f"Noise of a run: standard deviation {noise.deviation:.3g}{unit} with {noise.freedom} "
-        f"degrees of freedom ({noise.source}); 95 % for all {len(others)} comparisons together "
-        "(Bonferroni).",
+        f"Noise of a run: standard deviation {noise.deviation:.3g}{unit} with {noise.freedom:.0f} "
+        f"degrees of freedom ({noise.source}); 95 %{together if others[1:] else ''}.",
     )
+
+
+def _gap(grid: Grid, best: Choice, other: Choice, noise: Noise) -> tuple[float, float]:
+    """How far two choices lie apart, and its variance in runs' worth; of their common seeds."""
+    if noise.is_paired and (pairs := grid.paired(best, other)):
+        return abs(sum(a - b for a, b in pairs)) / len(pairs), 2 / len(pairs)
+    gap = abs((grid.mean(other) or 0.0) - (grid.mean(best) or 0.0))
+    return gap, 1 / len(grid.scores(best)) + 1 / len(grid.scores(other))
 
 
 def _by_overlap(choices: list[Choice], estimates: list[Estimate]) -> Verdicts:
@@ -104,8 +111,33 @@ def _estimate(grid: Grid, choice: Choice) -> Estimate | None:
 
 
 def sentences(grid: Grid, verdicts: Verdicts) -> list[str]:
-    """What may not be compared, what is within noise, and what that was judged by."""
-    return [*_other_sets(grid), *_comparisons(grid, verdicts)]
+    """What may not be compared, what is within noise, by what that was judged, and what luck."""
+    return [*_other_sets(grid), *_comparisons(grid, verdicts), *_silent(grid), *_luck(grid)]
+
+
+def _silent(grid: Grid) -> Iterator[str]:
+    """A sentence for each choice that a seed without a value leaves without a mean."""
+    for choice in grid.choices:
+        num, num_done = len(grid.scores(choice)), len(choice.done)
+        if num < num_done:
+            seeds = f"{num_done - num} of its {num_done} seeds" if num_done > 1 else "its run"
+            yield (
+                f"{grid.choice_label(choice)} has no rank: {seeds} never had a value of "
+                f"{grid.measure.title}, as none has where no joint parses."
+            )
+
+
+def _luck(grid: Grid) -> Iterator[str]:
+    """That the best of many epochs is better by chance."""
+    nums = {cell.history.num_validations for cell in grid.cells if cell.state is CellState.DONE}
+    if max(nums, default=0) < 2:
+        return
+    of = f"{min(nums)} to {max(nums)}" if len(nums) > 1 else f"{max(nums)}"
+    more = " Runs of more validations had more chances." if len(nums) > 1 else ""
+    yield (
+        f"A run's figure is the best of its {of} validations on these same images, so better by "
+        f"chance than on others.{more}"
+    )
 
 
 def _other_sets(grid: Grid) -> Iterator[str]:

@@ -129,7 +129,9 @@ def _beyond(plot: Plot, y: int, text: str, *, is_high: bool) -> None:
 def _caption(effects: Effects) -> str:
     if effects.noise is None:
         return "means over the grid; too few runs for intervals"
-    return f"means over the grid with 95 % intervals; noise: {effects.noise.source}"
+    lacking = "; where pairs lack runs as if settings did not interact, without one"
+    what = f"means over the grid with 95 % intervals{lacking if effects.num_lacking else ''}"
+    return f"{what}; noise: {effects.noise.source}"
 
 
 def _main(plot: Plot, effect: MainEffect, effects: Effects) -> None:
