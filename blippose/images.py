@@ -56,7 +56,7 @@ def find_images(images: str | Sequence[str]) -> list[Path]:
     return found
 
 
-def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+def read_image(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
     """RGB pixels, turned as its EXIF orientation says; what is transparent is laid on white.
 
     Sixteen bits are scaled to eight. Of a phone's multi-picture JPEG the first picture counts.
@@ -65,6 +65,7 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
         UserError: it cannot be read, is animated, or has more than twice
             `PIL.Image.MAX_IMAGE_PIXELS` pixels. The message is the reason, without the path.
     """
+    path = Path(path)
     try:
         if path.stat().st_size == 0:
             raise UserError("is empty (0 bytes)")

@@ -28,9 +28,11 @@ from blippose.decoding import (
     InputFrame,
     Reading,
     Taught,
+    from_record,
     to_record,
 )
 from blippose.errors import UserError
+from blippose.geometry import Resize
 from blippose.lineage import Lineage, lineage_in
 from blippose.loss import HardTokens, caption_loss, token_loss
 from blippose.param_groups import make_optimizer
@@ -87,7 +89,7 @@ class PoseCaptioner(L.LightningModule):
         resize: how images fill the input; kept in checkpoints.
         crop: what part of an image does; kept in checkpoints.
         decoding: how free-running captions are decoded, kept in checkpoints; None as `generate`
-            does.
+            does, or as a checkpoint that is loaded says.
     """
 
     def __init__(
@@ -130,10 +132,14 @@ class PoseCaptioner(L.LightningModule):
         if not 0 < layer_decay <= 1:
             raise UserError(f"captioner.layer_decay={layer_decay}: expected above 0, at most 1")
         self.layer_decay, self.split_weight_decay = layer_decay, split_weight_decay
+        if str(resize) not in tuple(Resize) or crop not in ("full", "person"):
+            ways = f"resize {', '.join(Resize)}; crop full or person"
+            raise UserError(f"resize={resize}, crop={crop}: expected {ways}")
         # str: a StrEnum in a checkpoint could not be loaded weights_only.
         self.frame = InputFrame.of(caption_format, str(resize), str(crop))
         self.lineage = Lineage()  # of the weights; a training adds itself, checkpoints keep it
         self.reader = CaptionReader(blip, tokenizer, caption_format, decoding)
+        self._takes_decoding = decoding is None  # of a checkpoint that it loads
         self.grammar = self.reader.writer.grammar
         check_fit(blip, tokenizer, self.frame.input_size, self.grammar.longest)
         text = blip.text_decoder.config
@@ -185,10 +191,17 @@ class PoseCaptioner(L.LightningModule):
         return data if isinstance(data, PoseDataModule) else None
 
     def on_fit_start(self) -> None:
-        """Put on record what is learned from here on."""
+        """Put on record what is learned from here on.
+
+        Raises:
+            UserError: the data module's coordinates are of another frame.
+        """
         data = self._learns_from
         manifest = single_joints = None  # of loaders of the user's own
         if data is not None:
+            theirs = InputFrame.of(data.collator.caption_format, str(data.resize), data.crop)
+            if differs := self.frame.difference(theirs.record()):
+                raise UserError(f"the data module's frame is not the captioner's ({differs})")
             manifest, single_joints = data.manifest, data.single_joint > 0
         taught = Taught(self.hides_coordinates, single_joints)
         self.lineage = self.lineage.then(manifest, taught)
@@ -376,6 +389,9 @@ class PoseCaptioner(L.LightningModule):
         if theirs is not None and (differs := self.frame.difference(theirs)):
             raise UserError(f"a checkpoint of coordinates in another frame ({differs})")
         self.lineage = lineage_in(checkpoint)
+        said = checkpoint.get("blippose", {}).get("decoding")
+        if self._takes_decoding and said is not None:
+            self.reader.decoding = from_record(said)
         if self.seen is not None:
             self.seen = SeenImages()
 

@@ -213,9 +213,11 @@ class PosePredictor:
             batch_size: images that the model sees at once.
 
         Raises:
-            UserError: an image is no such array.
+            UserError: an image is no such array, or `batch_size` is below 1.
         """
         _check_images(images)
+        if batch_size < 1:
+            raise UserError(f"batch_size={batch_size}: expected 1 or more")
         if crops is None:
             crops = [self.whole(image) for image in images]
         predictions: list[Prediction] = []

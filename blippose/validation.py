@@ -11,11 +11,11 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from blippose.caption import ParsedCaption, xy_said
 from blippose.data import PoseBatch
 from blippose.metrics import PoseMetrics
+from blippose.metrics.modular import Mean
 
 
 @final
@@ -31,7 +31,7 @@ class Validation(nn.Module):
         self.input_size = input_size
         self.free, self.forced = PoseMetrics(), PoseMetrics()
         # Sums and counts: Lightning's own mean was wrong with uneven processes.
-        self.loss = MeanMetric()
+        self.loss = Mean()
 
     def set_mean_pose(self, mean_pose: Float[Tensor, "16 2"]) -> None:
         """Say what `mae_all` takes for a missing joint: the mean training pose, input pixels."""
@@ -53,7 +53,7 @@ class Validation(nn.Module):
 
     def results(self, name: str) -> dict[str, Tensor]:
         """Of what came since the last call: NAME/loss, NAME/... freely, NAME_tf/... beside it."""
-        found = {f"{name}/loss": self.loss.compute()}
+        found = {f"{name}/loss": self.loss.compute().float()}
         self.loss.reset()
         for prefix, metrics in ((name, self.free), (f"{name}_tf", self.forced)):
             values = metrics.compute().items()

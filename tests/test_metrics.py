@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 from blippose import metrics as m
 from blippose.metrics.sums import joint_distances
@@ -476,3 +476,19 @@ def test_unknown_mean_pose_makes_mae_all_nan_and_nothing_else() -> None:
     metrics = m.PoseMetrics()
     metrics.update(**frames(batch(0)))
     assert [name for name, value in metrics.compute().items() if value.isnan()] == ["mae_all"]
+
+
+def test_a_collection_keeps_metrics_of_several_kinds_apart() -> None:
+    """Also where all of them say the same of the first batch."""
+    target = torch.zeros(2, 16, 2)
+    valid = torch.ones(2, 16, dtype=torch.bool)
+    head_size = torch.full((2,), 60.0)
+    pixels = MetricCollection({f"@{px}": m.PixelAccuracy(float(px)) for px in (1, 5, 25)})
+    heads = MetricCollection({"half": m.PCKh(0.5), "tenth": m.PCKh(0.1)})
+    for away in (400.0, 3.0):
+        pixels.update(target + away, target, valid)
+        heads.update(target + away, target, valid, head_size)
+    assert {key: float(value) for key, value in pixels.compute().items()} == {
+        "@1": 0.0, "@5": 0.5, "@25": 0.5
+    }  # fmt: skip
+    assert len(heads.compute_groups) == 2

@@ -565,3 +565,34 @@ def test_a_frozen_vision_tower_drops_nothing(
 ) -> None:
     captioner = make_captioner(dropout=0.2, freeze_vision=True).train()
     assert torch.equal(captioner.look(batch["image"]), captioner.look(batch["image"]))
+
+
+def test_a_model_may_be_validated_before_it_is_trained(
+    make_captioner: Callable[..., PoseCaptioner],
+    make_data: Callable[..., PoseDataModule],
+    tmp_path: Path,
+) -> None:
+    captioner, data = make_captioner(), make_data()
+    [before] = trainer(tmp_path).validate(captioner, data, verbose=False)
+    trainer(tmp_path, max_steps=1).fit(captioner, data)
+    assert np.isfinite(before["val/loss"])
+
+
+@pytest.mark.parametrize("own", [{"resize": "letterbox"}, {"crop": "person"}])
+def test_data_of_another_frame_are_refused(
+    make_captioner: Callable[..., PoseCaptioner],
+    make_data: Callable[..., PoseDataModule],
+    tmp_path: Path,
+    own: dict[str, str],
+) -> None:
+    [(key, value)] = own.items()
+    with pytest.raises(UserError, match=f"{key} is {value} there and"):
+        trainer(tmp_path, max_steps=1).fit(make_captioner(), make_data(**own))
+
+
+@pytest.mark.parametrize("own", [{"resize": "letterboxed"}, {"crop": "persons"}])
+def test_a_frame_that_nobody_could_read_again_is_refused(
+    make_captioner: Callable[..., PoseCaptioner], own: dict[str, str]
+) -> None:
+    with pytest.raises(UserError, match="expected resize stretch, letterbox"):
+        make_captioner(**own)

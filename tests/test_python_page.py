@@ -45,6 +45,7 @@ def test_every_block_of_the_page_runs_after_those_before_it(here: Path) -> None:
     assert [str(reason) for reason in named["parsed"].reasons[:2]] == ["None", "out of range"]
     assert named["predictor"].decoding == "constrained"
     assert named["again"].lineage == named["captioner"].lineage
+    assert named["again"].reader.decoding == named["captioner"].reader.decoding
     assert 0 < named["measured"]["val/epe"] < 10  # px; the mean pose is at 22
     assert 0 <= named["pckh"].compute() <= 1
     assert len(named["reading"].captions) == len(named["batch"]["image"])

@@ -27,8 +27,13 @@ class Accumulator(Metric):
     total: Tensor
     count: Tensor
 
-    def __init__(self, shape: tuple[int, ...] = ()) -> None:
+    def __init__(self, shape: tuple[int, ...] = (), threshold: float | None = None) -> None:
         super().__init__()
+        # A MetricCollection takes metrics for one whose states have the same names, where their
+        # values happen to be equal after the first batch: this name is of one kind alone.
+        of = "" if threshold is None else f"_{threshold:g}".replace(".", "_").replace("-", "_")
+        kind = f"is_{type(self).__name__}{of}"
+        self.add_state(kind, torch.zeros((), dtype=torch.int64), dist_reduce_fx="max")
         self.add_state("total", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
 
@@ -50,6 +55,16 @@ class _Ratio(Accumulator):
     def compute(self) -> Float[Tensor, "*shape"]:
         """The value over everything since the last reset; NaN without data."""
         return sums.ratio(self.total, self.count)
+
+
+@final
+class Mean(_Ratio):
+    """The mean of batches' means, such as a loss, weighted by their counts."""
+
+    def update(self, value: Float[Tensor, ""], num: int) -> None:
+        """Add the mean of so many."""
+        count = torch.tensor(num, device=value.device)
+        self.add(value.double() * count, count)
 
 
 @final
@@ -91,7 +106,7 @@ class PixelAccuracy(_Ratio):
     higher_is_better = True
 
     def __init__(self, threshold: float) -> None:
-        super().__init__()
+        super().__init__(threshold=threshold)
         self.threshold = threshold
 
     def update(
@@ -144,7 +159,7 @@ class PCKh(_Ratio):
     higher_is_better = True
 
     def __init__(self, threshold: float = 0.5) -> None:
-        super().__init__()
+        super().__init__(threshold=threshold)
         self.threshold = threshold
 
     def update(
@@ -165,7 +180,7 @@ class PCKhPerJoint(_Ratio):
     higher_is_better = True
 
     def __init__(self, threshold: float = 0.5, num_joints: int = NUM_JOINTS) -> None:
-        super().__init__((num_joints,))
+        super().__init__((num_joints,), threshold)
         self.threshold = threshold
 
     def update(
@@ -204,7 +219,7 @@ class PCK(_Ratio):
     higher_is_better = True
 
     def __init__(self, threshold: float = 0.2) -> None:
-        super().__init__()
+        super().__init__(threshold=threshold)
         self.threshold = threshold
 
     def update(
