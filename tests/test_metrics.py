@@ -322,7 +322,7 @@ def test_two_processes_with_uneven_shares_equal_one(name: str) -> None:
     ranks = build(), build()
     for metric, rows in zip(ranks, (slice(0, 2), slice(2, 9)), strict=True):
         metric.update(*part(b, rows, keys))
-    shares = {s: [getattr(r, s) for r in ranks] for s in ("total", "count")}
+    shares = {s: [getattr(r, s) for r in ranks] for s in ranks[0]._reductions}
     gathered = iter(shares[s] for s in ranks[0]._reductions)
     # What torch.distributed would do: hand every process the states of all, in order.
     ranks[0].distributed_available_fn = lambda: True
@@ -484,7 +484,7 @@ def test_a_collection_keeps_metrics_of_several_kinds_apart() -> None:
     valid = torch.ones(2, 16, dtype=torch.bool)
     head_size = torch.full((2,), 60.0)
     pixels = MetricCollection({f"@{px}": m.PixelAccuracy(float(px)) for px in (1, 5, 25)})
-    heads = MetricCollection({"half": m.PCKh(0.5), "tenth": m.PCKh(0.1)})
+    heads = MetricCollection({"pckh_half": m.PCKh(0.5), "pckh_tenth": m.PCKh(0.1)})
     for away in (400.0, 3.0):
         pixels.update(target + away, target, valid)
         heads.update(target + away, target, valid, head_size)
