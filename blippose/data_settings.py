@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from blippose.errors import UserError
-from blippose.geometry import Resize
+from blippose.geometry import check_fill
 from blippose.readings import reading_of
 from blippose.split import check_fractions, check_kind
 
@@ -34,10 +34,7 @@ class DataSettings:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.resize not in tuple(Resize):
-            raise UserError(f"data.resize={self.resize!r}: expected one of {', '.join(Resize)}")
-        if self.crop not in ("full", "person"):
-            raise UserError(f"data.crop={self.crop!r}: expected full or person")
+        check_fill(self.resize, self.crop, "data.")
         reading_of(self.reading)
         check_kind(self.split)
         check_fractions(self.train_fraction, self.test_fraction)

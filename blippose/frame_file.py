@@ -21,7 +21,6 @@ from blippose.blip import TINY
 from blippose.calibration import Calibration
 from blippose.decoding import UNKNOWN, Decoding, InputFrame, Taught, from_record, to_record
 from blippose.errors import UserError, first_line
-from blippose.geometry import Resize
 from blippose.lineage import Lineage, taught_in
 
 FRAME_FILE = "blippose.json"
@@ -146,12 +145,9 @@ def frame_of(record: Mapping[str, Any]) -> InputFrame:
     """The frame in a record.
 
     Raises:
-        TypeError, ValueError: it is none.
+        TypeError, ValueError, UserError: it is none.
     """
     frame = InputFrame(**record)
-    Resize(frame.resize)
-    if frame.crop not in ("full", "person"):
-        raise ValueError(f"crop {frame.crop!r} is neither full nor person")
     _ = frame.caption_format  # or ValueError
     return frame
 

@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from blippose.errors import UserError
+
 # Outside of the image a crop shows CLIP's mean colour, which is 0 after normalisation.
 # Source: OPENAI_CLIP_MEAN x 255.
 PADDING_RGB = (123, 117, 104)
@@ -25,6 +27,26 @@ class Resize(StrEnum):
 
     STRETCH = "stretch"  # as BlipImageProcessor does: the aspect ratio is lost
     LETTERBOX = "letterbox"  # the longer side fits, the rest is padding
+
+
+CROPS = ("full", "person")  # what part of the image fills the input
+
+
+def check_fill(resize: str, crop: str, group: str = "") -> None:
+    """Refuse a way to fill the input that there is not.
+
+    Args:
+        resize: one of `Resize`.
+        crop: one of `CROPS`.
+        group: before their names in the message, as "data.".
+
+    Raises:
+        UserError: it is neither of `Resize` nor of `CROPS`.
+    """
+    if resize not in tuple(Resize):
+        raise UserError(f"{group}resize={resize!r}: expected one of {', '.join(Resize)}")
+    if crop not in CROPS:
+        raise UserError(f"{group}crop={crop!r}: expected one of {', '.join(CROPS)}")
 
 
 @dataclass(frozen=True)

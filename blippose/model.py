@@ -21,6 +21,7 @@ from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.caption import CaptionFormat, xy_said
 from blippose.data import PoseBatch, PoseDataModule
+from blippose.data.batch import ViewsBatch, with_pixels
 from blippose.decoding import (
     CaptionReader,
     ClipNormalization,
@@ -32,12 +33,11 @@ from blippose.decoding import (
     to_record,
 )
 from blippose.errors import UserError
-from blippose.geometry import Resize
 from blippose.lineage import Lineage, lineage_in
 from blippose.loss import HardTokens, caption_loss, token_loss
 from blippose.param_groups import make_optimizer
 from blippose.patch_head import PatchHead
-from blippose.preparation import check_fit, prepare
+from blippose.preparation import check_fit, check_parts, prepare
 from blippose.readback import Readback, ReadbackMask, ReadbackNoise
 from blippose.seen import SeenImages
 from blippose.validation import Validation
@@ -132,9 +132,6 @@ class PoseCaptioner(L.LightningModule):
         if not 0 < layer_decay <= 1:
             raise UserError(f"captioner.layer_decay={layer_decay}: expected above 0, at most 1")
         self.layer_decay, self.split_weight_decay = layer_decay, split_weight_decay
-        if str(resize) not in tuple(Resize) or crop not in ("full", "person"):
-            ways = f"resize {', '.join(Resize)}; crop full or person"
-            raise UserError(f"resize={resize}, crop={crop}: expected {ways}")
         # str: a StrEnum in a checkpoint could not be loaded weights_only.
         self.frame = InputFrame.of(caption_format, str(resize), str(crop))
         self.lineage = Lineage()  # of the weights; a training adds itself, checkpoints keep it
@@ -206,8 +203,9 @@ class PoseCaptioner(L.LightningModule):
         taught = Taught(self.hides_coordinates, single_joints)
         self.lineage = self.lineage.then(manifest, taught)
 
-    def training_step(self, batch: PoseBatch, batch_idx: int) -> Float[Tensor, ""]:
+    def training_step(self, batch: PoseBatch | ViewsBatch, batch_idx: int) -> Float[Tensor, ""]:
         """The caption loss of a batch."""
+        batch = with_pixels(batch)  # which the data module has done, where it is there
         data = self._learns_from
         is_augmented = data is not None and data.augmentation is not None  # no image comes twice
         states = (self.look if is_augmented else self.see)(batch["image"])
@@ -383,8 +381,9 @@ class PoseCaptioner(L.LightningModule):
         """Take up what its weights have learned from, and forget what others have said.
 
         Raises:
-            UserError: its coordinates are of another frame.
+            UserError: its coordinates are of another frame, or its weights of other arguments.
         """
+        check_parts(self.state_dict(), checkpoint["state_dict"])
         theirs = checkpoint.get("blippose", {}).get("frame")
         if theirs is not None and (differs := self.frame.difference(theirs)):
             raise UserError(f"a checkpoint of coordinates in another frame ({differs})")

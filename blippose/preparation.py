@@ -5,6 +5,8 @@ Knows nothing of the training itself.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import nn
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
@@ -96,6 +98,22 @@ def check_fit(
             raise UserError(
                 f"BLIP has {name} = {found}, its tokenizer and captions need {wanted}: "
                 "use the model= group that fits them"
+            )
+
+
+def check_parts(own: Iterable[str], theirs: Iterable[str]) -> None:
+    """A captioner has what a checkpoint's had, by the names of their weights, or none could load.
+
+    Raises:
+        UserError: one has additions that the other has not.
+    """
+    ours, others = list(own), list(theirs)
+    for mark, argument in ((".lora_A.", "lora_rank"), ("patch_head.", "patch_weight")):
+        has, had = (any(mark in name for name in names) for names in (ours, others))
+        if has != had:
+            raise UserError(
+                f"a checkpoint of a captioner {'with' if had else 'without'} {argument}, and this "
+                f"one has {'it' if has else 'none'}: give it the {argument} that the other had"
             )
 
 

@@ -35,7 +35,7 @@ class Validation(nn.Module):
 
     def set_mean_pose(self, mean_pose: Float[Tensor, "16 2"]) -> None:
         """Say what `mae_all` takes for a missing joint: the mean training pose, input pixels."""
-        self.free.mean_pose = self.forced.mean_pose = mean_pose
+        self.free.mean_pose = self.forced.mean_pose = torch.as_tensor(mean_pose)
 
     def update(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from blippose.attention import (
     AttentionReader,
     PatchGrid,
     Segments,
+    related,
     relation_shares,
 )
 from blippose.attention.maps import joint_attention
@@ -171,11 +173,30 @@ def test_joints_that_are_not_in_the_caption_do_not_count() -> None:
 
 
 def test_relations_hold_with_earlier_joints_only() -> None:
+    tables = dict(zip(RELATIONS, related(), strict=True))
     for name in EARLIER:
-        assert not np.triu(RELATIONS[name]).any(), name
-    counts = {name: int(table.any(axis=1).sum()) for name, table in RELATIONS.items()}
+        assert not np.triu(tables[name]).any(), name
+    counts = {name: int(table.any(axis=1).sum()) for name, table in tables.items()}
     assert (counts["own"], counts["previous"]) == (16, 15)
     assert (counts["neighbour"], counts["mirrored"]) == (13, 6)
+
+
+def test_the_joint_before_is_the_one_that_the_caption_names_before() -> None:
+    order = CaptionFormat(384, order="torso").joint_order
+    tables = dict(zip(RELATIONS, related(order), strict=True))
+    assert [tables["previous"][later, earlier] for earlier, later in pairwise(order)] == [
+        True
+    ] * 15
+    assert tables["previous"].sum() == 15
+    place = np.argsort(order)
+    for name in EARLIER:
+        joints, others = tables[name].nonzero()
+        assert (place[others] < place[joints]).all(), name
+    # A bone that joins two joints is one, whichever of them is named first.
+    assert (
+        tables["neighbour"].sum()
+        == dict(zip(RELATIONS, related(), strict=True))["neighbour"].sum()
+    )
 
 
 def test_numbers_look_from_their_own_place_and_from_one_before(segments: Segments) -> None:

@@ -333,7 +333,7 @@ def test_whatever_a_decoder_raises_names_the_image(
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"crop": "face"}, r"data\.crop='face': expected full or person"),
+        ({"crop": "face"}, r"data\.crop='face': expected one of full, person"),
         ({"resize": "squash"}, r"data\.resize='squash': expected one of stretch, letterbox"),
         ({"split": "odd"}, "split=odd"),
         ({"reading": "blind"}, "blind"),

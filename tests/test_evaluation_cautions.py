@@ -68,6 +68,13 @@ def test_unknown_videos_are_said_of_either_split(split: str) -> None:
     assert cautions.shared_videos(split, num_shared=0, num_unknown=0, num_images=120) is None
 
 
+def test_training_images_of_unknown_videos_are_said_where_nothing_else_is() -> None:
+    sentence = str(cautions.shared_videos("video", 0, 0, 120, num_train_unknown=3))
+    assert "of 3 images of its training the video is not known" in sentence
+    shared = str(cautions.shared_videos("video", 6, 0, 120, num_train_unknown=3))
+    assert "share a video" in shared
+
+
 def test_a_single_near_duplicate_is_said() -> None:
     assert "1 of 120 images" in str(cautions.near_duplicates(1, 120))
     assert cautions.near_duplicates(0, 120) is None

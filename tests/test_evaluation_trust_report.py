@@ -22,6 +22,7 @@ from blippose.caption import CaptionFormat
 from blippose.data import Collator, PoseDataset
 from blippose.data.cutter import Cutter
 from blippose.decoding import InputFrame
+from blippose.evaluation.facts import interval_line
 from blippose.evaluation.intervals import Bootstrap
 from blippose.evaluation.leaks import Leaks, leaks_between
 from blippose.evaluation.predictions import control_answers, image_features, predict
@@ -78,7 +79,9 @@ def stored(targets: Targets, free: Answers, forced: Answers) -> StoredPrediction
 
 def no_leaks(num: int) -> Leaks:
     none = np.zeros(num, dtype=bool)
-    return Leaks(none, none.copy(), none.copy(), pairs=(), threshold=10, num_unknown=0)
+    return Leaks(
+        none, none.copy(), none.copy(), pairs=(), threshold=10, num_unknown=0, num_train_unknown=0
+    )
 
 
 def localiser(num: int = 128, **replaced: Any) -> Evidence:
@@ -168,11 +171,12 @@ def test_training_and_judged_persons_are_drawn_apart() -> None:
     assert gap["train_gap"]["train"]["mae"] == pytest.approx(expected.interval().as_dict())
 
 
-def test_unknown_videos_are_units_of_their_own_in_the_count() -> None:
+def test_images_of_no_known_video_are_drawn_beside_the_videos_and_said_to_be() -> None:
     video = np.arange(24) // 4
     video[4:24] = -1
     about = trust_report(localiser(24, targets=make_targets(24, video=video)), samples=20)["about"]
-    assert about["num_videos"] == 1 + 20
+    assert (about["num_videos"], about["num_without_video"]) == (1, 20)
+    assert "of the 1 video and 20 images of no known video" in interval_line(about)
 
 
 @pytest.mark.filterwarnings("error")

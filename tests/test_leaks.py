@@ -117,7 +117,7 @@ def test_persons_of_a_training_video_are_marked(scenes: Path) -> None:
     judged = [person("c.png", video=7), person("d.png", video=8), person("d.png", video=None)]
     leaks = leaks_between(train, judged, scenes)
     assert leaks.shared_video.tolist() == [True, False, False]
-    assert leaks.num_unknown == 1
+    assert (leaks.num_unknown, leaks.num_train_unknown) == (1, 1)
 
 
 def test_record_is_json_with_the_nearest_pairs_first(scenes: Path) -> None:
@@ -131,7 +131,12 @@ def test_record_is_json_with_the_nearest_pairs_first(scenes: Path) -> None:
     record = leaks.record("ab")
     assert json.loads(json.dumps(record)) == record
     assert record["manifest"] == "ab"
-    assert record["shared_video"] == {"num_images": 0, "num_left": 25, "num_unknown": 25}
+    assert record["shared_video"] == {
+        "num_images": 0,
+        "num_left": 25,
+        "num_unknown": 25,
+        "num_train_unknown": 0,
+    }
     near = record["near_duplicates"]
     assert (near["num_images"], near["num_left"], len(near["pairs"])) == (25, 0, 20)
     distances = [pair["distance"] for pair in near["pairs"]]

@@ -1,6 +1,8 @@
 """blippose.metrics against published cases, the MPII evaluation, NumPy, and themselves."""
 
+import inspect
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,7 +20,8 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from blippose import metrics as m
-from blippose.metrics.sums import joint_distances
+from blippose.metrics import sums
+from blippose.metrics.sums import check_poses, joint_distances
 
 SHARED = Path(__file__).parents[2] / "shared"
 CASES = SHARED / "reference" / "metric_cases.json"
@@ -492,3 +495,46 @@ def test_a_collection_keeps_metrics_of_several_kinds_apart() -> None:
         "@1": 0.0, "@5": 0.5, "@25": 0.5
     }  # fmt: skip
     assert len(heads.compute_groups) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"preds": torch.zeros(3, 16, 3)}, "preds of shape (3, 16, 3): expected (persons, 16, 2)"),
+        ({"preds": torch.zeros(3, 14, 2)}, "preds of shape (3, 14, 2): expected (persons, 16, 2)"),
+        ({"target": torch.zeros(1, 16, 2)}, "target of shape (1, 16, 2): expected (3, 16, 2)"),
+        ({"valid": torch.ones(3, 16)}, "torch.float32: expected (3, 16) and bool"),
+        ({"valid": torch.ones(16, dtype=torch.bool)}, "valid of shape (16,)"),
+        ({"of_person": torch.ones(3, 1)}, "a value a person of shape (3, 1): expected (3,)"),
+    ],
+)
+def test_what_broadcasting_would_make_a_figure_of_is_refused(
+    wrong: dict[str, Tensor], says: str
+) -> None:
+    right = {
+        "preds": torch.zeros(3, 16, 2),
+        "target": torch.zeros(3, 16, 2),
+        "valid": torch.ones(3, 16, dtype=torch.bool),
+        "of_person": torch.ones(3),
+    }
+    check_poses(**right, is_mpii=True)
+    with pytest.raises(ValueError, match=re.escape(says)):
+        check_poses(**{**right, **wrong}, is_mpii=True)
+
+
+def test_every_metric_refuses_a_target_that_would_be_broadcast() -> None:
+    """Users have no check of annotations, which would be before it here."""
+    preds, valid = torch.zeros(3, 16, 2), torch.ones(3, 16, dtype=torch.bool)
+    target, value = torch.zeros(1, 16, 2), torch.ones(3)
+    for function, more in (
+        (sums.pixel_mae_sums, ()),
+        (sums.epe_sums, ()),
+        (sums.pixel_accuracy_sums, (5.0,)),
+        (sums.mae_all_sums, (torch.zeros(16, 2),)),
+        (sums.pck_sums, (value, [0.5])),
+        (sums.pckh_sums, (value, 0.5)),
+        (sums.pckh_auc_sums, (value,)),
+        (sums.oks_sums, (value,)),
+    ):
+        with pytest.raises(ValueError, match="target of shape"):
+            inspect.unwrap(function)(preds, target, valid, *more)

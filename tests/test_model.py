@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from blippose.augmentation import Augmentation
 from blippose.blip import load_blip
 from blippose.caption import CaptionFormat
 from blippose.data import EpochSampler, PoseBatch, PoseDataModule
-from blippose.decoding import Constrained, Parallel
+from blippose.decoding import CaptionReader, ClipNormalization, Constrained, Parallel
 from blippose.errors import UserError
 from blippose.geometry import Crop, Resize
 from blippose.metrics import PoseMetrics
@@ -594,5 +595,43 @@ def test_data_of_another_frame_are_refused(
 def test_a_frame_that_nobody_could_read_again_is_refused(
     make_captioner: Callable[..., PoseCaptioner], own: dict[str, str]
 ) -> None:
-    with pytest.raises(UserError, match="expected resize stretch, letterbox"):
+    with pytest.raises(UserError, match=r"expected one of (stretch, letterbox|full, person)"):
         make_captioner(**own)
+
+
+def test_a_checkpoint_with_the_patches_loss_says_what_a_captioner_lacks(
+    make_captioner: Callable[..., PoseCaptioner],
+) -> None:
+    checkpoint = {"state_dict": make_captioner(patch_weight=0.3).state_dict()}
+    with pytest.raises(UserError, match="with patch_weight, and this one has none"):
+        make_captioner().on_load_checkpoint(checkpoint)
+    make_captioner(patch_weight=0.1).on_load_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("decoding", ["best", Constrained])
+def test_a_decoding_that_was_not_made_is_refused_at_once(
+    tokenizer: BertTokenizer, decoding: Any
+) -> None:
+    """Users have no check of annotations, which would be before it here."""
+    reader = object.__new__(CaptionReader)
+    with pytest.raises(UserError, match="expected one that was made"):
+        inspect.unwrap(CaptionReader.__init__)(
+            reader, load_blip("tiny"), tokenizer, CaptionFormat(SIZE), decoding
+        )
+
+
+def test_pixels_that_are_no_bytes_are_refused() -> None:
+    """Of 0..1 the model would see nearly nothing, and say something all the same."""
+    forward = inspect.unwrap(ClipNormalization.forward)
+    with pytest.raises(ValueError, match="float32: expected uint8"):
+        forward(ClipNormalization(), torch.rand(1, 3, SIZE, SIZE))
+
+
+def test_augmented_loaders_of_ones_own_and_overfit_batches_train(
+    make_captioner: Callable[..., PoseCaptioner],
+    make_data: Callable[..., PoseDataModule],
+    tmp_path: Path,
+) -> None:
+    data = make_data(augmentation=Augmentation())
+    trainer(tmp_path, max_steps=1).fit(make_captioner(), data.train_dataloader())
+    trainer(tmp_path, max_steps=1, overfit_batches=1).fit(make_captioner(), data)

@@ -301,6 +301,8 @@ def test_findings_do_not_claim_what_the_interval_does_not_show(answers: Occluded
     said = " ".join(findings(study(replace(nothing, clean=clean), ABOUT, 200, 0)))
     assert "is not shown: +0.00" in said
     assert "the model uses what" not in said
+    assert "infers" not in said
+    assert "cannot be said" in said
 
 
 def test_the_example_is_the_median_of_what_discs_cost(answers: Occluded) -> None:

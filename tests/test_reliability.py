@@ -74,6 +74,22 @@ def test_joints_that_the_model_left_out_do_not_dilute_its_error() -> None:
         assert sum(one["num_joints"] for one in found["bins"]) == num
 
 
+def test_luck_is_what_an_honest_model_shows_and_one_that_is_too_sure_does_not() -> None:
+    targets = make_targets(400)
+    honest_one = reliability(targets, honest(targets), None, bootstrap(targets))["raw"]
+    assert honest_one["luck"]["low"] <= honest_one["ece"]["value"] <= honest_one["luck"]["high"]
+    too_sure_one = reliability(targets, too_sure(honest(targets)), None, bootstrap(targets))["raw"]
+    assert too_sure_one["ece"]["value"] > too_sure_one["luck"]["high"]
+
+
+def test_luck_grows_as_joints_get_fewer() -> None:
+    few, many = (
+        reliability(targets, honest(targets), None, bootstrap(targets))["raw"]["luck"]["value"]
+        for targets in (make_targets(20), make_targets(320))
+    )
+    assert few == pytest.approx(4 * many, rel=0.2)  # as the root of their number
+
+
 def learned_from(targets: Targets, answers: Answers) -> Calibration:
     return calibration_of(targets, answers, decoding="free", checkpoint_sha256="abc")
 

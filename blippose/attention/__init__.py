@@ -2,7 +2,7 @@
 
 from blippose.attention.maps import STEPS, Attention, AttentionReader
 from blippose.attention.patches import PatchGrid
-from blippose.attention.relations import EARLIER, RELATIONS, relation_shares
+from blippose.attention.relations import EARLIER, RELATIONS, related, relation_shares
 from blippose.attention.segments import OUTSIDE, Segments
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "AttentionReader",
     "PatchGrid",
     "Segments",
+    "related",
     "relation_shares",
 ]

@@ -2,10 +2,13 @@
 
 Attention is causal: of two joints the later in the caption can look at the earlier, and never the
 other way round. A relation therefore holds between a joint and those before it, and is measured
-over the joints that have one: thirteen have a skeleton neighbour before them, six their mirror.
+over the joints that have one: in MPII's order thirteen have a skeleton neighbour before them, six
+their mirror.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,33 +17,45 @@ from torch import Tensor
 
 from blippose.pose import MIRROR, NUM_JOINTS, SKELETON
 
+# To a joint before it. In MPII's order most joints follow a neighbour, and some their mirror:
+# those do not tell the body from the order of the words.
+EARLIER = (
+    "previous",
+    "neighbour",
+    "mirrored",
+    "neighbour_not_previous",
+    "mirrored_not_previous",
+)
+RELATIONS = ("own", *EARLIER)
+_MPII_ORDER = range(NUM_JOINTS)
 
-def _pairs(pairs: list[tuple[int, int]]) -> Bool[np.ndarray, "16 16"]:
+
+def related(order: Sequence[int] = _MPII_ORDER) -> Bool[np.ndarray, "relation 16 16"]:
+    """Which joints are what to each joint, in `RELATIONS`' order: entry r, j, k of k to j.
+
+    Args:
+        order: joint ids as captions name them; all of them, each once.
+    """
+    place = np.argsort(order)  # of each joint in the caption
+    before = place[:, None] > place
+    previous = place[:, None] == place + 1
+    neighbour = _table(SKELETON) & before
+    mirrored = _table(list(enumerate(MIRROR))) & before
+    own = np.eye(NUM_JOINTS, dtype=bool)
+    apart = (neighbour & ~previous, mirrored & ~previous)
+    return np.stack([own, previous, neighbour, mirrored, *apart])
+
+
+def _table(pairs: Sequence[tuple[int, int]]) -> Bool[np.ndarray, "16 16"]:
+    """True both ways."""
     table = np.zeros((NUM_JOINTS, NUM_JOINTS), dtype=bool)
-    for joint, other in pairs:
-        table[joint, other] = True
+    first, second = np.array(pairs).T
+    table[first, second] = table[second, first] = True
     return table
 
 
-_NEXT = [(joint, joint - 1) for joint in range(1, NUM_JOINTS)]
-_NEIGHBOURS = [(max(bone), min(bone)) for bone in SKELETON]
-_MIRRORED = [(joint, other) for joint, other in enumerate(MIRROR) if other < joint]
-
-# In MPII's order most joints follow a neighbour, and some their mirror: those that do not tell
-# the body from the order of the words.
-RELATIONS: dict[str, Bool[np.ndarray, "16 16"]] = {
-    "own": _pairs([(joint, joint) for joint in range(NUM_JOINTS)]),
-    "previous": _pairs(_NEXT),
-    "neighbour": _pairs(_NEIGHBOURS),
-    "mirrored": _pairs(_MIRRORED),
-    "neighbour_not_previous": _pairs([pair for pair in _NEIGHBOURS if pair not in _NEXT]),
-    "mirrored_not_previous": _pairs([pair for pair in _MIRRORED if pair not in _NEXT]),
-}
-EARLIER = tuple(name for name in RELATIONS if name != "own")
-
-
 def relation_shares(
-    self_joint: Float[Tensor, "*shape 16 17"],
+    self_joint: Float[Tensor, "*shape 16 17"], order: Sequence[int] = _MPII_ORDER
 ) -> Float[Tensor, "*shape relation"]:
     """Share of a joint's attention that goes to joints of each relation, in `RELATIONS`' order.
 
@@ -48,8 +63,9 @@ def relation_shares(
 
     Args:
         self_joint: as `Attention` has it.
+        order: joint ids as captions name them.
     """
-    table = torch.from_numpy(np.stack(list(RELATIONS.values()))).to(self_joint.device)
+    table = torch.from_numpy(related(order)).to(self_joint.device)
     share = torch.einsum(
         "...jk,rjk->...rj", self_joint[..., 1:].nan_to_num(), table.to(self_joint)
     )

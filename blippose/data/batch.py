@@ -65,9 +65,15 @@ class Collator:
         images = torch.from_numpy(_images(samples)).permute(0, 3, 1, 2).contiguous()
         return PoseBatch(**self._persons(samples), image=images)
 
-    def views(self, samples: Sequence[Sample]) -> ViewsBatch:
-        """The batch of augmented samples, without their pixels yet."""
+    def views(self, samples: Sequence[Sample]) -> ViewsBatch | PoseBatch:
+        """The batch of augmented samples, without their pixels yet.
+
+        Samples that no epoch is named for, as Lightning's `overfit_batches` asks for them, have no
+        view: they come as they are.
+        """
         views = [sample.view for sample in samples if sample.view is not None]
+        if not views:
+            return self(samples)
         return ViewsBatch(**self._persons(samples), views=Views.of(_images(samples), views))
 
     def _persons(self, samples: Sequence[Sample]) -> _Persons:
@@ -87,10 +93,12 @@ class Collator:
         )
 
 
-def with_pixels(batch: ViewsBatch) -> PoseBatch:
+def with_pixels(batch: PoseBatch | ViewsBatch) -> PoseBatch:
     """The batch as a step reads it, made where it lies: on the processor or a GPU."""
+    if "views" not in batch:
+        return batch
     persons = {name: value for name, value in batch.items() if name != "views"}
-    return cast(PoseBatch, {**persons, "image": seen(batch["views"])})
+    return cast(PoseBatch, {**persons, "image": seen(cast(ViewsBatch, batch)["views"])})
 
 
 def _images(samples: Sequence[Sample]) -> UInt8[np.ndarray, "batch size size 3"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import lightning as L  # noqa: N812  the field's own convention
 import numpy as np
@@ -238,7 +238,7 @@ class PoseDataModule(L.LightningDataModule):
         self, batch: PoseBatch | ViewsBatch, dataloader_idx: int
     ) -> PoseBatch:
         """The batch with its pixels, which the device that it lies on makes of augmented ones."""
-        return with_pixels(cast(ViewsBatch, batch)) if "views" in batch else batch
+        return with_pixels(batch)
 
     def _rank(self) -> tuple[int | None, int | None]:
         """Rank and world size; None before there is a Trainer."""

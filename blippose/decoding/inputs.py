@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from blippose.caption import CaptionFormat
+from blippose.geometry import check_fill
 
 # Source: OPENAI_CLIP_MEAN and OPENAI_CLIP_STD, which BlipImageProcessor uses.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -29,6 +30,9 @@ class InputFrame:
         crop: what part of an image does.
         order: of `CaptionFormat`; records that do not say it are in MPII's.
         location_tokens: of `CaptionFormat`; records that do not say it write digits.
+
+    Raises:
+        UserError: a way to fill the input that there is not.
     """
 
     input_size: int
@@ -37,6 +41,9 @@ class InputFrame:
     crop: str
     order: str = "mpii"
     location_tokens: bool = False
+
+    def __post_init__(self) -> None:
+        check_fill(self.resize, self.crop)
 
     @staticmethod
     def of(caption_format: CaptionFormat, resize: str, crop: str) -> InputFrame:
@@ -93,7 +100,13 @@ class ClipNormalization(nn.Module):
     def forward(
         self, image: UInt8[Tensor, "batch 3 size size"]
     ) -> Float[Tensor, "batch 3 size size"]:
-        """The image, in the module's precision."""
+        """The image, in the module's precision.
+
+        Raises:
+            ValueError: pixels that are no bytes: of 0..1 nearly nothing would be left.
+        """
+        if image.dtype != torch.uint8:
+            raise ValueError(f"an image of {image.dtype}: expected uint8, 0 to 255")
         pixels = torch.empty_like(image, dtype=self.mean.dtype)
         at_once = len(image)
         if image.device.type == "cpu":  # four steps over what its cache holds, not over all

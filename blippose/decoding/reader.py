@@ -18,6 +18,7 @@ from blippose.decoding.flip import averaged, mirrored, most_likely
 from blippose.decoding.grammar import TokenGrammar
 from blippose.decoding.modes import Decoded, Decoding, Free, Writer, number_log_probability
 from blippose.decoding.written import written
+from blippose.errors import UserError
 from blippose.pose import Pose
 
 
@@ -51,6 +52,9 @@ class CaptionReader:
         tokenizer: the model's.
         caption_format: of its captions.
         decoding: how captions are decoded.
+
+    Raises:
+        UserError: a decoding by name, or one that was not made.
     """
 
     def __init__(
@@ -60,6 +64,11 @@ class CaptionReader:
         caption_format: CaptionFormat,
         decoding: Decoding | None = None,
     ) -> None:
+        if isinstance(decoding, str | type):
+            raise UserError(
+                f"decoding={decoding!r}: expected one that was made, as "
+                "blippose.decoding.Parallel(expectation=True)"
+            )
         grammar = TokenGrammar.of(tokenizer, caption_format)
         self.writer = Writer(blip, tokenizer, caption_format, grammar)
         self.decoding = Free() if decoding is None else decoding

@@ -8,17 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from blippose.counted import counted
 from blippose.evaluation.diagnostics import error_density, improvement
-from blippose.evaluation.intervals import Bootstrap
+from blippose.evaluation.intervals import FEW_UNITS, Bootstrap
 from blippose.evaluation.scores import Scores
 
 # More than separates the neighbours of a table of published methods.
 _GAP = 0.05
 # What three printed digits show as 1.000.
 _WHOLE = 0.9995
-# Source: Cameron, Gelbach & Miller, Review of Economics and Statistics 2008: with 5 to 30 clusters
-# the usual intervals come out too narrow.
-_FEW = 30
 
 
 def teacher_forcing(free: Scores, forced: Scores, bootstrap: Bootstrap) -> str | None:
@@ -36,11 +34,20 @@ def teacher_forcing(free: Scores, forced: Scores, bootstrap: Bootstrap) -> str |
 
 
 def shared_videos(
-    split: str | None, num_shared: int, num_unknown: int, num_images: int
+    split: str | None,
+    num_shared: int,
+    num_unknown: int,
+    num_images: int,
+    num_train_unknown: int = 0,
 ) -> str | None:
     """Any image with a sibling frame in training; or no way to know, whatever the split.
 
-    `split` is None of a model that was trained on another split than it is judged on.
+    Args:
+        split: None of a model that was trained on another split than it is judged on.
+        num_shared: images that share a video with a training image.
+        num_unknown: images whose video is not known.
+        num_images: all of them.
+        num_train_unknown: training images whose video is not known.
     """
     how = "another split" if split is None else f"split={split}"
     if num_shared:
@@ -53,6 +60,11 @@ def shared_videos(
         return (
             f"The model was trained on {how}, and of {_part(num_unknown, num_images)} it is not "
             "known whether frames of the same video were among its training images."
+        )
+    if num_train_unknown:
+        return (
+            f"The model was trained on {how}, and of {counted(num_train_unknown, 'image')} of its "
+            "training the video is not known: it may be one of these images'."
         )
     return None
 
@@ -210,11 +222,11 @@ def synthetic_people(synthetic: bool) -> str | None:
 
 def few_units(unit: str, num_units: int) -> str | None:
     """Fewer videos or images than the intervals can be believed for."""
-    if num_units >= _FEW:
+    if num_units >= FEW_UNITS:
         return None
     if num_units < 2:
         return f"All images are of one {unit}: there are no intervals, and no difference is shown."
-    return f"The intervals come from {num_units} {unit}s: below {_FEW} they are too narrow."
+    return f"The intervals come from {num_units} {unit}s: below {FEW_UNITS} they are too narrow."
 
 
 def _not_beaten(model: Scores, others: Mapping[str, Scores], bootstrap: Bootstrap) -> list[str]:

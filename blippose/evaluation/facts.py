@@ -65,15 +65,20 @@ def protocol_lines(scores: Mapping[str, Any]) -> list[str]:
 
 def interval_line(about: Mapping[str, Any]) -> str:
     """What was resampled, how often."""
-    interval, num_videos = about["interval"], about["num_videos"]
-    of_videos = interval["unit"] == "video" and num_videos is not None
-    units = counted(num_videos, "video") if of_videos else counted(about["num_images"], "image")
-    if units.startswith("1 "):
+    interval, units = about["interval"], _units(about)
+    if units.startswith("1 ") and " and " not in units:
         return f"no intervals: {units} cannot be resampled"
     return (
         f"{100 * interval['level']:g}% intervals by bootstrap: {interval['samples']:,} resamples "
         f"of the {units}, seed {interval['seed']}; none is shown where all agree"
     )
+
+
+def _units(about: Mapping[str, Any]) -> str:
+    if about["num_videos"] is None:
+        return counted(about["num_images"], "image")
+    videos, num_alone = counted(about["num_videos"], "video"), about.get("num_without_video", 0)
+    return f"{videos} and {counted(num_alone, 'image')} of no known video" if num_alone else videos
 
 
 def facts(report: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -124,6 +129,12 @@ def _confidence(confidence: Mapping[str, Any] | None) -> Iterator[str]:
     ]
     yield f"expected calibration error (right: within {confidence['radius_px']:g} px): {found[0]}"
     yield from found[1:]
+    shown = next(name for name in _CONFIDENCE if name in confidence)
+    if luck := confidence[shown].get("luck"):
+        yield (
+            f"{_decimals(luck)} is what luck alone makes of it, were each joint right as often as "
+            "its confidence says and none because of another"
+        )
 
 
 def _errors(diagnostics: Mapping[str, Any]) -> Iterator[str]:
@@ -171,8 +182,12 @@ def _leaks(leaks: Mapping[str, Any] | None, num_images: int) -> Iterator[str]:
         yield "not known: what the model was trained on is not there"
         return
     shared, near = leaks["shared_video"], leaks["near_duplicates"]
-    unknown = shared.get("num_unknown", 0)
-    of_unknown = f"; of {unknown:,} the video is not known" if unknown else ""
+    unknown = {"": shared.get("num_unknown", 0), "training ": shared.get("num_train_unknown", 0)}
+    of_unknown = "".join(
+        f"; of {counted(num, f'{whose}image')} the video is not known"
+        for whose, num in unknown.items()
+        if num
+    )
     yield f"split manifest {leaks['manifest'][:_SHORT_HASH]}"
     if seen := leaks.get("training_images", {}).get("num_images"):
         yield f"images that are training images themselves: {seen:,}"

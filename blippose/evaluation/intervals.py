@@ -16,6 +16,9 @@ import numpy as np
 from jaxtyping import Float, Int, Num, Shaped
 
 LEVEL = 0.95
+# Source: Cameron, Gelbach & Miller, Review of Economics and Statistics 2008: with 5 to 30 clusters
+# the usual intervals come out too narrow.
+FEW_UNITS = 30
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,11 @@ def units(video: Int[np.ndarray, "persons"]) -> tuple[str, Int[np.ndarray, "pers
     if not (video >= 0).any():
         return "image", np.arange(len(video))
     return "video", np.where(video >= 0, video, -1 - np.arange(len(video)))
+
+
+def num_videos(video: Int[np.ndarray, "persons"]) -> int | None:
+    """How many videos the persons are of whose video is known; None where no video is."""
+    return len(np.unique(video[video >= 0])) or None
 
 
 def _divide(

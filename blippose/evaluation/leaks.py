@@ -59,13 +59,18 @@ class Leaks:
     pairs: tuple[Pair, ...]  # of the near-duplicates, nearest first
     threshold: int  # bits
     num_unknown: int  # judged persons whose video is not known
+    num_train_unknown: int  # training persons likewise
 
     def record(self, manifest: str) -> dict[str, Any]:
         """As JSON has it, beside the hash of the split."""
         return {
             "manifest": manifest,
             "training_images": _counts(self.in_training),
-            "shared_video": {**_counts(self.shared_video), "num_unknown": self.num_unknown},
+            "shared_video": {
+                **_counts(self.shared_video),
+                "num_unknown": self.num_unknown,
+                "num_train_unknown": self.num_train_unknown,
+            },
             "near_duplicates": {
                 **_counts(self.near_duplicate),
                 "threshold": self.threshold,
@@ -119,6 +124,7 @@ def leaks_between(
         pairs=tuple(sorted(pairs, key=lambda pair: (pair.distance, pair.val))),
         threshold=threshold,
         num_unknown=videos.count(None) if is_same_release else len(videos),
+        num_train_unknown=known.count(None),
     )
 
 

@@ -18,11 +18,12 @@ from jaxtyping import Bool, Float, Int
 
 from blippose.calibration import Calibration
 from blippose.decoding import CONFIDENCE_PX
-from blippose.evaluation.intervals import Bootstrap, Estimate
+from blippose.evaluation.intervals import LEVEL, Bootstrap, Estimate, Interval
 from blippose.evaluation.targets import Answers, Targets
 
 NUM_BINS = 10  # of equal width, from 0 to 1
 _NUM_EVEN_BINS = 15  # Guo et al., section 2
+_NUM_LUCKY = 1000  # draws of what luck alone makes of the error
 
 
 def is_hit(targets: Targets, answers: Answers) -> Bool[np.ndarray, "persons 16"]:
@@ -58,7 +59,8 @@ def reliability(
 
     Of raw confidence, and of calibrated, with how much larger that is. The error is the mean
     distance of confidence and accuracy over 15 bins of equal width, weighted by their joints. Few
-    joints in a bin make it larger than the truth.
+    joints in a bin make it larger than the truth: `luck` is what it comes to where joints are
+    right as often as confidence says, each for itself, with the middle 95 % of draws.
 
     Source: Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI
     2015; Guo et al. 2017, equation 3.
@@ -79,6 +81,7 @@ def reliability(
         **{
             name: {
                 "ece": _clipped(errors[name]).interval().as_dict(),
+                "luck": _luck(confidence[said]).as_dict(),
                 "bins": _bins(confidence, hit, said, bootstrap),
             }
             for name, confidence in kinds.items()
@@ -114,6 +117,18 @@ def _calibration_error(
     return Estimate(error.value, centred)
 
 
+def _luck(confidence: Float[np.ndarray, "joints"]) -> Interval:
+    """Expected calibration error of hits drawn with the probability that confidence says."""
+    place, num = _place(confidence, _NUM_EVEN_BINS), max(1, len(confidence))
+    draw = np.random.default_rng(0)
+    errors = np.empty(_NUM_LUCKY)
+    for i in range(_NUM_LUCKY):
+        gap = confidence - (draw.random(len(confidence)) < confidence)
+        errors[i] = np.abs(np.bincount(place, gap, _NUM_EVEN_BINS)).sum() / num
+    low, high = np.quantile(errors, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return Interval(float(errors.mean()), float(low), float(high))
+
+
 def _clipped(error: Estimate) -> Estimate:
     return Estimate(error.value, np.clip(error.draws, 0, 1))
 
@@ -136,8 +151,6 @@ def _bins(
     return bins
 
 
-def _place(
-    confidence: Float[np.ndarray, "persons 16"], num_bins: int
-) -> Int[np.ndarray, "persons 16"]:
+def _place(confidence: Float[np.ndarray, "*joints"], num_bins: int) -> Int[np.ndarray, "*joints"]:
     """The bin of each, its upper end belongs to the next but for 1."""
     return np.minimum((confidence * num_bins).astype(np.int64), num_bins - 1)

@@ -22,7 +22,7 @@ from blippose.evaluation.baselines import (
     random_pose_answers,
 )
 from blippose.evaluation.ceilings import caption_ceiling, image_ceiling, resize_ceiling
-from blippose.evaluation.intervals import LEVEL, Bootstrap, units
+from blippose.evaluation.intervals import LEVEL, Bootstrap, num_videos, units
 from blippose.evaluation.leaks import Leaks
 from blippose.evaluation.reliability import reliability
 from blippose.evaluation.scores import NAMES, Scores
@@ -175,11 +175,12 @@ def _answers(evidence: Evidence, seed: int) -> Iterator[Answers]:
 
 
 def _about(evidence: Evidence, table: _Table, samples: int, seed: int) -> dict[str, Any]:
-    known = table.unit == "video"
+    video = evidence.targets.video
     return {
         **evidence.about,
         "num_images": len(evidence.targets),
-        "num_videos": table.bootstrap.num_units if known else None,
+        "num_videos": num_videos(video),
+        "num_without_video": int((video < 0).sum()),
         "num_train": len(evidence.train),
         "interval": {"level": LEVEL, "unit": table.unit, "samples": samples, "seed": seed},
     }
@@ -289,6 +290,8 @@ def _leak_cautions(evidence: Evidence) -> Iterator[tuple[str, str | None]]:
     split = about["split"] if trained == about["manifest"] else None
     num_shared, num_near = int(leaks.shared_video.sum()), int(leaks.near_duplicate.sum())
     yield "training images", cautions.training_images(int(leaks.in_training.sum()), num)
-    shared = cautions.shared_videos(split, num_shared, leaks.num_unknown, num)
+    shared = cautions.shared_videos(
+        split, num_shared, leaks.num_unknown, num, leaks.num_train_unknown
+    )
     yield "shared videos", shared
     yield "near-duplicates", cautions.near_duplicates(num_near, num)

@@ -4,7 +4,8 @@ Shared by all: d is the Euclidean distance between `preds` and `target` in one f
 caller names; v is `valid`, the mask of annotated joints. A joint with NaN in `preds` did not
 parse: it is a miss at every threshold and has no pixel error. `target` is not read where `valid`
 is False, so NaN may stand there. Thresholds are inclusive, because integers tie. Values are
-float64, and NaN where there is nothing to score. The doctests are computed by hand.
+float64, and NaN where there is nothing to score. Other shapes than are said are a ValueError,
+before broadcasting makes a figure of them. The doctests are computed by hand.
 """
 
 from __future__ import annotations
@@ -219,6 +220,7 @@ def torso_size(
     >>> torso_size(target, torch.ones(1, 16, dtype=torch.bool))
     tensor([50.], dtype=torch.float64)
     """
+    sums.check_poses(target, valid, is_mpii=True)
     shoulder, hip = JOINTS.index("left shoulder"), JOINTS.index("right hip")
     size = torch.linalg.vector_norm(target[:, shoulder].double() - target[:, hip].double(), dim=-1)
     return torch.where(valid[:, shoulder] & valid[:, hip], size, torch.nan)

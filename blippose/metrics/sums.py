@@ -36,6 +36,36 @@ def ratio(total: Float[Tensor, "*shape"], count: Int[Tensor, "*shape"]) -> Float
     return torch.where(count > 0, total.double() / count.clamp(min=1), torch.nan)
 
 
+def check_poses(
+    preds: Tensor,
+    valid: Tensor,
+    target: Tensor | None = None,
+    of_person: Tensor | None = None,
+    *,
+    is_mpii: bool = False,
+) -> None:
+    """Refuse what broadcasting would make a figure of. Reads shapes and types, no values.
+
+    Raises:
+        ValueError: poses of other shapes than each other, a mask that is none, something else than
+            one value a person, or with `is_mpii` another number of joints than MPII's.
+    """
+    shape = tuple(preds.shape)
+    if len(shape) != 3 or shape[-1] != 2 or (is_mpii and shape[1] != len(JOINTS)):
+        joints = len(JOINTS) if is_mpii else "joints"
+        raise ValueError(f"preds of shape {shape}: expected (persons, {joints}, 2)")
+    if target is not None and tuple(target.shape) != shape:
+        raise ValueError(f"target of shape {tuple(target.shape)}: expected {shape}, as preds")
+    if tuple(valid.shape) != shape[:2] or valid.dtype != torch.bool:
+        raise ValueError(
+            f"valid of shape {tuple(valid.shape)} and {valid.dtype}: expected {shape[:2]} and bool"
+        )
+    if of_person is not None and tuple(of_person.shape) != shape[:1]:
+        raise ValueError(
+            f"a value a person of shape {tuple(of_person.shape)}: expected {shape[:1]}"
+        )
+
+
 def is_parsed(preds: Float[Tensor, "batch joint 2"]) -> Bool[Tensor, "batch joint"]:
     """Whether both coordinates of a joint came out of the caption."""
     return torch.isfinite(preds).all(dim=-1)
@@ -55,6 +85,7 @@ def pixel_mae_sums(
     valid: Bool[Tensor, "batch joint"],
 ) -> Sums:
     """Sum of |dx| + |dy| over parsed and annotated joints, and twice their number."""
+    check_poses(preds, valid, target)
     scored = valid & is_parsed(preds)
     error = (preds.double() - target.double()).abs().sum(dim=-1)
     return torch.where(scored, error, 0.0).sum(), 2 * scored.sum()
@@ -66,6 +97,7 @@ def epe_sums(
     valid: Bool[Tensor, "batch joint"],
 ) -> Sums:
     """Sum of distances over parsed and annotated joints, and their number."""
+    check_poses(preds, valid, target)
     scored = valid & is_parsed(preds)
     return torch.where(scored, joint_distances(preds, target), 0.0).sum(), scored.sum()
 
@@ -77,6 +109,7 @@ def pixel_accuracy_sums(
     threshold: float,
 ) -> Sums:
     """Annotated joints within `threshold` pixels, and annotated joints."""
+    check_poses(preds, valid, target)
     hits = valid & (joint_distances(preds, target) <= threshold)
     return hits.sum().double(), valid.sum()
 
@@ -85,6 +118,7 @@ def parse_rate_sums(
     preds: Float[Tensor, "batch joint 2"], valid: Bool[Tensor, "batch joint"]
 ) -> Sums:
     """Annotated joints that were parsed, and annotated joints."""
+    check_poses(preds, valid)
     return (valid & is_parsed(preds)).sum().double(), valid.sum()
 
 
@@ -95,7 +129,12 @@ def mae_all_sums(
     mean_pose: Float[Tensor, "joint 2"],
 ) -> Sums:
     """As `pixel_mae_sums`, with `mean_pose` where a joint was not parsed."""
+    check_poses(preds, valid, target)
     mean_pose = mean_pose.to(device=preds.device, dtype=torch.float64)
+    if mean_pose.shape != preds.shape[1:]:
+        raise ValueError(
+            f"mean_pose of shape {tuple(mean_pose.shape)}: expected {tuple(preds.shape[1:])}"
+        )
     filled = torch.where(is_parsed(preds)[..., None], preds.double(), mean_pose)
     error = (filled - target.double()).abs().sum(dim=-1)
     return torch.where(valid, error, 0.0).sum(), 2 * valid.sum()
@@ -109,6 +148,7 @@ def pck_sums(
     thresholds: Sequence[float],
 ) -> tuple[Float[Tensor, "threshold joint"], Int[Tensor, "joint"]]:
     """Joints within `threshold` x the person's `size`, and annotated joints of sized persons."""
+    check_poses(preds, valid, target, size)
     limit = torch.tensor(thresholds, dtype=torch.float64, device=size.device)[:, None] * size
     sized = valid & (size > 0)[:, None]  # NaN > 0 is False: no size, no score
     hits = sized & (joint_distances(preds, target) <= limit[..., None])  # (T, B, J)
@@ -123,6 +163,7 @@ def pckh_sums(
     threshold: float,
 ) -> Sums:
     """`pck_sums` at one threshold, added over the 14 joints of the MPII mean."""
+    check_poses(preds, valid, target, head_size, is_mpii=True)
     hits, count = pck_sums(preds, target, valid, head_size, [threshold])
     return hits[0, MEAN_JOINTS].sum(), count[MEAN_JOINTS,].sum()
 
@@ -149,6 +190,7 @@ def pckh_auc_sums(
     head_size: Float[Tensor, "batch"],
 ) -> Sums:
     """`pckh_auc_joint_sums`, added over the 14 joints of the MPII mean."""
+    check_poses(preds, valid, target, head_size, is_mpii=True)
     area, count = pckh_auc_joint_sums(preds, target, valid, head_size)
     return area[MEAN_JOINTS,].sum(), count[MEAN_JOINTS,].sum()
 
@@ -160,6 +202,7 @@ def oks_sums(
     area: Float[Tensor, "batch"],
 ) -> Sums:
     """Sum of the persons' similarities, and the number of persons with a joint and an area."""
+    check_poses(preds, valid, target, area, is_mpii=True)
     variance = (2 * torch.tensor(SIGMAS, dtype=torch.float64, device=preds.device)) ** 2
     scale = 2 * area.double()[:, None] * variance  # (B, J)
     similarity = torch.exp(-(joint_distances(preds, target) ** 2) / scale)

@@ -80,7 +80,8 @@ class AttentionEvidence:
 
 def measured(reader: AttentionReader, image: UInt8[Tensor, "_ 3 size size"]) -> Measured:
     """Measure the captions of a batch of inputs, in their order."""
-    return _joined([_measured(attention, grid_of(reader)) for attention in reader(image)])
+    order = reader.caption_format.joint_order
+    return _joined([_measured(attention, grid_of(reader), order) for attention in reader(image)])
 
 
 def _joined(every: Sequence[Measured]) -> Measured:
@@ -105,15 +106,15 @@ def as_input(
     return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
 
 
-def _measured(attention: Attention, grid: PatchGrid) -> Measured:
+def _measured(attention: Attention, grid: PatchGrid, order: Sequence[int]) -> Measured:
     """Of a few captions: arrays whose first axis is the caption, and sums over the captions."""
     xy_input = xy_said(attention.parsed)
     is_known = np.isfinite(xy_input).all(axis=-1)[:, None, None, None]  # (B, 1, 1, 1, 16)
     peak = _array(grid.peak(attention.cross)).astype(np.int16)
     on_class = attention.cross[..., 0].nanmean(dim=-1)
     return {
-        **_self_statistics("", attention.self_joint, attention.self_entropy),
-        **_self_statistics("uniform_", attention.uniform_joint, attention.uniform_entropy),
+        **_self_statistics("", attention.self_joint, attention.self_entropy, order),
+        **_self_statistics("uniform_", attention.uniform_joint, attention.uniform_entropy, order),
         "peak": np.where(is_known, peak, np.int16(-1)),
         "on_class": _array(on_class),
         "xy_input": xy_input,
@@ -131,8 +132,10 @@ def _sum(name: str, values: Tensor) -> Measured:
     }
 
 
-def _self_statistics(prefix: str, self_joint: Tensor, entropy: Tensor) -> Measured:
-    shares = relation_shares(self_joint)
+def _self_statistics(
+    prefix: str, self_joint: Tensor, entropy: Tensor, order: Sequence[int]
+) -> Measured:
+    shares = relation_shares(self_joint, order)
     return {
         f"{prefix}entropy": _array(entropy.nanmean(dim=-1)),
         f"{prefix}outside": _array(self_joint[..., 0].nanmean(dim=-1)),

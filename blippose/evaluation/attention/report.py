@@ -13,7 +13,7 @@ from blippose.attention import STEPS, PatchGrid
 from blippose.evaluation.attention.distances import Distances
 from blippose.evaluation.attention.evidence import AttentionEvidence
 from blippose.evaluation.attention.sentences import limits, sentences
-from blippose.evaluation.intervals import LEVEL, Bootstrap, Estimate, units
+from blippose.evaluation.intervals import LEVEL, Bootstrap, Estimate, num_videos, units
 from blippose.evaluation.predictions import other_persons
 from blippose.evaluation.targets import Targets
 from blippose.pose import JOINTS
@@ -114,13 +114,20 @@ def attention_report(
     video = np.full(len(evidence), -1) if truth is None else truth.targets.video
     unit, groups = units(video)
     draws = Bootstrap.of(groups, samples, seed)
-    interval = {"level": LEVEL, "unit": unit, "samples": samples, "seed": seed}
+    interval = {
+        "level": LEVEL,
+        "unit": unit,
+        "num_units": draws.num_units,
+        "samples": samples,
+        "seed": seed,
+    }
     report = {
         "about": {
             **about,
             **_shape(evidence),
             "num_images": len(evidence),
-            "num_videos": len(np.unique(groups)) if unit == "video" else None,
+            "num_videos": num_videos(video),
+            "num_without_video": int((video < 0).sum()),
             "num_joints_parsed": int(np.isfinite(evidence.xy_input).all(axis=-1).sum()),
             "interval": interval,
         },

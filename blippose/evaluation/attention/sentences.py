@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from blippose.attention import EARLIER
+from blippose.evaluation.cautions import few_units
 from blippose.evaluation.quantities import is_number, number
 
 Cell = Mapping[str, Any]
@@ -136,6 +137,8 @@ def limits(report: Mapping[str, Any]) -> list[str]:
         )
     if about["num_images"] == 1:
         found.append("One image has no intervals: nothing is shown to be more than a control.")
+    elif few := few_units(about["interval"]["unit"], about["interval"]["num_units"]):
+        found.append(few)
     if about["synthetic"]:
         found.append("The model was trained on drawn people: this says nothing of BLIP on photos.")
     if (

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from blippose.evaluation.intervals import FEW_UNITS
 from blippose.evaluation.occlusion.effects import excludes_zero
 from blippose.evaluation.quantities import is_number
-
-_FEW = 30  # units, as in blippose.evaluation.cautions
 
 
 def findings(report: Mapping[str, Any]) -> list[str]:
@@ -47,15 +46,29 @@ def _own(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _looks_there(own: Mapping[str, Any]) -> str:
     difference = own["hidden - on body"]
-    if excludes_zero(difference) and difference["value"] > 0:
+    if _is_hidden(own):
         return (
             f"Hiding the joint costs {signed(difference)} px more than hiding as much of the body "
             "elsewhere: the model uses what is to be seen at the joint."
+        )
+    if _is_more(difference):  # the disc elsewhere mends what the one at the joint leaves as it is
+        return (
+            f"The disc at the joint costs {signed(difference)} px more than the one elsewhere on "
+            "the body, but that it costs anything is not shown."
         )
     return (
         "That hiding the joint costs more than hiding as much of the body elsewhere is not "
         f"shown: {signed(difference)} px."
     )
+
+
+def _is_hidden(own: Mapping[str, Any]) -> bool:
+    """Whether the disc takes something away that a disc elsewhere on the body does not."""
+    return _is_more(own["hidden - clean"]) and _is_more(own["hidden - on body"])
+
+
+def _is_more(difference: Mapping[str, float]) -> bool:
+    return excludes_zero(difference) and difference["value"] > 0
 
 
 def _others(others: Mapping[str, Any]) -> str:
@@ -72,7 +85,12 @@ def _others(others: Mapping[str, Any]) -> str:
 def _rest_of_body(own: Mapping[str, Any]) -> str:
     """Whether a hidden joint is inferred from the rest of the person."""
     better = own["mean pose - hidden"]
-    if excludes_zero(better) and better["value"] > 0:
+    if not _is_hidden(own):
+        return (
+            "Whether a hidden joint is inferred from the rest of the person cannot be said: that "
+            "the disc hides the joint from the model is not shown."
+        )
+    if _is_more(better):
         return (
             f"Hidden, a joint is still {signed(better, plus='')} px nearer than the mean training "
             f"pose ({own['mean pose']['value']:.2f} px): the model infers it from the rest."
@@ -127,7 +145,7 @@ def _curve(curve: list[Mapping[str, Any]]) -> Iterator[str]:
         f"{point['radius_heads']:g}: {signed(point['own']['hidden - clean'])}" for point in curve
     )
     yield (
-        f"By radius, in head sizes, the hidden joint's error grows by {points} px, on the "
+        f"By radius, in head sizes, the hidden joint's error changes by {points} px, on the "
         f"{curve[0]['num']} joints that have both controls at every radius."
     )
 
@@ -153,10 +171,10 @@ def limits(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"The run is {about['state']}: its model may still change.")
     if about["subset"] == "val":
         lines.append("The checkpoint was chosen by its score on the validation images.")
-    if interval["num_units"] < _FEW:
+    if interval["num_units"] < FEW_UNITS:
         lines.append(
             f"The intervals rest on {interval['num_units']} {interval['unit']}s; with fewer than "
-            f"{_FEW} they come out too narrow. images=N takes more."
+            f"{FEW_UNITS} they come out too narrow. images=N takes more."
         )
     return lines
 
