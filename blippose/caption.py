@@ -73,10 +73,10 @@ class CaptionFormat:
     def __post_init__(self) -> None:
         for key in ("input_size", "num_bins"):
             value = getattr(self, key)
-            if value is not None and value < 1:
+            if value is not None and not (isinstance(value, int) and value >= 1):
                 raise ValueError(
-                    f"{key}={value}: expected 1 or more; a caption needs at least one pixel and "
-                    "one bin"
+                    f"{key}={value}: expected 1 or more, whole; a caption needs at least "
+                    "one pixel and one bin"
                 )
         if self.order not in ORDERS:
             raise ValueError(f"order={self.order!r}: expected one of {', '.join(ORDERS)}")

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 from transformers import BertTokenizer, BlipForConditionalGeneration
@@ -181,24 +182,30 @@ class PoseCaptioner(L.LightningModule):
         normalized: Tensor = self.normalization(image)
         return normalized
 
-    @property
-    def _learns_from(self) -> PoseDataModule | None:
-        """The data of this fit: `trainer.datamodule` may be that of an earlier one."""
-        data = None if self._trainer is None else self.trainer.fit_loop._data_source.instance
+    def _data(self, stage: str) -> PoseDataModule | None:
+        """That of this fit, or what else: `trainer.datamodule` may be that of an earlier one."""
+        if self._trainer is None:
+            return None
+        data = getattr(self.trainer, f"{TrainerFn(stage).value}_loop")._data_source.instance
         return data if isinstance(data, PoseDataModule) else None
 
-    def on_fit_start(self) -> None:
-        """Put on record what is learned from here on.
+    def setup(self, stage: str) -> None:
+        """See that data and captions are of one frame, before anything is measured or learned.
 
         Raises:
             UserError: the data module's coordinates are of another frame.
         """
-        data = self._learns_from
+        if (data := self._data(stage)) is None:
+            return
+        theirs = InputFrame.of(data.collator.caption_format, str(data.resize), data.crop)
+        if differs := self.frame.difference(theirs.record()):
+            raise UserError(f"the data module's frame is not the captioner's ({differs})")
+
+    def on_fit_start(self) -> None:
+        """Put on record what is learned from here on."""
+        data = self._data("fit")
         manifest = single_joints = None  # of loaders of the user's own
         if data is not None:
-            theirs = InputFrame.of(data.collator.caption_format, str(data.resize), data.crop)
-            if differs := self.frame.difference(theirs.record()):
-                raise UserError(f"the data module's frame is not the captioner's ({differs})")
             manifest, single_joints = data.manifest, data.single_joint > 0
         taught = Taught(self.hides_coordinates, single_joints)
         self.lineage = self.lineage.then(manifest, taught)
@@ -206,7 +213,7 @@ class PoseCaptioner(L.LightningModule):
     def training_step(self, batch: PoseBatch | ViewsBatch, batch_idx: int) -> Float[Tensor, ""]:
         """The caption loss of a batch."""
         batch = with_pixels(batch)  # which the data module has done, where it is there
-        data = self._learns_from
+        data = self._data("fit")
         is_augmented = data is not None and data.augmentation is not None  # no image comes twice
         states = (self.look if is_augmented else self.see)(batch["image"])
         decoder = self.blip.text_decoder

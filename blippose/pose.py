@@ -76,7 +76,13 @@ class Pose:
 
     @staticmethod
     def of(xy: Float[np.ndarray, "16 2"]) -> Pose:
-        """A pose whose valid joints are those with finite coordinates."""
+        """A pose whose valid joints are those with finite coordinates.
+
+        Raises:
+            ValueError: another number of joints.
+        """
         xy = np.asarray(xy, dtype=np.float64)
+        if xy.shape != (NUM_JOINTS, 2):
+            raise ValueError(f"a pose of shape {xy.shape}: expected {(NUM_JOINTS, 2)}")
         valid = np.isfinite(xy).all(axis=-1)
         return Pose(np.where(valid[:, None], xy, np.nan), valid)

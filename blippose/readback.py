@@ -99,7 +99,7 @@ class Readback(nn.Module):
         noise: coordinates to move; None moves none.
 
     Raises:
-        UserError: numbers are to be moved that are not one token each.
+        UserError: numbers are to be moved that are not one token each, or a share alone is given.
     """
 
     numbers: Tensor
@@ -114,6 +114,11 @@ class Readback(nn.Module):
         noise: ReadbackNoise | None = None,
     ) -> None:
         super().__init__()
+        for given, kind in ((mask, ReadbackMask), (noise, ReadbackNoise)):
+            if not isinstance(given, kind | None):
+                raise UserError(
+                    f"{given!r} for the decoder to read back: expected {kind.__name__}"
+                )
         self.mask, self.noise, self.mask_token = mask, noise, grammar.mask
         numbers = torch.zeros(vocabulary_size, dtype=torch.bool)
         numbers[[piece for number in grammar.numbers for piece in number]] = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -157,6 +159,12 @@ def test_blips_spaced_text_decodes_as_the_tight_one(share: np.ndarray) -> None:
     tight = FORMAT.encode(inside(share, FORMAT))
     spaced = tight.replace("(", "( ").replace(")", " )").replace(",", ", ")
     np.testing.assert_array_equal(FORMAT.decode(spaced).pose.xy, FORMAT.decode(tight).pose.xy)
+
+
+def test_half_a_bin_is_refused() -> None:
+    """Users have no check of annotations, which would be before it here."""
+    with pytest.raises(ValueError, match=r"num_bins=2\.5: expected 1 or more, whole"):
+        inspect.unwrap(CaptionFormat.__init__)(object.__new__(CaptionFormat), 384, 2.5)
 
 
 @pytest.mark.parametrize(("input_size", "num_bins"), [(0, None), (384, 0), (-1, 5)])

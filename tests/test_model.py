@@ -33,12 +33,13 @@ from blippose.blip import load_blip
 from blippose.caption import CaptionFormat
 from blippose.data import EpochSampler, PoseBatch, PoseDataModule
 from blippose.decoding import CaptionReader, ClipNormalization, Constrained, Parallel
+from blippose.decoding.grammar import TokenGrammar
 from blippose.errors import UserError
 from blippose.geometry import Crop, Resize
 from blippose.metrics import PoseMetrics
 from blippose.model import PoseCaptioner
 from blippose.pose import NUM_JOINTS
-from blippose.readback import ReadbackMask
+from blippose.readback import Readback, ReadbackMask
 from blippose.schedules import warmup_cosine
 
 MakeCaptioner = Callable[..., PoseCaptioner]
@@ -587,8 +588,18 @@ def test_data_of_another_frame_are_refused(
     own: dict[str, str],
 ) -> None:
     [(key, value)] = own.items()
-    with pytest.raises(UserError, match=f"{key} is {value} there and"):
-        trainer(tmp_path, max_steps=1).fit(make_captioner(), make_data(**own))
+    training = trainer(tmp_path, max_steps=1)
+    for ask in (training.fit, training.validate, training.test):
+        with pytest.raises(UserError, match=f"{key} is {value} there and"):
+            ask(make_captioner(), make_data(**own))
+    training.validate(make_captioner(), make_data(), verbose=False)  # not that of the fit before
+
+
+def test_a_share_alone_is_no_mask(tokenizer: BertTokenizer, caption_format: CaptionFormat) -> None:
+    """Users have no check of annotations, which would be before it here."""
+    grammar = TokenGrammar.of(tokenizer, caption_format)
+    with pytest.raises(UserError, match="to read back: expected ReadbackMask"):
+        inspect.unwrap(Readback.__init__)(object.__new__(Readback), grammar, 211, 0.5)
 
 
 @pytest.mark.parametrize("own", [{"resize": "letterboxed"}, {"crop": "persons"}])

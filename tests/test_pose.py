@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
+import pytest
 
 from blippose.pose import JOINTS, MIRROR, NUM_JOINTS, SKELETON, Pose
 
@@ -46,3 +49,9 @@ def test_pose_keeps_the_callers_array() -> None:
     xy = np.full((NUM_JOINTS, 2), np.inf)
     Pose.of(xy)
     assert np.isinf(xy).all()
+
+
+def test_another_number_of_joints_is_no_pose() -> None:
+    """Users have no check of annotations, which would be before it here."""
+    with pytest.raises(ValueError, match=r"shape \(17, 2\): expected \(16, 2\)"):
+        inspect.unwrap(Pose.of)(np.zeros((17, 2)))
