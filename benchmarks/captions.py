@@ -20,6 +20,7 @@ from blippose.blip import load_tokenizer
 from blippose.caption import CaptionFormat
 from blippose.data import PoseDataModule, Synthetic
 from blippose.decoding import TokenGrammar
+from blippose.errors import UserError
 from blippose.evaluation.ceilings import caption_ceiling, ceiling_figures
 from blippose.evaluation.targets import Targets
 from blippose.location_tokens import add_location_tokens
@@ -81,8 +82,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--root", type=Path, default=Path("data/synthetic_1500_seed0"))
-    parser.add_argument("--tokenizer", default="tiny")
+    parser.add_argument("--tokenizer", default="tiny", help="tiny, a folder, or a hub's name")
     asked = parser.parse_args()
+    try:
+        load_tokenizer(asked.tokenizer)
+    except UserError as error:
+        why = str(error).partition("; set ")[0]
+        raise SystemExit(f"--tokenizer={asked.tokenizer}: {why}") from None
     kept: dict[int, Targets] = {}
     names = ("input", "bins", "numbers", "tokens", "of one token", *COLUMNS)
     print("| " + " | ".join(names) + " |\n|" + "---|" * len(names))

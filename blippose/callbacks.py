@@ -21,7 +21,7 @@ from torch import Tensor
 from blippose.caption import ParsedCaption
 from blippose.contact_sheet import contact_sheet, pose_tile
 from blippose.data import PoseDataModule, Sample
-from blippose.errors import UserError
+from blippose.errors import DivergedError, UserError
 from blippose.model import PoseCaptioner
 from blippose.pose import Pose
 from blippose.wandb_logger import RowLogger
@@ -130,7 +130,8 @@ class ValidationDue(Callback):
         Raises:
             UserError: the training ends before it.
         """
-        if self.best.is_file():
+        pending = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total
+        if self.best.is_file() or pending.ready > pending.completed:  # the run was cut off in it
             return
         epochs, steps = _until_validation(trainer)
         for key, most, due in (
@@ -163,6 +164,52 @@ def _until_validation(trainer: Trainer) -> tuple[int, int]:
     steps = whole * math.ceil(batches / per_step) + math.ceil(at / per_step)
     begun = math.ceil(done / per_step)
     return trainer.current_epoch + whole + 1, trainer.global_step + steps - begun
+
+
+@final
+class FiniteLoss(Callback):
+    """Ends a training whose loss is no number: from there on all weights are none.
+
+    Before a checkpoint or a validation's figures are made of such weights: they would say some
+    pose of every image.
+    """
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the loss as often as it is logged: a GPU is not waited for at every step.
+
+        Where a scaler skips steps that are no numbers (float16), validation alone decides.
+
+        Raises:
+            DivergedError: it is NaN.
+        """
+        has_scaler = getattr(trainer.precision_plugin, "scaler", None) is not None
+        every = getattr(trainer, "log_every_n_steps", 0) or 50
+        if has_scaler or trainer.global_step % every:
+            return
+        is_nan = bool(outputs["loss"].isnan())
+        if trainer.strategy.reduce_boolean_decision(is_nan, all=False):
+            raise _diverged("the training's loss", trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Look at the validation's.
+
+        Raises:
+            DivergedError: it is NaN.
+        """
+        loss = trainer.callback_metrics.get("val/loss")
+        if loss is not None and bool(loss.isnan()):
+            raise _diverged("the validation's loss", trainer)
+
+
+def _diverged(what: str, trainer: Trainer) -> DivergedError:
+    rates = {f"{group['lr']:.3g}" for each in trainer.optimizers for group in each.param_groups}
+    return DivergedError(
+        f"the training diverged: {what} is nan at step {trainer.global_step} (rate "
+        f"{', '.join(sorted(rates))}): a lower optimizer.lr, a longer scheduler.warmup, or "
+        "trainer.gradient_clip_val=1 may hold it"
+    )
 
 
 @final

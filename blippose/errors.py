@@ -9,6 +9,10 @@ class UserError(Exception):
     """
 
 
+class DivergedError(UserError):
+    """A training whose weights are no numbers any more; begun again it would come to the same."""
+
+
 def first_line(error: Exception) -> str:
     """The first line of what an exception says, or its type where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -23,7 +23,7 @@ class FitOptions:
         ema_decay: of running averages of the weights, to be validated and kept; None: none.
 
     Raises:
-        UserError: fewer than one step, or what is no checkpoint at first sight.
+        UserError: fewer than one step.
     """
 
     ckpt_path: Path | None = None
@@ -37,6 +37,13 @@ class FitOptions:
             raise UserError(
                 f"checkpoint.every_n_steps={self.every_n_steps}: expected 1 or more, or null"
             )
+
+    def check_start(self) -> None:
+        """Refuse what is no checkpoint at first sight; a run that goes on by its own needs none.
+
+        Raises:
+            UserError: it is none.
+        """
         for key in ("ckpt_path", "init_from"):
             if (path := getattr(self, key)) is not None:
                 _check_readable(key, path)

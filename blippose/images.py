@@ -102,8 +102,8 @@ def _listed(name: str) -> list[Path]:
     if not any(map(_exists, paths)):
         places = "here" if name == STDIN else f"{folder.resolve()} or from here"
         raise UserError(
-            f"images={name}: none of its {len(paths):,} files is there, the first "
-            f"{str(paths[0])[:100]}; expected one image file a line, seen from {places}"
+            f"images={name}: none of its {len(paths):,} files is there, the first of them "
+            f"'{str(paths[0])[:100]}'; expected one image file a line, seen from {places}"
         )
     return paths
 

@@ -54,6 +54,12 @@ class ReleaseSource:
         Raises:
             UserError: it is missing or corrupt.
         """
+        if self.synthetic is not None and self.annotations is None and not self.path.exists():
+            raise UserError(
+                f"{self.path}: no such file; `blippose data "
+                f"data.synthetic.num_persons={self.synthetic.num_persons} "
+                f"data.synthetic.seed={self.synthetic.seed}` draws these persons"
+            )
         return mpii.read_release(self.path)
 
     @property

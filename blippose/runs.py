@@ -25,13 +25,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from blippose.errors import UserError
+from blippose.errors import DivergedError, UserError, first_line
 from blippose.identity import config_hash, difference, words_of_decoding
 from blippose.usage import Usage
 from blippose.versions import versions
 
 RECORD, BEST, LAST, PREVIOUS = "run.json", "best.ckpt", "last.ckpt", "last-1.ckpt"
 _CONFIG, _TRACEBACK, _LOCK = "config.yaml", "traceback.txt", ".lock"
+LOCKS = Path("/proc/locks")  # of all processes of the machine; Linux alone has it
 
 # Set by Lightning, torchrun and Slurm; a lone process under Slurm has 0.
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
@@ -80,15 +81,16 @@ class Run:
         record = _read(folder / RECORD)
         if record is None or (record["state"] != State.DONE and not _has_checkpoint(folder)):
             return Run(folder, {"state": None, "config": dict(config)} | _kept(record, config))
-        if config_hash(record["config"]) != config_hash(config):
-            changes = difference(record["config"], config)
+        if changes := difference(record["config"], config):
             words = words_of_decoding(record["config"], config)
             raise UserError(
                 f"{folder} holds a run of another config ({'; '.join(changes)}): "
                 f"{f'add {words} for that run, ' if words else ''}choose another name=, or "
                 "remove that folder"
             )
-        run = Run(folder, {**record, "config": dict(config)})
+        # Of equal values, as 0 and 0.0, those stay that its checkpoints have the hash of.
+        is_equal = config_hash(record["config"]) != config_hash(config)
+        run = Run(folder, record if is_equal else {**record, "config": dict(config)})
         if run.is_done and not record.get("keep_last", True):
             run._drop_checkpoints()  # it may have been killed before it came to that
         return run
@@ -109,6 +111,11 @@ class Run:
     def is_done(self) -> bool:
         """Whether it ran to its end."""
         return bool(self.record["state"] == State.DONE)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process of this machine trains in it."""
+        return is_held(self.folder)
 
     @property
     def checkpoints(self) -> list[Path]:
@@ -259,6 +266,24 @@ def is_done(folder: Path) -> bool:
     return record is not None and record["state"] == State.DONE
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process of this machine trains there; asked without a lock, not to disturb."""
+    try:
+        held = {line.split()[-3].rpartition(":")[2] for line in LOCKS.read_text().splitlines()}
+        return str((folder / _LOCK).stat().st_ino) in held
+    except (OSError, IndexError):
+        return False
+
+
+def has_diverged(folder: Path) -> bool:
+    """Whether a run is there that would come to no numbers again."""
+    record = _read(folder / RECORD)
+    if record is None or record["state"] != State.FAILED:
+        return False
+    last = str(record.get("traceback") or "").strip().rpartition("\n")[2]
+    return last.startswith(f"{DivergedError.__module__}.{DivergedError.__name__}:")
+
+
 def is_first_process() -> bool:
     """Whether this is the process that writes, where several train one model together."""
     return all(int(os.environ.get(name) or 0) == 0 for name in _RANKS)
@@ -270,7 +295,7 @@ def _has_checkpoint(folder: Path) -> bool:
 
 def _kept(record: Mapping[str, Any] | None, config: Mapping[str, Any]) -> dict[str, Any]:
     """What a run that begins again has from the try before: its place in W&B."""
-    is_same = record is not None and config_hash(record["config"]) == config_hash(config)
+    is_same = record is not None and not difference(record["config"], config)
     return {"wandb_id": record["wandb_id"]} if record and is_same and "wandb_id" in record else {}
 
 
@@ -316,8 +341,9 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
+        why = f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
         raise UserError(
-            f"{path}: cannot be read as a run ({type(error).__name__}); move its folder away"
+            f"{path}: cannot be read as a run ({why}); move its folder away"
         ) from error
     return dict(record)
 

@@ -21,6 +21,7 @@ from blippose.errors import UserError, first_line
 from blippose.spelling import in_quotes, spelled
 
 _KEYS = ("settings", "axes")
+_OF_WANDB = {"method", "parameters"}
 _PLAIN = re.compile(r"[A-Za-z0-9_.+/:@-]+")  # what Hydra's grammar reads without quotes
 _WORDS = {"true", "false", "null"}  # of YAML's strings, which stay strings
 _KEY = re.compile(r"[+~]*[\w.@/]+")
@@ -49,13 +50,21 @@ class SweepFile:
                 "sweeps/poster.yaml"
             ) from error
         except yaml.YAMLError as error:
-            raise UserError(f"{path}: not YAML ({first_line(error)})") from error
+            mark = getattr(error, "problem_mark", None)
+            where = "" if mark is None else f", line {mark.line + 1}"
+            why = getattr(error, "problem", None) or first_line(error)
+            raise UserError(f"{path}{where}: not YAML ({why})") from error
         return SweepFile._of(content, path)
 
     @staticmethod
     def _of(content: Any, path: Path) -> SweepFile:
         if not isinstance(content, Mapping):
             raise UserError(f"{path}: expected the keys {' and '.join(_KEYS)}")
+        if content.keys() >= _OF_WANDB:
+            raise UserError(
+                f"{path}: a sweep of W&B's, which `wandb sweep {path}` begins; `blippose sweep` "
+                "takes files such as sweeps/poster.yaml"
+            )
         if unknown := [str(key) for key in content if key not in _KEYS]:
             raise UserError(f"{path}: {unknown[0]}: no such key; expected {' and '.join(_KEYS)}")
         settings, axes = (_keys(content.get(key) or {}, key, path) for key in _KEYS)

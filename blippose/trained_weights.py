@@ -24,12 +24,12 @@ def load_weights(captioner: PoseCaptioner, path: Path) -> dict[str, Any]:
     checkpoint = read_checkpoint(path)
     try:
         weights = _fitting(checkpoint["state_dict"], captioner)
-        missing = captioner.load_state_dict(weights, strict=False).missing_keys
+        missing, unexpected = captioner.load_state_dict(weights, strict=False)
     except (KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{path}: not a checkpoint of this model ({first_line(error)})") from error
-    missing = [key for key in missing if key.startswith("blip.") and not is_addition(key)]
-    if missing:
-        raise UserError(f"{path}: not a checkpoint of this model ({missing[0]} is missing)")
+    for keys, how in ((missing, "is missing"), (unexpected, "has no place here")):
+        if of_blip := [k for k in keys if k.startswith("blip.") and not is_addition(k)]:
+            raise UserError(f"{path}: not a checkpoint of this model ({of_blip[0]} {how})")
     return dict(checkpoint)
 
 

@@ -26,7 +26,14 @@ from torch import Tensor
 
 from blippose import runs
 from blippose.averaging import AveragedWeights
-from blippose.callbacks import Bars, EpochLine, SamplePictures, ValidationDue, write_samples
+from blippose.callbacks import (
+    Bars,
+    EpochLine,
+    FiniteLoss,
+    SamplePictures,
+    ValidationDue,
+    write_samples,
+)
 from blippose.checkpoint_files import WholeFiles
 from blippose.checkpoints import BestCheckpoint, LastCheckpoint, usable
 from blippose.data import PoseDataModule
@@ -105,11 +112,13 @@ def fit(
     """
     blind_pose = mean_pose(data)
     captioner.set_mean_pose(blind_pose)
-    _start_from(captioner, options)
-    run.note(patch_weight=captioner.patch_weight)
     last = usable(run, partial(misfit, captioner))
+    if last is None:
+        _start_from(captioner, options)
+    run.note(patch_weight=captioner.patch_weight)
     if last is None and runs.is_first_process():
-        (run.folder / runs.BEST).unlink(missing_ok=True)  # of a try that came to no checkpoint
+        for name in (runs.BEST, METRICS):  # of a try that came to no checkpoint
+            (run.folder / name).unlink(missing_ok=True)
     start = last or options.ckpt_path
     # Signals end first: a launcher has seconds to put a job back, and W&B may take its time.
     with _loggers(run, logger, group) as loggers, StopSignals() as signals:
@@ -119,6 +128,7 @@ def fit(
             *_pictures(data, loggers),
             EpochLine(),
             ValidationDue(run.folder / runs.BEST),
+            FiniteLoss(),  # before what keeps weights
             BestCheckpoint(run.folder / runs.BEST, files),
             LastCheckpoint(run, files, signals, options.every_n_steps, is_first),
             *_averaging(options.ema_decay),  # the last: see there

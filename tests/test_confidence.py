@@ -231,10 +231,12 @@ def test_mass_within_a_radius_by_hand() -> None:
     assert float(mass_within(log_p, xy, ten, 1.5)) == pytest.approx(0.8)
     assert float(mass_within(log_p, xy, ten, 100.0)) == pytest.approx(1)
     assert float(mass_within(log_p, torch.tensor([torch.nan, 1.0]), ten)) == 0
-    # Five bins of two pixels: bins 3 and 4 are at 6.5 and 8.5 px, bins 1 and 2 at 2.5 and 4.5 px.
+    # Five bins of two pixels, each with half of its mass at either: of bins 3 and 4 at 6, 7, 8 and
+    # 9 px, of bins 1 and 2 at 2, 3, 4 and 5 px.
     halves, at = CaptionFormat(10, 5), torch.tensor([6.5, 2.5])
+    inside = 0.75 * 0.5 + 0.75 * 0.15 + 0.125 * 0.5  # (8, 4) is 2.12 px off
     assert float(mass_within(log_p[:, :5], at, halves, 2.0)) == pytest.approx(inside)
-    assert float(mass_within(log_p[:, :5], at, halves, 1.9)) == pytest.approx(0.75 * 0.5)
+    assert float(mass_within(log_p[:, :5], at, halves, 1.5)) == pytest.approx(0.75 * 0.5)
 
 
 def test_mass_at_the_border_is_counted_once_and_the_edge_belongs_to_the_disc() -> None:
@@ -419,3 +421,22 @@ def test_the_numbers_of_a_joint_are_found_exactly_where_the_caption_has_one(
         for number, value in zip(numbers, parsed.xy[joint], strict=True):
             pieces = tokenizer.convert_ids_to_tokens([ids[place] for place in number])
             assert int("".join(piece.removeprefix("##") for piece in pieces)) == value
+
+
+def test_confidence_of_coarse_bins_is_of_the_part_of_them_that_lies_in_the_disc() -> None:
+    """By their middles alone it would be 0 where the mean of two bins lies between them."""
+    coarse = CaptionFormat(384, 48)  # 8 px a bin
+    log_p = torch.full((2, 48), -torch.inf)
+    log_p[:, 20:22] = np.log(0.5)  # equally sure of two bins: 160 to 176 px, both ways
+    middle = torch.full((2,), 167.5)
+    assert float(mass_within(log_p, middle, coarse)) == pytest.approx(np.pi * 25 / 16**2, abs=0.02)
+    far = CaptionFormat(384, 24)  # 16 px a bin
+    single = torch.full((2, 24), -torch.inf)
+    single[:, 10] = 0.0
+    within = float(mass_within(single, torch.full((2,), 167.5), far))
+    assert within == pytest.approx(np.pi * 25 / 16**2, abs=0.02)
+
+
+def test_confidence_of_a_joint_without_numbers_is_none() -> None:
+    log_p, nowhere = torch.full((2, 96), torch.nan), torch.full((2,), torch.nan)
+    assert float(mass_within(log_p, nowhere, CaptionFormat(96))) == 0

@@ -312,11 +312,12 @@ def test_the_example_is_the_median_of_what_discs_cost(answers: Occluded) -> None
     chosen = chosen_example(shaken)
     assert chosen is not None
     among = answers.plan.asked[:, 0, :, :2].all(axis=-1)
-    away = np.linalg.norm(
-        hidden[:, 0, :, 0] - answers.plan.targets.xy_input[:, None], axis=-1
-    )  # (N, 16, 16)
-    added = away[:, np.arange(16), np.arange(16)]  # the clean error is 0
-    assert (added[among] <= added[chosen]).mean() == pytest.approx(0.5, abs=0.02)
+    for place in range(2):  # over the joint, and elsewhere on the body
+        away = np.linalg.norm(
+            hidden[:, 0, :, place] - answers.plan.targets.xy_input[:, None], axis=-1
+        )  # (N, 16, 16)
+        added = away[:, np.arange(16), np.arange(16)]  # the clean error is 0
+        assert (added[among] <= added[chosen]).mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_an_image_or_a_joint_can_be_named_for_the_example(answers: Occluded) -> None:

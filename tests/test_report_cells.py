@@ -189,7 +189,7 @@ def test_a_spoilt_record_leaves_the_settings_and_the_curves(run: Path) -> None:
     (run / "run.json").write_text('{"state": "do')
     cell = read_cell(run, "run")
     assert cell.state is CellState.UNREADABLE
-    assert "JSONDecodeError" in cell.reason
+    assert "cannot be read as a run (Unterminated string" in cell.reason
     assert cell.config["optimizer"]["lr"] == 2e-5
     assert cell.history.num_epochs == 8
 

@@ -158,7 +158,12 @@ def fit(
         )
 
     def start(
-        folder: Path, *extra: Callback, every_n_steps: int | None = None, **settings: Any
+        folder: Path,
+        *extra: Callback,
+        every_n_steps: int | None = None,
+        batch_size: int = 4,
+        options: FitOptions | None = None,
+        **settings: Any,
     ) -> Run:
         resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))  # room has been made
         training.seed(0)
@@ -175,15 +180,10 @@ def fit(
             split_weight_decay=True,
         )
         run = Run.open(folder, {"settings": settings})
-        data = make_data(augmentation=Augmentation(), batch_size=4, eval_batch_size=2)
+        data = make_data(augmentation=Augmentation(), batch_size=batch_size, eval_batch_size=2)
+        own = FitOptions(keep_last=True, every_n_steps=every_n_steps, ema_decay=0.9)
         with run.started():
-            training.fit(
-                captioner,
-                data,
-                trainer(*extra, **settings),
-                run,
-                options=FitOptions(keep_last=True, every_n_steps=every_n_steps, ema_decay=0.9),
-            )
+            training.fit(captioner, data, trainer(*extra, **settings), run, options=options or own)
         return run
 
     yield start
@@ -222,6 +222,35 @@ def test_run_asked_to_end_writes_a_checkpoint_and_goes_on_exactly_there(
     assert json.loads((tmp_path / "run.json").read_text())["state"] == "stopped"
     fit(tmp_path)
     assert_same(tmp_path, whole)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"max_epochs": 1, "val_check_interval": 3},
+        {"max_epochs": 1},
+        {"max_epochs": -1, "max_steps": 7},
+    ],
+)
+def test_run_cut_off_in_its_first_validation_goes_on_though_no_other_would_come(
+    fit: Make, tmp_path: Path, how: dict[str, int]
+) -> None:
+    fit(tmp_path / "whole", **how)
+    with pytest.raises(Preempted):
+        fit(tmp_path / "cut", SignalAt("on_validation_batch_end", 1), **how)
+    fit(tmp_path / "cut", **how)
+    assert_same(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_a_checkpoint_from_mid_epoch_is_refused_with_another_number_of_persons_a_step(
+    fit: Make, tmp_path: Path
+) -> None:
+    """Counted in batches, some persons would come twice or never."""
+    with pytest.raises(Preempted):
+        fit(tmp_path / "four", SignalAt("on_train_batch_end", 2))
+    start = FitOptions(ckpt_path=tmp_path / "four" / LAST)
+    with pytest.raises(UserError, match="with 4 persons a step, and now there are 2"):
+        fit(tmp_path / "two", batch_size=2, options=start)
 
 
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])

@@ -310,3 +310,12 @@ def test_what_a_run_took_that_was_asked_to_end_is_kept(tmp_path: Path) -> None:
         seconds.append(Run.read(tmp_path).record["seconds"])
     assert seconds[0] >= 0.2
     assert seconds[1] >= seconds[0] + 0.2
+
+
+def test_zero_as_a_float_is_the_run_that_zero_is_and_keeps_its_hash(tmp_path: Path) -> None:
+    config = changed(optimizer={"lr": 1e-3, "weight_decay": 0})
+    with Run.open(tmp_path, config).started():
+        (tmp_path / LAST).write_text("weights")
+    same = Run.open(tmp_path, changed(optimizer={"lr": 1e-3, "weight_decay": 0.0}))
+    assert same.resume_from == tmp_path / LAST
+    assert same.config_hash == config_hash(config)

@@ -80,7 +80,12 @@ def fit(
     """Fit a fresh model into a folder, with all that is drawn or scheduled; the run."""
 
     def start(
-        folder: Path, num_epochs: int = 2, *extra: Callback, split_seed: int = 0, **settings: Any
+        folder: Path,
+        num_epochs: int = 2,
+        *extra: Callback,
+        split_seed: int = 0,
+        lr: float = 1e-2,
+        **settings: Any,
     ) -> Run:
         from blippose.blip import load_blip  # noqa: PLC0415  one model a call
 
@@ -89,7 +94,7 @@ def fit(
             load_blip("random", architecture),
             tokenizer,
             caption_format,
-            optimizer=partial(torch.optim.AdamW, lr=1e-2),
+            optimizer=partial(torch.optim.AdamW, lr=lr),
             scheduler=warmup_cosine,
             readback_mask=ReadbackMask(first=0.5, then=0.5, spread=True),
         )
@@ -232,6 +237,77 @@ def test_init_from_takes_the_weights_of_a_checkpoint(
     assert all(
         torch.equal(weight, captioner.state_dict()[key])
         for key, weight in weights(tmp_path).items()
+    )
+
+
+def test_a_training_that_diverges_ends_there_and_keeps_nothing_of_it(
+    fit: Make, tmp_path: Path
+) -> None:
+    """Weights that are no numbers say "right ankle (0,0), ...", which has an error like any."""
+    with pytest.raises(UserError, match=r"diverged: the training's loss is nan at step \d \(rate"):
+        fit(tmp_path, 2, lr=1e30)
+    assert not (tmp_path / "best.ckpt").exists()
+
+
+def test_a_validation_whose_loss_is_no_number_ends_it_before_its_weights_are_kept(
+    fit: Make, tmp_path: Path
+) -> None:
+    class Spoil(Callback):
+        def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+            next(pl_module.blip.text_decoder.parameters()).data.fill_(torch.nan)
+
+    with pytest.raises(UserError, match="diverged: the validation's loss is nan"):
+        fit(tmp_path, 2, Spoil())
+    assert not (tmp_path / "best.ckpt").exists()
+
+
+def test_a_model_whose_weights_are_no_numbers_says_no_pose(
+    make_captioner: Make, make_data: Make
+) -> None:
+    captioner = make_captioner().eval()
+    next(captioner.blip.vision_model.parameters()).data.fill_(torch.nan)
+    with pytest.raises(UserError, match="its weights are no numbers"):
+        captioner.say(next(iter(make_data().val_dataloader()))["image"])
+
+
+def test_rows_of_a_try_that_came_to_no_checkpoint_are_not_in_the_next_ones_table(
+    fit: Make, tmp_path: Path
+) -> None:
+    metrics = tmp_path / "metrics.csv"
+    metrics.write_text("epoch,step,train/loss\n0,0,77.5\n0,1,78.5\n")
+    fit(tmp_path, 2)
+    assert "77.5" not in metrics.read_text()
+
+
+def test_init_from_weights_with_more_layers_is_refused(
+    fit: Make, architecture: dict[str, Any], make_captioner: Make, tmp_path: Path
+) -> None:
+    """Half of them taken in would be another model."""
+    fit(tmp_path, 1)
+    path = tmp_path / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    name = next(key for key in checkpoint["state_dict"] if ".layers.0." in key)
+    checkpoint["state_dict"][name.replace(".0.", ".1.")] = checkpoint["state_dict"][name]
+    torch.save(checkpoint, path)
+    with pytest.raises(UserError, match=r"layers\.1\..* has no place here"):
+        load_weights(make_captioner(), path)
+
+
+def test_a_run_with_a_checkpoint_goes_on_without_what_it_began_from(
+    fit: Make, tmp_path: Path
+) -> None:
+    fit(tmp_path / "first", 1)
+    source = tmp_path / "first" / "best.ckpt"
+    begun = FitOptions(init_from=source, keep_last=True)
+    fit(tmp_path / "whole", 2, options=begun)
+    with pytest.raises(RunFailedError, match="killed"):
+        fit(tmp_path / "cut", 2, StopAfter(1), options=begun)
+    source.unlink()
+    fit(tmp_path / "cut", 2, options=begun)
+    assert weights(tmp_path / "cut").keys() == weights(tmp_path / "whole").keys()
+    assert all(
+        torch.equal(weight, weights(tmp_path / "cut")[key])
+        for key, weight in weights(tmp_path / "whole").items()
     )
 
 

@@ -226,6 +226,7 @@ class _Trials:
         [cell] = self._cells([trial]).cells
         value = sweep.score(cell.folder)
         if value is not None and math.isfinite(value):
-            self.study.tell(trial.number, value)
-        elif runs.is_done(cell.folder):
-            self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)
+            self.study.tell(trial.number, value, skip_if_finished=True)
+        elif runs.is_done(cell.folder) or runs.has_diverged(cell.folder):
+            failed = self.optuna.trial.TrialState.FAIL
+            self.study.tell(trial.number, state=failed, skip_if_finished=True)

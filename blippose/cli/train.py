@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,6 +175,8 @@ def _fit(
     check_data_files(plain["data"])
     check_weights(plain["model"])
     options = _options(keys, plain)
+    if run.resume_from is None:
+        options.check_start()
     print("loading ...", flush=True)
     from omegaconf import OmegaConf  # noqa: PLC0415
 
@@ -195,7 +197,7 @@ def _fit(
     training_check.check(
         **parts,
         trainer=trainer,
-        options=options,
+        options=options if run.resume_from is None else replace(options, ckpt_path=None),
     )
     captioner_of = partial(captioner_of, **_patch_weight(plain, run))
     captioner, data = _captioner_and_data(config, plain, captioner_of, shelf)

@@ -210,12 +210,28 @@ class PoseDataModule(L.LightningDataModule):
         """
         self._position = (epoch, num_batches * self.batch_size)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Where a fit stands, for the checkpoints of any Trainer."""
+        if self.trainer is None:
+            return {}
+        loop: Any = self.trainer.fit_loop
+        num_batches = loop.epoch_loop.batch_progress.current.processed
+        if num_batches >= loop.max_batches:  # of the epoch that is over
+            num_batches = 0
+        return {"position": [loop.epoch_progress.current.processed, num_batches]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on there."""
+        if "position" in state_dict:
+            self.begin_at(*state_dict["position"])
+
     def train_dataloader(self) -> DataLoader[Sample]:
         """Shuffled by (seed, epoch); a last short batch is kept.
 
         Augmented batches come without pixels, which `on_after_batch_transfer` makes.
         """
-        sampler = EpochSampler(len(self.train_set), self.seed, *self._rank(), *self._position)
+        position, self._position = self._position, (0, 0)  # of this fit, and of no later one
+        sampler = EpochSampler(len(self.train_set), self.seed, *self._rank(), *position)
         return self._loader(self.train_set, self.batch_size, sampler)
 
     def val_dataloader(self) -> DataLoader[Sample]:

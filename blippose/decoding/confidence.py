@@ -33,14 +33,18 @@ def mass_within(
         caption_format: of the numbers.
         radius: of the disc, input pixels; its edge belongs to it.
     """
-    reach = math.ceil(radius * caption_format.bins / caption_format.input_size) + 1
-    near, at_input = _near(xy_input, caption_format, reach)
+    bin_px = caption_format.input_size / caption_format.bins
+    near, at_input = _near(xy_input, caption_format, math.ceil(radius / bin_px) + 1)
     probability = _at(log_probability, near).exp()
+    if (parts := round(bin_px)) > 1:  # a bin of many pixels lies in the disc with a part of it
+        offsets = ((torch.arange(parts) + 0.5) / parts - 0.5) * bin_px
+        at_input = (at_input[..., None] + offsets.to(at_input)).flatten(-2)
+        probability = probability.repeat_interleave(parts, dim=-1) / parts
     away = at_input - xy_input[..., None]  # (*, 2, W), px
     squares = away[..., 0, :, None] ** 2 + away[..., 1, None, :] ** 2  # (*, W, W)
     inside = squares <= radius**2 * (1 + 1e-6)  # False of NaN
     mass = probability[..., 0, :, None] * probability[..., 1, None, :]
-    return (mass * inside).sum(dim=(-1, -2)).clamp(0, 1)
+    return torch.where(inside, mass, 0).sum(dim=(-1, -2)).clamp(0, 1)
 
 
 def expected_xy(

@@ -90,7 +90,13 @@ class CaptionReader:
 
         Raises:
             ValueError: a flip test without `mirror`.
+            UserError: the vision tower says what is no number, and some pose would be read of it.
         """
+        if not states.isfinite().all():
+            raise UserError(
+                "the model says nan of an image: its weights are no numbers, as after a training "
+                "that diverged"
+            )
         writer, by_mean = self.writer, self.decoding.expectation
         if self.decoding.flip_test:
             if mirror is None:

@@ -33,7 +33,10 @@ def write_overlays(
         subtitle: what it is of.
     """
     error = person_error(targets, answers)
-    chosen = list(ranked(error, units(targets.video)[1], _COLUMNS))
+    unit, of_unit = units(targets.video)
+    chosen = list(ranked(error, of_unit, _COLUMNS))
+    if unit == "video":
+        subtitle = f"{subtitle}; of each kind other videos first"
     xy_img = targets.to_img(answers.xy_input)
     tiles = [_tile(images, targets, xy_img, position) for _, position in chosen]
     labels = [_label(rank, targets, answers, position) for rank, position in chosen]

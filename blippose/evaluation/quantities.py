@@ -58,12 +58,12 @@ def is_number(value: Any) -> bool:
 def number(value: float | int | None, digits: int) -> str:
     """A number with so many digits; of a share the leading zero is left out.
 
-    >>> number(3.8251, 2), number(-0.14812, 3), number(1.0, 3), number(None, 2)
-    ('3.83', '-.148', '1.000', '-')
+    >>> number(3.8251, 2), number(-0.14812, 3), number(1.0, 3), number(-0.001, 2), number(None, 2)
+    ('3.83', '-.148', '1.000', '0.00', '-')
     """
     if value is None or not is_number(value):
         return NOTHING
-    text = f"{value:.{digits}f}"
+    text = f"{value:z.{digits}f}"
     return text.replace("0.", ".", 1) if digits == 3 and abs(value) < 1 else text
 
 

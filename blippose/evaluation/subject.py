@@ -27,7 +27,7 @@ from blippose.model import PoseCaptioner
 from blippose.model_checkpoint import load_checkpoint
 from blippose.predictor import PosePredictor
 from blippose.release_source import ReleaseSource
-from blippose.runs import RECORD, Run, best_checkpoint
+from blippose.runs import LOCKS, RECORD, Run, State, best_checkpoint, is_held
 from blippose.versions import known_versions
 
 _SHORT = 12  # characters of a hash, for people
@@ -242,12 +242,17 @@ class _Model:
             self.path,
             self.sha256,
             folder,
-            state=None if folder is None else str(record["state"]),
+            state=None if folder is None else _state(folder, str(record["state"])),
             epoch=self.epoch,
             learned=learned,
             began_from=None if weights is None else str(weights),
             stated=predictor.stated,
         )
+
+
+def _state(folder: Path, said: str) -> str:
+    """What its record says, but for a run that says that it runs, and which nobody holds."""
+    return "cut off" if said == State.RUNNING and LOCKS.is_file() and not is_held(folder) else said
 
 
 def _no_optimizer(parameters: Any) -> torch.optim.Optimizer:

@@ -7,6 +7,7 @@ broken file, it says so in the cell.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,13 +21,12 @@ from blippose.errors import UserError, first_line
 from blippose.report.history import METRICS, History, read_history
 from blippose.report.measures import OF_ALL, Measure
 from blippose.report.plan import planned, settings_of_missing
-from blippose.runs import RECORD, Run
+from blippose.runs import LOCKS, RECORD, Run
 
 EVALUATION = "eval.json"
 _CONFIG = "config.yaml"
 _LEFT_BEHIND = (METRICS, _CONFIG, "traceback.txt")
 _DEPTH = 3  # folders below the one that is named
-_LOCKS = Path("/proc/locks")  # of Linux
 
 
 class CellState(StrEnum):
@@ -245,24 +245,15 @@ def _state(run: Run) -> tuple[CellState, str]:
     if record["state"] == "failed":
         lines = str(record.get("traceback") or "").strip().splitlines()
         reason = lines[-1] if lines else "stopped by a mistake in its settings"
-        return CellState.FAILED, reason.removeprefix(f"{UserError.__module__}.UserError: ")
+        return CellState.FAILED, re.sub(rf"^{re.escape(UserError.__module__)}\.\w+: ", "", reason)
     idle = _age(max(_modified(folder / name) for name in (RECORD, METRICS)))
-    if _is_locked(folder / ".lock"):
+    if run.is_held:
         return CellState.RUNNING, f"running; last wrote {idle} ago"
     if record["state"] == "stopped":
         where = "to be gone on with" if run.checkpoints else "before its first checkpoint"
         return CellState.CUT_OFF, f"stopped {idle} ago, {where}"
-    where = "no process of this machine holds it; " if _LOCKS.is_file() else ""
+    where = "no process of this machine holds it; " if LOCKS.is_file() else ""
     return CellState.CUT_OFF, f"cut off, or running elsewhere: {where}last wrote {idle} ago"
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether a process of this machine holds it: asked without taking it, which could disturb."""
-    try:
-        held = {line.split()[-3].rpartition(":")[2] for line in _LOCKS.read_text().splitlines()}
-        return str(path.stat().st_ino) in held
-    except (OSError, IndexError):
-        return False
 
 
 def _modified(path: Path) -> float:

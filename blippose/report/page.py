@@ -95,7 +95,21 @@ def headline(grid: Grid) -> str:
     """How far the grid is, and what is best."""
     done = f"{grid.num_done} of {counted(len(grid.cells), 'run')} done"
     bests = [_best(grid, number, cell) for number, cell in grid.bests.items()]
-    return " ".join([f"{done}.", *bests]) if bests else f"{done}; no run was validated yet."
+    if not bests:
+        return f"{done}; no run was validated yet."
+    judged_on = {_judged_on(cell) for cell in grid.bests.values()}
+    alike = judged_on.pop() if len(judged_on) == 1 else ""
+    return " ".join([f"{done}.", *bests, *([alike] if alike else [])])
+
+
+def _judged_on(cell: Cell) -> str:
+    """How many persons of which kind, and what a pixel is; empty of a run that is not done."""
+    results = cell.results
+    if not {"num_val", "frame"} <= results.keys():
+        return ""
+    drawn = "drawn " if results.get("synthetic") else ""
+    people = counted(results["num_val"], f"{drawn}validation person")
+    return f"Judged on {people}; px are {results['frame']}."
 
 
 def _best(grid: Grid, number: int, cell: Cell) -> str:
@@ -125,7 +139,8 @@ def _sections(parts: PageParts, cells: Sequence[Cell]) -> list[tuple[str, str]]:
 def _curves_caption(parts: PageParts) -> str:
     titles = ", ".join(measure.label for measure in parts.charts)
     is_drawn = TRAIN_LOSS in parts.charts
-    training = " A training loss is drawn as means of up to 60 stretches." if is_drawn else ""
+    logged = " A training loss is of the batches that were logged, means of up to 60 stretches."
+    training = logged if is_drawn else ""
     return (
         f"{titles} over epochs. The star is the best run at its best epoch by "
         f"{parts.grid.measure.title}.{training}"

@@ -47,8 +47,8 @@ def judge(grid: Grid, noise: Noise | None) -> Verdicts:
         return _by_noise(grid, choices, noise)
     return Verdicts(
         {},
-        "Nothing tells noise from difference here: one seed a choice, too few runs, no intervals. "
-        "Sweep seed=0,1,2 or run `blippose eval` on each run.",
+        "Nothing tells noise from difference here: one seed a choice, too few runs, and intervals "
+        "of the images not for all of them. Sweep seed=0,1,2 or run `blippose eval` on each run.",
     )
 
 

@@ -192,4 +192,4 @@ def signed(cell: Mapping[str, float], plus: str = "+") -> str:
     if not is_number(cell["value"]):
         return "unknown"
     sign = plus if cell["value"] >= 0 else ""
-    return f"{sign}{cell['value']:.2f} ({cell['low']:.2f} to {cell['high']:.2f})"
+    return f"{sign}{cell['value']:z.2f} ({cell['low']:z.2f} to {cell['high']:z.2f})"

@@ -164,7 +164,9 @@ def _example(
     images = inputs(answers.plan, lambda position: some[position].image, looks)
     captions, attention = captions_with_attention(captioner, images, joint)
     choice = (
-        "the median of all discs" if (request.example, request.joint) == (None, None) else "chosen"
+        "near the median of all discs"
+        if (request.example, request.joint) == (None, None)
+        else "chosen"
     )
     form = captioner.caption_format
     return Example(answers.plan, person, joint, images, captions, attention, form, choice)
