@@ -174,6 +174,9 @@ class FiniteLoss(Callback):
     pose of every image.
     """
 
+    def __init__(self) -> None:
+        self._loss: Tensor | None = None  # where it lies: a GPU is not waited for
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -184,11 +187,23 @@ class FiniteLoss(Callback):
         Raises:
             DivergedError: it is NaN.
         """
+        self._loss = outputs["loss"].detach()
+        if trainer.global_step % (getattr(trainer, "log_every_n_steps", 0) or 50) == 0:
+            self._check(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Look at the last loss before it.
+
+        Raises:
+            DivergedError: it is NaN.
+        """
+        self._check(trainer)
+
+    def _check(self, trainer: Trainer) -> None:
         has_scaler = getattr(trainer.precision_plugin, "scaler", None) is not None
-        every = getattr(trainer, "log_every_n_steps", 0) or 50
-        if has_scaler or trainer.global_step % every:
+        if self._loss is None or has_scaler:
             return
-        is_nan = bool(outputs["loss"].isnan())
+        is_nan = bool(self._loss.isnan())
         if trainer.strategy.reduce_boolean_decision(is_nan, all=False):
             raise _diverged("the training's loss", trainer)
 

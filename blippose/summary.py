@@ -36,16 +36,18 @@ def print_summary(run: Run, console: Console) -> None:
     results = run.record["results"]
     console.print(results_table(results))
     source = "synthetic people" if results["synthetic"] else "real images"
-    _print_lines(
-        console,
+    prose = (
         f"{results['num_val']:,} validation persons ({source}, split={results['split']}, "
         f"{results['num_train']:,} to train on), epoch {results['epoch'] + 1}: the least MAE "
         "with the mean pose in place of missing joints.",
         f"Distances in {results['frame']}; PCKh in image pixels; decoding: {results['decoding']}"
         f"{forced_without(results['decoding'])}.",
-        f"picture  {run.folder / results['picture']}",
-        f"run      {run.folder}",
     )
+    for line in prose:
+        # Between words before somebody's eyes; whole for a file or another program.
+        console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+    picture = run.folder / results["picture"]
+    _print_lines(console, f"picture  {picture}", f"run      {run.folder}")
 
 
 def forced_without(decoding: str) -> str:

@@ -18,7 +18,7 @@ from blippose.decoding.flip import averaged, mirrored, most_likely
 from blippose.decoding.grammar import TokenGrammar
 from blippose.decoding.modes import Decoded, Decoding, Free, Writer, number_log_probability
 from blippose.decoding.written import written
-from blippose.errors import UserError
+from blippose.errors import DivergedError, UserError
 from blippose.pose import Pose
 
 
@@ -90,10 +90,10 @@ class CaptionReader:
 
         Raises:
             ValueError: a flip test without `mirror`.
-            UserError: the vision tower says what is no number, and some pose would be read of it.
+            DivergedError: the vision tower says what is no number; a pose would be read of it.
         """
         if not states.isfinite().all():
-            raise UserError(
+            raise DivergedError(
                 "the model says nan of an image: its weights are no numbers, as after a training "
                 "that diverged"
             )

@@ -7,6 +7,7 @@ in eval.md.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import TextWrapper
 from typing import Any
 
 from rich import box
@@ -157,6 +158,13 @@ def print_cautions(warnings: Sequence[str], console: Console) -> None:
 
 
 def print_lines(console: Console, *lines: str, style: str = "") -> None:
-    """Lines as they are: brackets are no markup, numbers are not coloured."""
+    """Lines as they are: brackets are no markup, numbers are not coloured.
+
+    What is longer than the terminal goes on below, a little to the right.
+    """
+    wrapper = TextWrapper(
+        console.width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
     for line in lines:
-        console.print(line, style=style, highlight=False, markup=False)
+        for part in wrapper.wrap(line) or [""]:
+            console.print(part, style=style, highlight=False, markup=False, soft_wrap=True)

@@ -79,7 +79,8 @@ class Report:
             console.print(terminal_table(table, console.width))
         for cell in self.grid.cells:
             if cell.notes:
-                self._line(console, f"{cell.name}: {'; '.join(cell.notes)}")
+                note = f"{cell.name}: {'; '.join(cell.notes)}"
+                self._line(console, note, soft_wrap=not console.is_terminal)
         for line in (headline(self.grid), *self.sentences):
             # Between words before somebody's eyes; whole for a file or another program.
             self._line(console, line, soft_wrap=not console.is_terminal)

@@ -75,8 +75,11 @@ def self_shown(evidence: AttentionEvidence, layer: int | None, head: int | None)
     if num_heads >= _STUDY_HEAD:
         return Shown(layer, _STUDY_HEAD - 1, "the head that the study shows")
     entropy = np.nanmean(evidence.statistics["entropy"], axis=0)  # (L, H)
-    by_head = entropy.mean(axis=0) if layer is None else entropy[layer]
-    return Shown(layer, int(by_head.argmin()), "the head of the least entropy")
+    if layer is None:  # heads of the same number have nothing in common
+        least_layer, least_head = divmod(int(entropy.argmin()), num_heads)
+        why = "of all layers' heads the one of the least entropy"
+        return Shown(least_layer, least_head, why)
+    return Shown(layer, int(entropy[layer].argmin()), "the head of the least entropy")
 
 
 def cross_shown(truth: Truth | None, layer: int | None, head: int | None) -> Shown:

@@ -48,8 +48,8 @@ def _of_best(step: str, best: Mapping[str, Any], report: Mapping[str, Any]) -> I
     if step == "written":
         about, floor = report["about"], report["nearest_patch"]
         yield (
-            f"A peak is the middle of a {about['patch_size']:g} px patch: none could lie nearer "
-            f"than {_px(floor)}."
+            f"A peak is the middle of a patch of {about['patch_size']:g} px: none could lie "
+            f"nearer than {_px(floor)}."
         )
 
 

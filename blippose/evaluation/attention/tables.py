@@ -27,9 +27,9 @@ CROSS_COLUMNS: tuple[Quantity, ...] = tuple(
     for name, title, unit in (
         ("distance", "px", "px"),
         ("other_image", "image", "px"),
-        ("other_image_farther", "farther", "px"),
+        ("other_image_farther", "img farther", "px"),
         ("other_joint", "joint", "px"),
-        ("other_joint_farther", "farther", "px"),
+        ("other_joint_farther", "jnt farther", "px"),
         ("on_class", "on [CLS]", "share"),
     )
 )
