@@ -6,6 +6,7 @@ Nothing in it asks for anything outside; a content security policy in the file s
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from blippose import __version__
 from blippose.counted import counted
@@ -61,6 +62,7 @@ def page(parts: PageParts) -> str:
     environment = Environment(
         loader=FileSystemLoader(_ASSETS), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["with_code"] = _with_code
     table = parts.table.compact()
     cells = [row.cells[0] for row in table.rows]
     shown = [_shown(parts.grid, cell, parts.charts) for cell in cells]
@@ -89,6 +91,11 @@ def page(parts: PageParts) -> str:
         js=Markup((_ASSETS / "page.js").read_text(encoding="utf-8")),
         data=_json(parts, cells, shown),
     )
+
+
+def _with_code(text: str) -> Markup:
+    """Text with what stands between backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def headline(grid: Grid) -> str:
