@@ -89,8 +89,8 @@ class Run:
                 "remove that folder"
             )
         # Of equal values, as 0 and 0.0, those stay that its checkpoints have the hash of.
-        is_equal = config_hash(record["config"]) != config_hash(config)
-        run = Run(folder, record if is_equal else {**record, "config": dict(config)})
+        is_same_text = config_hash(record["config"]) == config_hash(config)
+        run = Run(folder, {**record, "config": dict(config)} if is_same_text else record)
         if run.is_done and not record.get("keep_last", True):
             run._drop_checkpoints()  # it may have been killed before it came to that
         return run

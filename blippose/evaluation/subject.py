@@ -252,7 +252,9 @@ class _Model:
 
 def _state(folder: Path, said: str) -> str:
     """What its record says, but for a run that says that it runs, and which nobody holds."""
-    return "cut off" if said == State.RUNNING and LOCKS.is_file() and not is_held(folder) else said
+    if said == State.RUNNING and LOCKS.is_file() and not is_held(folder):
+        return "cut off, or running elsewhere"
+    return said
 
 
 def _no_optimizer(parameters: Any) -> torch.optim.Optimizer:
