@@ -26,20 +26,14 @@ from torch import Tensor
 
 from blippose import runs
 from blippose.averaging import AveragedWeights
-from blippose.callbacks import (
-    Bars,
-    EpochLine,
-    FiniteLoss,
-    SamplePictures,
-    ValidationDue,
-    write_samples,
-)
+from blippose.callbacks import Bars, EpochLine, SamplePictures, write_samples
 from blippose.checkpoint_files import WholeFiles
 from blippose.checkpoints import BestCheckpoint, LastCheckpoint, usable
 from blippose.data import PoseDataModule
 from blippose.errors import UserError
 from blippose.evaluation.run_results import mean_pose, run_results
 from blippose.fit_options import FitOptions
+from blippose.guards import FiniteLoss, ValidationDue
 from blippose.lineage import lineage_in
 from blippose.loggers import METRICS, CSVLogger
 from blippose.model import PoseCaptioner

@@ -12,8 +12,9 @@ from lightning import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from blippose import callbacks
-from blippose.callbacks import EpochLine, ValidationDue
+from blippose.callbacks import EpochLine
 from blippose.errors import UserError
+from blippose.guards import ValidationDue
 
 _NUM_BATCHES = 4
 

@@ -89,6 +89,7 @@ LAYERS = (
         "loggers",
         "wandb_logger",
         "callbacks",
+        "guards",
         "evaluation",
         "summary",
         "training",
