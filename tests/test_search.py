@@ -210,6 +210,19 @@ def test_a_trial_that_fails_is_run_again_by_the_next_command(
     assert all(value is not None for _, value in values(tmp_path))
 
 
+def test_a_trial_that_diverges_is_told_as_failed_and_not_run_again(
+    release_root: Path, tmp_path: Path
+) -> None:
+    words = command(tmp_path, release_root, num_trials=2)
+    words[words.index(SPACE[0])] = "optimizer.lr=choice(1e30)"
+    assert main(words) == 1
+    assert set(cells(tmp_path).values()) == {"failed"}
+    before = values(tmp_path)
+    assert [value for _, value in before] == [None, None]
+    main(words)
+    assert values(tmp_path) == before
+
+
 @pytest.mark.slow
 def test_a_search_that_is_killed_ends_as_one_that_was_not(
     done: Path, release_root: Path, tmp_path: Path
