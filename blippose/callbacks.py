@@ -22,6 +22,7 @@ from blippose.contact_sheet import contact_sheet, pose_tile
 from blippose.data import PoseDataModule, Sample
 from blippose.model import PoseCaptioner
 from blippose.pose import Pose
+from blippose.release_images import shown
 from blippose.wandb_logger import RowLogger
 
 # MAE with the mean pose in place of what did not parse: a model that falls silent must not win.
@@ -214,8 +215,7 @@ def _compared(
     data: PoseDataModule, sample: Sample, caption: str, parsed: ParsedCaption
 ) -> Compared:
     name = data.persons[sample.index].image_name
-    with Image.open(data.release_source.images / name) as image:
-        pixels = np.asarray(image.convert("RGB"))
+    pixels = np.asarray(shown(data.release_source.images / name))
     tile = pose_tile(pixels, Pose.of(sample.crop.to_img(parsed.pose.xy)), sample.pose_img)
     both = parsed.pose.valid & sample.pose_input.valid
     errors = np.abs(parsed.pose.xy - sample.pose_input.xy)[both]

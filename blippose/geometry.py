@@ -102,6 +102,12 @@ class Crop:
         last = (np.array(rgb.size) - self._corner) / per_pixel
         x0, y0 = np.ceil(first - _ROUNDING).clip(0, self.size).astype(int).tolist()
         x1, y1 = np.floor(last + _ROUNDING).clip(0, self.size).astype(int).tolist()
+        (x0, x1), (y0, y1) = (
+            _at_least_one(ends, border, self.size)
+            for ends, border in zip(
+                ((x0, x1), (y0, y1)), zip(first.tolist(), last.tolist(), strict=True), strict=True
+            )
+        )
         if x1 <= x0 or y1 <= y0:
             return np.full((self.size, self.size, 3), PADDING_RGB, dtype=np.uint8)
         borders = self._corner + np.array([[x0, y0], [x1, y1]]) * per_pixel
@@ -120,3 +126,20 @@ class Crop:
     @property
     def _extent(self) -> Float[np.ndarray, "2"]:
         return np.array([self.width, self.height])
+
+
+def _at_least_one(
+    ends: tuple[int, int], border: tuple[float, float], size: int
+) -> tuple[int, int]:
+    """Input pixels, on one axis, of an image from `border` to `border`.
+
+    An image that is thinner than one pixel of the input is shown in one all the same.
+
+    >>> _at_least_one((48, 48), (47.9, 48.1), 96), _at_least_one((40, 50), (39.5, 50.2), 96)
+    ((48, 49), (40, 50))
+    """
+    first, last = border
+    if ends[1] > ends[0] or last - first >= 1 or last <= 0 or first >= size:
+        return ends
+    place = min(max(int((first + last) / 2), 0), size - 1)
+    return place, place + 1

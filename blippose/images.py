@@ -21,6 +21,8 @@ from blippose.errors import UserError, first_line
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"})
 STDIN = "-"
+_ORIENTATION = 0x0112  # EXIF's tag
+_ON_ITS_SIDE = range(5, 9)  # its values of which width is height
 
 
 def find_images(images: str | Sequence[str]) -> list[Path]:
@@ -42,15 +44,16 @@ def find_images(images: str | Sequence[str]) -> list[Path]:
     """
     names = [images] if isinstance(images, str) else [str(name) for name in images]
     found: list[Path] = []
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for name in names:
         if not name.strip():  # of a shell's variable that is not set; as a path it is this folder
             raise UserError("images: empty; give files, folders, globs, .txt lists, or -")
         if name == STDIN or _is_list(name):
             found += _listed(name)
             continue
-        found += (new := [path for path in dict.fromkeys(_named(name)) if path not in seen])
-        seen.update(new)
+        new = {os.path.abspath(path): path for path in _named(name)}  # noqa: PTH100  no links
+        found += [path for place, path in new.items() if place not in seen]
+        seen |= new.keys()
     if not found:
         raise UserError("no images are named: give files, folders, globs, .txt lists, or -")
     return found
@@ -74,7 +77,7 @@ def read_image(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(path)
         with image:
-            return _pixels(image)
+            return np.array(as_shown(image))
     except UserError:
         raise
     except UnidentifiedImageError as error:
@@ -162,18 +165,43 @@ def _is_image(path: Path) -> bool:
     return not hidden and path.suffix.lower() in EXTENSIONS and not path.is_dir()
 
 
-def _pixels(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+def as_shown(image: Image.Image) -> Image.Image:
+    """An opened image as a viewer shows it: turned, on white, RGB of eight bits; decoded.
+
+    It may be `image` itself, which is turned then.
+
+    Raises:
+        UserError: it is animated, or has several pages.
+    """
     num_frames = getattr(image, "n_frames", 1)
     if num_frames > 1 and image.format != "MPO":
         raise UserError(f"is animated or has several pages ({num_frames} frames)")
-    ImageOps.exif_transpose(image, in_place=True)  # a copy of a huge photo would be a gigabyte
+    _turn(image)
     if image.mode.startswith(("I", "F")):
-        return _eight_bits(np.asarray(image))
+        return Image.fromarray(_eight_bits(np.asarray(image)))
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
-        return np.array(Image.alpha_composite(white, layer).convert("RGB"))
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+        return Image.alpha_composite(white, layer).convert("RGB")
+    if image.mode != "RGB":
+        return image.convert("RGB")
+    image.load()
+    return image
+
+
+def shown_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened image as a viewer shows it; by its header alone."""
+    width, height = image.size
+    lies = image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
+    return (height, width) if lies else (width, height)
+
+
+def _turn(image: Image.Image) -> None:
+    """As its EXIF orientation says, in place: a copy of a huge photo would be a gigabyte."""
+    exif = image.getexif()
+    for tag in set(exif) - {_ORIENTATION}:  # they are written anew, and one can be damaged
+        del exif[tag]
+    ImageOps.exif_transpose(image, in_place=True)
 
 
 def _eight_bits(grey: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:

@@ -18,7 +18,7 @@ _BASE, _DOWN, _UP = ".base_layer.", ".lora_A.default.weight", ".lora_B.default.w
 
 
 def add_lora(blip: BlipForConditionalGeneration, rank: int) -> None:
-    """Freeze `blip` and give each matrix of its attention an addition of `rank`, which is 0 yet.
+    """Freeze `blip`; queries, keys and values of all attention get an addition of `rank`, yet 0.
 
     The addition is B A with alpha = rank, so that the learning rate means the same at any rank.
 

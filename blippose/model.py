@@ -169,6 +169,12 @@ class PoseCaptioner(L.LightningModule):
             self.blip.vision_model.train(False)
         return self
 
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Take in weights, and forget what others have said of images."""
+        if self.seen is not None:
+            self.seen = SeenImages()
+        return super().load_state_dict(*args, **kwargs)
+
     @property
     def hides_coordinates(self) -> bool:
         """Whether its training hides any of what the decoder reads back."""
@@ -398,8 +404,6 @@ class PoseCaptioner(L.LightningModule):
         said = checkpoint.get("blippose", {}).get("decoding")
         if self._takes_decoding and said is not None:
             self.reader.decoding = from_record(said)
-        if self.seen is not None:
-            self.seen = SeenImages()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to load and to read the model without its run, plain data only.

@@ -59,7 +59,7 @@ BLIP's own `generate` does not look into `generation_config.json`, so that the l
 stands in `config.json` too, under `text_config`. Where it stops after 21 tokens all the same, add
 `generation_config=model.generation_config`. With torchvision installed, transformers resizes a
 little differently from what the model was trained on; without it, the tokens are those that
-blippose itself writes."""
+blippose itself writes of opaque images of eight bits a colour."""
 _ONLY_BLIPPOSE = """\
 **`BlipProcessor` cannot prepare images for this model.** It stretches the whole image into the
 square; the model was trained on WHAT. Its settings here are right but for that, and what

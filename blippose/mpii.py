@@ -190,7 +190,7 @@ def _person(annorect: Any, entry: int, image: _Image) -> Person | None:
         head_size=_head_size(head_box),
         head_box=head_box,
         center=_xy(getattr(annorect, "objpos", None)),
-        scale=_number(getattr(annorect, "scale", None)),
+        scale=_positive(getattr(annorect, "scale", None)),
         video=image.video,
         activity=image.activity,
     )
@@ -257,6 +257,11 @@ def _number(value: Any) -> float | None:
     items = _items(value)
     number = float(items[0]) if items else math.nan
     return number if math.isfinite(number) else None
+
+
+def _positive(value: Any) -> float | None:
+    number = _number(value)
+    return number if number is not None and number > 0 else None
 
 
 def _text(value: Any) -> str | None:

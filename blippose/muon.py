@@ -125,7 +125,7 @@ class Muon(Optimizer):
         ahead = torch.stack([self._nesterov(weight, group["momentum"]) for weight in weights])
         matrices = ahead.reshape(len(weights) * group[NUM_MATRICES], -1, ahead.shape[-1])
         dtype = torch.float32 if ahead.device.type == "cpu" else torch.bfloat16
-        steps = orthogonal(matrices.to(dtype)).to(ahead.dtype).view_as(ahead)
+        steps = orthogonal(matrices.to(dtype)).to(ahead.dtype).reshape(ahead.shape)
         lr = group["lr"]
         length = _STEP * math.sqrt(max(matrices.shape[-2:]))
         for weight, step in zip(weights, steps, strict=True):

@@ -85,7 +85,7 @@ def _num_matrices(name: str, weight: nn.Parameter) -> int:
     is_hidden = _layer(name) is not None or ".predictions.transform." in name
     if weight.ndim != 2 or not is_hidden:
         return 0
-    return 3 if name.endswith(".qkv.weight") else 1
+    return 3 if name.endswith((".qkv.weight", ".qkv.lora_B.default.weight")) else 1
 
 
 def _decays(name: str, weight: nn.Parameter) -> bool:

@@ -6,6 +6,7 @@ A file appears when it is whole. Knows nothing of how a pose is predicted.
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
@@ -54,6 +55,7 @@ _NAMES: dict[Format, tuple[str, ...]] = {
     "hrnet": (JSON_FILE, CSV_FILE, HRNET_FILE),
 }
 _NAMED_SIDE, _MOST_TIMES = 800, 4  # px that names need at the longer side; how often at most
+_LONGEST = 240  # bytes of a name before its number and extension
 _MAX_BATCH_PIXELS = 64_000_000  # of images that wait for their batch: under 200 MB
 
 
@@ -143,7 +145,7 @@ def _overlay_paths(paths: Sequence[Path], out: Path) -> list[Path]:
         name = path.stem
         while name.casefold() in taken:
             number = numbers[path.stem] = numbers.get(path.stem, 1) + 1
-            name = f"{path.stem}_{number}"
+            name = f"{_short(path.stem)}_{number}"
         taken.add(name.casefold())
         overlays.append(out / f"{name}.png")
         if overlays[-1].resolve() in originals:
@@ -157,6 +159,13 @@ def _overlay_paths(paths: Sequence[Path], out: Path) -> list[Path]:
             "wrote as it is; name another folder"
         )
     return overlays
+
+
+def _short(stem: str) -> str:
+    """With room for a number and an extension in the 255 bytes that most disks take."""
+    while len(os.fsencode(stem)) > _LONGEST:
+        stem = stem[:-1]
+    return stem
 
 
 def _photos(named: Iterable[tuple[Path, Path]], outputs: Sequence[Output]) -> Iterator[Photo]:

@@ -161,6 +161,8 @@ class _Csv:
     def __init__(self, file: TextIO) -> None:
         self._rows = csv.writer(file, lineterminator="\n")
         self._rows.writerow(COLUMNS)
+        # Python quotes no "\r" of its own accord where lines do not end in one.
+        self._quoted_rows = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
 
     def add(self, photo: Photo, prediction: Prediction) -> None:
         joints = zip(JOINTS, _joints(prediction), _confidence(prediction), strict=True)
@@ -168,7 +170,8 @@ class _Csv:
             x, y = xy or ("", "")
             found = x, y, "" if confidence is None else confidence
             reason = prediction.reasons[joint] or ""
-            self._rows.writerow((str(photo.path), *photo.size, joint, name, *found, reason))
+            rows = self._quoted_rows if "\r" in str(photo.path) else self._rows
+            rows.writerow((str(photo.path), *photo.size, joint, name, *found, reason))
 
     def skip(self, path: Path, reason: str) -> None:
         """A table of joints has no row for it."""
@@ -176,7 +179,7 @@ class _Csv:
 
 @contextmanager
 def coco_output(_: Predictor, folder: Path, __: int) -> Iterator[Output]:
-    """`coco_images.json` and `coco_results.json`: COCO(images).loadRes(results).
+    """`coco_images.json` and `coco_results.json`: COCO(images).loadRes(results), if anybody is in.
 
     A joint is x, y and its confidence, a missing one 0, 0, 0; the score of a person is the mean
     confidence of all sixteen. The id of an image is its place among all that were named, from 1.

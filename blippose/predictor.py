@@ -213,18 +213,31 @@ class PosePredictor:
             batch_size: images that the model sees at once.
 
         Raises:
-            UserError: an image is no such array, or `batch_size` is below 1.
+            UserError: an image is no such array, `batch_size` is below 1, or `crops` are not one
+                of the model's input size for each image.
         """
         _check_images(images)
         if batch_size < 1:
             raise UserError(f"batch_size={batch_size}: expected 1 or more")
         if crops is None:
             crops = [self.whole(image) for image in images]
+        self._check_crops(crops, len(images))
         predictions: list[Prediction] = []
         for first in range(0, len(images), batch_size):
             part = slice(first, first + batch_size)
             predictions += self._predictions(self._read(images[part], crops[part]), crops[part])
         return predictions
+
+    def _check_crops(self, crops: Sequence[Crop], num_images: int) -> None:
+        if len(crops) != num_images:
+            raise UserError(f"{len(crops)} crops for {num_images} images: expected one for each")
+        for number, crop in enumerate(crops):
+            if crop.size != self.frame.input_size or not (crop.width > 0 and crop.height > 0):
+                raise UserError(
+                    f"crops[{number}] is {crop.width:g} x {crop.height:g} for inputs of "
+                    f"{crop.size} px: expected some pixels for inputs of "
+                    f"{self.frame.input_size} px"
+                )
 
     def whole(self, image: UInt8[np.ndarray, "h w 3"]) -> Crop:
         """The crop that holds the whole image, resized as the model was trained."""

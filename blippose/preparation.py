@@ -29,7 +29,8 @@ def prepare(
 ) -> None:
     """Change `blip` in place; `PoseCaptioner` says what each is.
 
-    With LoRA the embeddings of new tokens are trained beside the additions.
+    With LoRA the whole table of tokens, which is the head too, is trained beside the additions
+    where tokens are new.
 
     Raises:
         UserError: a value that cannot be, or peft is not installed.

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from blippose.errors import UserError
+from blippose.images import as_shown
 from blippose.mpii import WEBSITE, Person
 
 _NUM_NAMED = 3  # of many absent or unreadable images, an error names so many
@@ -23,8 +24,8 @@ def missing_images(persons: Sequence[Person], images: Path) -> list[str]:
 def check_images(persons: Sequence[Person], images: Path) -> None:
     """Refuses a folder in which an image of `persons` is absent or unreadable.
 
-    Reads headers, PNG checksums and the end-of-image mark of a JPEG, and decodes only a JPEG
-    without one, so that 1,500 images take about a second. It cannot notice damage inside a JPEG
+    Reads headers, PNG checksums and the end-of-image mark of a JPEG, and decodes what has neither,
+    so that 1,500 images take about a second. It cannot notice damage inside a JPEG
     that has its end, nor another picture under the right name.
 
     Raises:
@@ -46,6 +47,16 @@ def check_images(persons: Sequence[Person], images: Path) -> None:
             f"{images}: {len(broken)} of {num_images} images are empty, cut off or no images "
             f"({_first(broken)}); copy them again from MPII's archive"
         )
+
+
+def shown(path: Path) -> Image.Image:
+    """An image as a viewer shows it, decoded: RGB, the pixels that annotations are of.
+
+    Raises:
+        UserError: it cannot be decoded, or is animated.
+    """
+    with opened(path) as image:
+        return as_shown(image)
 
 
 @contextmanager
@@ -78,8 +89,9 @@ def _readable(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             image.verify()
-            is_jpeg = image.format == "JPEG"
-        if is_jpeg and not _has_end_mark(path):  # a mark may lie before trailing bytes
+            kind = image.format
+        # Of PNG that has looked at checksums; of a JPEG a mark may lie before trailing bytes.
+        if kind != "PNG" and not (kind in ("JPEG", "MPO") and _has_end_mark(path)):
             with Image.open(path) as image:
                 image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):

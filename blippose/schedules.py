@@ -13,7 +13,7 @@ from blippose.errors import UserError
 def warmup_cosine(
     optimizer: Optimizer, total_steps: int, warmup: float = 0.1, final: float = 0.01
 ) -> LambdaLR:
-    """Rises linearly over the first `warmup` share of the steps, then falls to `final` x rate.
+    """Rises linearly over the first `warmup` share of steps, then falls towards `final` x rate.
 
     Raises:
         UserError: `warmup` is outside 0 to 1.

@@ -28,6 +28,7 @@ from blippose.data import (
 )
 from blippose.errors import UserError
 from blippose.geometry import Crop
+from blippose.images import read_image
 from blippose.loss import IGNORED
 
 MakeData = Callable[..., PoseDataModule]
@@ -345,3 +346,45 @@ def test_a_wrong_setting_is_named(
 ) -> None:
     with pytest.raises(UserError, match=message):
         make_data(**setting)
+
+
+def _turned(path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(path) as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(path, quality=95, exif=exif)
+
+
+def _see_through(path: Path) -> None:
+    with Image.open(path) as image:
+        image.convert("RGBA").save(path, "PNG")
+    with Image.open(path) as image:
+        image.putalpha(100)
+        image.save(path, "PNG")
+
+
+def _sixteen_bits(path: Path) -> None:
+    with Image.open(path) as image:
+        grey = np.asarray(image.convert("L")).astype(np.uint16) * 257
+    Image.fromarray(grey).save(path, "PNG")
+
+
+@pytest.mark.parametrize("change", [_turned, _see_through, _sixteen_bits])
+def test_training_sees_a_file_as_predict_does(
+    release_root: Path,
+    tmp_path: Path,
+    tokenizer: BertTokenizer,
+    caption_format: CaptionFormat,
+    change: Callable[[Path], None],
+) -> None:
+    root = shutil.copytree(release_root, tmp_path / "root")
+    shutil.rmtree(root / "pixels", ignore_errors=True)
+    for path in (root / "images").iterdir():
+        change(path)
+    data = PoseDataModule(tokenizer, caption_format, str(root))
+    data.setup()
+    sample, name = data.val_set[0], data.val_set.persons[0].image_name
+    shown = read_image(root / "images" / name)
+    crop = Crop.of_image(shown.shape[1], shown.shape[0], SIZE)
+    assert sample.crop == crop
+    np.testing.assert_array_equal(sample.image, crop.cut(Image.fromarray(shown)))

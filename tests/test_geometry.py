@@ -140,3 +140,12 @@ def test_stretched_photos_are_blips_own(mpii_images: list[Path]) -> None:
         with Image.open(path) as image:
             pixels = Crop.of_image(*image.size, 384).cut(image)
             np.testing.assert_array_equal(pixels, blips_own_pixels(image, 384))
+
+
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1)])
+def test_a_letterbox_shows_an_image_that_is_thinner_than_a_pixel_of_it(
+    size: tuple[int, int],
+) -> None:
+    crop = Crop.of_image(*size, 96, Resize.LETTERBOX)
+    cut = crop.cut(Image.new("RGB", size, "red"))
+    assert (cut == (255, 0, 0)).all(axis=-1).sum() == 96

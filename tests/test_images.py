@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -248,3 +249,19 @@ def test_what_cannot_be_read_gives_its_reason_in_one_line(tmp_path: Path, kind: 
     with pytest.raises(UserError, match=reason) as error:
         read_image(path)
     assert "\n" not in str(error.value)
+
+
+def test_a_photo_is_turned_though_another_tag_is_damaged(tmp_path: Path) -> None:
+    width_in_letters = struct.pack(">HHI4s", 0x0100, 2, 4, b"wide")
+    orientation = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
+    table = struct.pack(">H", 2) + width_in_letters + orientation + bytes(4)
+    exif = b"Exif\0\0MM\0*" + struct.pack(">I", 8) + table
+    two_halves().save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg").shape == (40, 20, 3)
+
+
+def test_a_file_by_two_names_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "folder" / "a.jpg")
+    monkeypatch.chdir(tmp_path)
+    names = ["folder", "folder/../folder/a.jpg", str(tmp_path / "folder/a.jpg")]
+    assert find_images(names) == [Path("folder/a.jpg")]

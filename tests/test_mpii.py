@@ -278,3 +278,9 @@ def test_real_neck_to_head_top_is_four_thirds_of_the_head_size(real: Release) ->
     for person in select(real, "annotated"):
         neck, top = person.pose.xy[8:10]
         assert np.hypot(*(neck - top)) == pytest.approx(person.head_size * 0.8 / 0.6, abs=1.5)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0])
+def test_a_scale_that_is_none_is_none(read: Reader, scale: float) -> None:
+    """A crop of no side would show one colour."""
+    assert only(read(row(annorect(points(), scale=scale)))).scale is None

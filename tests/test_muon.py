@@ -273,3 +273,15 @@ def test_what_is_frozen_is_not_its_concern(
     before = [weight.detach().clone() for weight in trained]
     steps(optimizer, *trained, last=1)
     assert not any(torch.equal(w, was) for w, was in zip(trained, before, strict=True))
+
+
+def test_additions_to_queries_keys_and_values_step_apart(
+    make_captioner: MakeCaptioner,
+) -> None:
+    pytest.importorskip("peft")
+    captioner = make_captioner(optimizer=partial(Muon, lr=1e-3), lora_rank=2)
+    names = {id(weight): name for name, weight in captioner.named_parameters()}
+    groups = captioner.configure_optimizers().param_groups
+    three = [names[id(w)] for g in groups if g[NUM_MATRICES] == 3 for w in g["params"]]
+    assert three
+    assert all(name.endswith("qkv.lora_B.default.weight") for name in three)

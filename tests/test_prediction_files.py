@@ -424,3 +424,17 @@ def test_names_of_any_bytes_are_kept(tmp_path: Path) -> None:
     predict_files(KnownPoses(shares()), paths, tmp_path / "out", progress=True)
     assert read_json(tmp_path / "out")["images"][0]["file"] == str(path)
     assert b"\xff" in (tmp_path / "out/predictions.csv").read_bytes()
+
+
+def test_long_names_that_come_twice_get_a_number_all_the_same(tmp_path: Path) -> None:
+    paths = [photo(tmp_path / folder / ("a" * 251 + ".png"), 30, 20) for folder in ("b", "c")]
+    counts = predict_files(KnownPoses(shares()), paths, tmp_path / "out", progress=False)
+    assert counts == Counts(done=2, skipped=0)
+    assert len(list((tmp_path / "out").glob("a*.png"))) == 2
+
+
+def test_a_carriage_return_in_a_name_leaves_the_table_whole(tmp_path: Path) -> None:
+    path = photo(tmp_path / "car\rret.png", 30, 20)
+    predict_files(KnownPoses(shares()), [path], tmp_path / "out", progress=False)
+    rows = read_csv(tmp_path / "out")
+    assert [row["file"] for row in rows] == [str(path)] * len(JOINTS)

@@ -474,6 +474,24 @@ def test_a_model_of_person_crops_sees_whole_images_with_their_aspect_ratio(
     assert person.crop == crop
 
 
+@pytest.mark.parametrize(
+    ("crops", "says"),
+    [
+        ([Crop(0.0, 0.0, 4.0, 4.0, SIZE)] * 2, "2 crops for 1 images"),
+        ([Crop(0.0, 0.0, 4.0, 4.0, 2 * SIZE)], f"for inputs of {2 * SIZE} px"),
+        ([Crop(0.0, 0.0, 0.0, 4.0, SIZE)], "0 x 4"),
+    ],
+)
+def test_crops_that_are_not_of_the_images_or_the_model_are_refused(
+    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer, crops: list[Crop], says: str
+) -> None:
+    predictor = PosePredictor(
+        blip, tokenizer, Stated(InputFrame(SIZE, None, "stretch", "full")), "test"
+    )
+    with pytest.raises(UserError, match=says):
+        predictor(images((20, 40)), crops)
+
+
 def test_a_saved_folder_is_read_back_with_its_frame_and_captions(
     checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -89,3 +89,17 @@ def test_bytes_after_the_end_of_a_jpeg_are_no_damage(
     path = images / "002.jpg"
     path.write_bytes(path.read_bytes() + bytes(64))
     release_images.check_images(persons, images)
+
+
+@pytest.mark.parametrize("kind", ["MPO", "BMP", "TIFF", "GIF"])
+def test_half_a_file_of_any_kind_is_named(
+    persons: tuple[Person, ...], images: Path, kind: str
+) -> None:
+    path, buffer = images / "002.jpg", io.BytesIO()
+    with Image.open(path) as image:
+        image.save(buffer, kind)
+    path.write_bytes(buffer.getvalue())
+    release_images.check_images(persons, images)
+    path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    with pytest.raises(UserError, match=r"\(002\.jpg\)"):
+        release_images.check_images(persons, images)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from jaxtyping import UInt8
 from numpy import ndarray
-from PIL import Image
 
 from blippose.geometry import Crop, Resize
+from blippose.images import shown_size
 from blippose.mpii import Person
-from blippose.release_images import opened
+from blippose.release_images import opened, shown
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Cutter:
         Raises:
             UserError: an image that cannot be decoded.
         """
-        with opened(self.images / person.image_name) as image:
-            rectangle = self._rectangle(person, image)
-            return rectangle.cut(image), rectangle
+        image = shown(self.images / person.image_name)
+        rectangle = self._rectangle(person, image.size)
+        return rectangle.cut(image), rectangle
 
     def rectangle(self, person: Person) -> Crop:
         """The rectangle alone, for which the image's header is enough.
@@ -47,9 +47,11 @@ class Cutter:
             UserError: no image.
         """
         with opened(self.images / person.image_name) as image:
-            return self._rectangle(person, image)
+            return self._rectangle(person, shown_size(image))
 
-    def _rectangle(self, person: Person, image: Image.Image) -> Crop:
-        if self.crop == "person" and person.center is not None and person.scale is not None:
-            return Crop.of_person(person.center, person.scale, self.size)
-        return Crop.of_image(image.width, image.height, self.size, self.resize)
+    def _rectangle(self, person: Person, size_img: tuple[int, int]) -> Crop:
+        if self.crop != "person":
+            return Crop.of_image(*size_img, self.size, self.resize)
+        if person.center is None or person.scale is None:  # in its proportions, as the others
+            return Crop.of_image(*size_img, self.size, Resize.LETTERBOX)
+        return Crop.of_person(person.center, person.scale, self.size)

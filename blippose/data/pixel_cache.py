@@ -37,7 +37,7 @@ from blippose.waiting import locked
 from blippose.whole_file import remove_partials, whole_file
 
 AUTO = "auto"
-_VERSION = 2  # of the file and of how pixels are cut
+_VERSION = 3  # of the file and of how pixels are cut
 _MOST_OF_FREE = 0.9  # share of the free disk that a file may take: checkpoints need room too
 _AT_ONCE = 256  # images that may be cut before the disk has taken them
 _MAPPED = 8 * 2**20  # bytes that may be looked at before their pages are let go

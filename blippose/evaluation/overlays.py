@@ -13,6 +13,7 @@ from blippose.contact_sheet import contact_sheet, pose_tile
 from blippose.evaluation.intervals import units
 from blippose.evaluation.targets import Answers, Targets
 from blippose.pose import Pose
+from blippose.release_images import shown
 
 _COLUMNS = 4
 
@@ -94,8 +95,7 @@ def _spread(order: Sequence[int], unit: Int[np.ndarray, "persons"]) -> list[int]
 def _tile(
     images: Path, targets: Targets, xy_img: Float[np.ndarray, "persons 16 2"], position: int
 ) -> UInt8[np.ndarray, "h w 3"]:
-    with Image.open(images / targets.image_names[position]) as image:
-        pixels = np.asarray(image.convert("RGB"))
+    pixels = np.asarray(shown(images / targets.image_names[position]))
     target = np.where(targets.valid[position, :, None], targets.xy_img[position], np.nan)
     return pose_tile(pixels, Pose.of(xy_img[position]), Pose.of(target))
 

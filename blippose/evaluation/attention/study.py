@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from blippose.attention import AttentionReader
 from blippose.data import PoseDataset
@@ -40,6 +39,7 @@ from blippose.evaluation.targets import Targets
 from blippose.geometry import Crop
 from blippose.output_folder import writable
 from blippose.pose import Pose
+from blippose.release_images import shown as shown_image
 from blippose.versions import known_versions
 
 
@@ -177,8 +177,7 @@ def _person_picture(
     shown: Shown,
 ) -> CrossPicture:
     sample, name = dataset[position], dataset.persons[position].image_name
-    with Image.open(dataset.images / name) as image:
-        photo = np.asarray(image.convert("RGB"))
+    photo = np.asarray(shown_image(dataset.images / name))
     maps = cross_maps(reader, evidence, photo, sample.image, sample.crop, shown, sample.pose_input)
     label = (
         f"{name}, the median person by the distance from the peak; px of the input; {shown.why}"

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from PIL import Image
 
 from blippose.data import PoseDataset
-from blippose.errors import UserError
 from blippose.evaluation.targets import Targets
 from blippose.geometry import Crop
+from blippose.images import shown_size
 from blippose.occlusion import Body, Picture, disc_area
 from blippose.pose import NUM_JOINTS
+from blippose.release_images import opened
 
 # Of a disc: over the joint, elsewhere on the body, off the body.
 PLACES = ("hidden", "on body", "off body")
@@ -165,8 +165,5 @@ def _turn(person: int, num: int) -> Sequence[int]:
 
 
 def _picture(path: Path, crop: Crop) -> Picture:
-    try:
-        with Image.open(path) as image:
-            return Picture.of(crop, *image.size)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error}); copy the image again") from error
+    with opened(path) as image:
+        return Picture.of(crop, *shown_size(image))
