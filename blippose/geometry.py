@@ -102,12 +102,8 @@ class Crop:
         last = (np.array(rgb.size) - self._corner) / per_pixel
         x0, y0 = np.ceil(first - _ROUNDING).clip(0, self.size).astype(int).tolist()
         x1, y1 = np.floor(last + _ROUNDING).clip(0, self.size).astype(int).tolist()
-        (x0, x1), (y0, y1) = (
-            _at_least_one(ends, border, self.size)
-            for ends, border in zip(
-                ((x0, x1), (y0, y1)), zip(first.tolist(), last.tolist(), strict=True), strict=True
-            )
-        )
+        x0, x1 = _at_least_one((x0, x1), (first[0], last[0]), self.size)
+        y0, y1 = _at_least_one((y0, y1), (first[1], last[1]), self.size)
         if x1 <= x0 or y1 <= y0:
             return np.full((self.size, self.size, 3), PADDING_RGB, dtype=np.uint8)
         borders = self._corner + np.array([[x0, y0], [x1, y1]]) * per_pixel
