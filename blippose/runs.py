@@ -32,7 +32,7 @@ from blippose.versions import versions
 
 RECORD, BEST, LAST, PREVIOUS = "run.json", "best.ckpt", "last.ckpt", "last-1.ckpt"
 _CONFIG, _TRACEBACK, _LOCK = "config.yaml", "traceback.txt", ".lock"
-LOCKS = Path("/proc/locks")  # of all processes of the machine; Linux alone has it
+_LOCKS = Path("/proc/locks")  # of all processes of the machine; Linux alone has it
 
 # Set by Lightning, torchrun and Slurm; a lone process under Slurm has 0.
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
@@ -111,11 +111,6 @@ class Run:
     def is_done(self) -> bool:
         """Whether it ran to its end."""
         return bool(self.record["state"] == State.DONE)
-
-    @property
-    def is_held(self) -> bool:
-        """Whether a process of this machine trains in it."""
-        return is_held(self.folder)
 
     @property
     def checkpoints(self) -> list[Path]:
@@ -266,10 +261,15 @@ def is_done(folder: Path) -> bool:
     return record is not None and record["state"] == State.DONE
 
 
-def is_held(folder: Path) -> bool:
-    """Whether a process of this machine trains there; asked without a lock, not to disturb."""
+def is_held(folder: Path) -> bool | None:
+    """Whether a process of this machine trains there; None where the system does not tell.
+
+    Asked without a lock, not to disturb.
+    """
+    if not _LOCKS.is_file():
+        return None
     try:
-        held = {line.split()[-3].rpartition(":")[2] for line in LOCKS.read_text().splitlines()}
+        held = {line.split()[-3].rpartition(":")[2] for line in _LOCKS.read_text().splitlines()}
         return str((folder / _LOCK).stat().st_ino) in held
     except (OSError, IndexError):
         return False

@@ -13,6 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from blippose.prose import print_prose
 from blippose.runs import Run
 
 _ROWS = {
@@ -36,16 +37,14 @@ def print_summary(run: Run, console: Console) -> None:
     results = run.record["results"]
     console.print(results_table(results))
     source = "synthetic people" if results["synthetic"] else "real images"
-    prose = (
+    print_prose(
+        console,
         f"{results['num_val']:,} validation persons ({source}, split={results['split']}, "
         f"{results['num_train']:,} to train on), epoch {results['epoch'] + 1}: the least MAE "
         "with the mean pose in place of missing joints.",
         f"Distances in {results['frame']}; PCKh in image pixels; decoding: {results['decoding']}"
         f"{forced_without(results['decoding'])}.",
     )
-    for line in prose:
-        # Between words before somebody's eyes; whole for a file or another program.
-        console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
     picture = run.folder / results["picture"]
     _print_lines(console, f"picture  {picture}", f"run      {run.folder}")
 

@@ -66,19 +66,25 @@ def protocol_lines(scores: Mapping[str, Any]) -> list[str]:
 def interval_line(about: Mapping[str, Any]) -> str:
     """What was resampled, how often."""
     interval, units = about["interval"], _units(about)
-    if units.startswith("1 ") and " and " not in units:
-        return f"no intervals: {units} cannot be resampled"
+    if sum(units.values()) == 1:
+        return f"no intervals: {_counted(units)} cannot be resampled"
     return (
         f"{100 * interval['level']:g}% intervals by bootstrap: {interval['samples']:,} resamples "
-        f"of the {units}, seed {interval['seed']}; none is shown where all agree"
+        f"of the {_counted(units)}, seed {interval['seed']}; none is shown where all agree"
     )
 
 
-def _units(about: Mapping[str, Any]) -> str:
+def _units(about: Mapping[str, Any]) -> dict[str, int]:
+    """How many of each kind are drawn."""
     if about["num_videos"] is None:
-        return counted(about["num_images"], "image")
-    videos, num_alone = counted(about["num_videos"], "video"), about.get("num_without_video", 0)
-    return f"{videos} and {counted(num_alone, 'image')} of no known video" if num_alone else videos
+        return {"image": about["num_images"]}
+    alone = about.get("num_without_video", 0)
+    return {"video": about["num_videos"]} | ({"image": alone} if alone else {})
+
+
+def _counted(units: Mapping[str, int]) -> str:
+    of_none = " of no known video" if len(units) > 1 else ""
+    return " and ".join(counted(num, name) for name, num in units.items()) + of_none
 
 
 def facts(report: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -133,9 +133,12 @@ def units(video: Int[np.ndarray, "persons"]) -> tuple[str, Int[np.ndarray, "pers
     return "video", np.where(video >= 0, video, -1 - np.arange(len(video)))
 
 
-def num_videos(video: Int[np.ndarray, "persons"]) -> int | None:
-    """How many videos the persons are of whose video is known; None where no video is."""
-    return len(np.unique(video[video >= 0])) or None
+def video_counts(video: Int[np.ndarray, "persons"]) -> dict[str, int | None]:
+    """Videos that are known, None where none is, and persons of no known one: for a report."""
+    return {
+        "num_videos": len(np.unique(video[video >= 0])) or None,
+        "num_without_video": int((video < 0).sum()),
+    }
 
 
 def _divide(

@@ -27,7 +27,7 @@ from blippose.model import PoseCaptioner
 from blippose.model_checkpoint import load_checkpoint
 from blippose.predictor import PosePredictor
 from blippose.release_source import ReleaseSource
-from blippose.runs import LOCKS, RECORD, Run, State, best_checkpoint, is_held
+from blippose.runs import RECORD, Run, State, best_checkpoint, is_held
 from blippose.versions import known_versions
 
 _SHORT = 12  # characters of a hash, for people
@@ -252,7 +252,7 @@ class _Model:
 
 def _state(folder: Path, said: str) -> str:
     """What its record says, but for a run that says that it runs, and which nobody holds."""
-    if said == State.RUNNING and LOCKS.is_file() and not is_held(folder):
+    if said == State.RUNNING and is_held(folder) is False:
         return "cut off, or running elsewhere"
     return said
 

@@ -22,7 +22,7 @@ from blippose.evaluation.baselines import (
     random_pose_answers,
 )
 from blippose.evaluation.ceilings import caption_ceiling, image_ceiling, resize_ceiling
-from blippose.evaluation.intervals import LEVEL, Bootstrap, num_videos, units
+from blippose.evaluation.intervals import LEVEL, Bootstrap, units, video_counts
 from blippose.evaluation.leaks import Leaks
 from blippose.evaluation.reliability import reliability
 from blippose.evaluation.scores import NAMES, Scores
@@ -175,12 +175,10 @@ def _answers(evidence: Evidence, seed: int) -> Iterator[Answers]:
 
 
 def _about(evidence: Evidence, table: _Table, samples: int, seed: int) -> dict[str, Any]:
-    video = evidence.targets.video
     return {
         **evidence.about,
         "num_images": len(evidence.targets),
-        "num_videos": num_videos(video),
-        "num_without_video": int((video < 0).sum()),
+        **video_counts(evidence.targets.video),
         "num_train": len(evidence.train),
         "interval": {"level": LEVEL, "unit": table.unit, "samples": samples, "seed": seed},
     }

@@ -21,7 +21,7 @@ from blippose.errors import UserError, first_line
 from blippose.report.history import METRICS, History, read_history
 from blippose.report.measures import OF_ALL, Measure
 from blippose.report.plan import planned, settings_of_missing
-from blippose.runs import LOCKS, RECORD, Run
+from blippose.runs import RECORD, Run, is_held
 
 EVALUATION = "eval.json"
 _CONFIG = "config.yaml"
@@ -247,12 +247,13 @@ def _state(run: Run) -> tuple[CellState, str]:
         reason = lines[-1] if lines else "stopped by a mistake in its settings"
         return CellState.FAILED, re.sub(rf"^{re.escape(UserError.__module__)}\.\w+: ", "", reason)
     idle = _age(max(_modified(folder / name) for name in (RECORD, METRICS)))
-    if run.is_held:
+    held = is_held(folder)
+    if held:
         return CellState.RUNNING, f"running; last wrote {idle} ago"
     if record["state"] == "stopped":
         where = "to be gone on with" if run.checkpoints else "before its first checkpoint"
         return CellState.CUT_OFF, f"stopped {idle} ago, {where}"
-    where = "no process of this machine holds it; " if LOCKS.is_file() else ""
+    where = "no process of this machine holds it; " if held is False else ""
     return CellState.CUT_OFF, f"cut off, or running elsewhere: {where}last wrote {idle} ago"
 
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from blippose.errors import UserError
+from blippose.prose import print_prose
 from blippose.report.effects import Effects, find_effects
 from blippose.report.figures import style
 from blippose.report.figures.curves import curves_figure, loss_of
@@ -77,17 +78,9 @@ class Report:
         """The table and the verdicts, for the terminal."""
         for table in filter(None, (self.choices, self.table)):
             console.print(terminal_table(table, console.width))
-        for cell in self.grid.cells:
-            if cell.notes:
-                note = f"{cell.name}: {'; '.join(cell.notes)}"
-                self._line(console, note, soft_wrap=not console.is_terminal)
-        for line in (headline(self.grid), *self.sentences):
-            # Between words before somebody's eyes; whole for a file or another program.
-            self._line(console, line, soft_wrap=not console.is_terminal)
-
-    @staticmethod
-    def _line(console: Console, line: str, soft_wrap: bool = True) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=soft_wrap)
+        noted = (cell for cell in self.grid.cells if cell.notes)
+        notes = (f"{cell.name}: {'; '.join(cell.notes)}" for cell in noted)
+        print_prose(console, *notes, headline(self.grid), *self.sentences)
 
     def _write_tables(self, folder: Path) -> None:
         write_whole(folder / "table.csv", csv_table(self.table, self.grid))

@@ -106,7 +106,7 @@ def headline(grid: Grid) -> str:
         return f"{done}; no run was validated yet."
     judged_on = {_judged_on(cell) for cell in grid.bests.values()}
     alike = judged_on.pop() if len(judged_on) == 1 else ""
-    return " ".join([f"{done}.", *bests, *([alike] if alike else [])])
+    return " ".join(filter(None, [f"{done}.", *bests, alike]))
 
 
 def _judged_on(cell: Cell) -> str:

@@ -180,7 +180,7 @@ def write_cross_joints(path: Path, maps: CrossMaps, title: str, subtitle: str) -
         axes.set_title(f"{name}{_off(maps, joint)}", fontsize=8, color=_INK, pad=3)
         axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-    _cross_legend(figure, maps.target is not None, 0.15 / width)
+    _cross_legend(figure, maps.target is not None)
     figure.savefig(path, dpi=_DPI)
 
 
@@ -249,7 +249,7 @@ def _small(maps: CrossMaps) -> UInt8[np.ndarray, "_ _ 3"]:
     return np.asarray(Image.fromarray(maps.image).resize(size, Image.Resampling.BICUBIC))
 
 
-def _cross_legend(figure: Any, is_true_known: bool, left: float) -> None:
+def _cross_legend(figure: Any, is_true_known: bool) -> None:
     from matplotlib.lines import Line2D  # noqa: PLC0415
 
     entries = [
@@ -264,7 +264,7 @@ def _cross_legend(figure: Any, is_true_known: bool, left: float) -> None:
     figure.legend(
         handles=lines,
         loc="lower left",
-        bbox_to_anchor=(left, 0.0),
+        bbox_to_anchor=(0.15 / figure.get_figwidth(), 0.0),  # below the panels' left end
         borderaxespad=0.2,
         ncols=3,
         fontsize=8.5,

@@ -13,7 +13,7 @@ from blippose.attention import STEPS, PatchGrid
 from blippose.evaluation.attention.distances import Distances
 from blippose.evaluation.attention.evidence import AttentionEvidence
 from blippose.evaluation.attention.sentences import limits, sentences
-from blippose.evaluation.intervals import LEVEL, Bootstrap, Estimate, num_videos, units
+from blippose.evaluation.intervals import LEVEL, Bootstrap, Estimate, units, video_counts
 from blippose.evaluation.predictions import other_persons
 from blippose.evaluation.targets import Targets
 from blippose.pose import JOINTS
@@ -129,8 +129,7 @@ def attention_report(
             **about,
             **_shape(evidence),
             "num_images": len(evidence),
-            "num_videos": num_videos(video),
-            "num_without_video": int((video < 0).sum()),
+            **video_counts(video),
             "num_joints_parsed": int(np.isfinite(evidence.xy_input).all(axis=-1).sum()),
             "interval": interval,
         },
