@@ -128,15 +128,6 @@ class LastCheckpoint(Checkpoint):
         self._restored = checkpoint.get(_RESUME)
         if self._restored is None:
             return
-        epoch, num_batches = self._restored["position"]
-        was, now = self._restored.get("persons_a_step"), _persons_a_step(trainer)
-        if num_batches and was not in (None, now):
-            raise UserError(
-                f"the checkpoint is from the middle of an epoch with {was} persons a step, and "
-                f"now there are {now}: set data.batch_size and the number of processes as they "
-                "were, or take a checkpoint from between two epochs"
-            )
-        trainer.datamodule.begin_at(epoch, num_batches)  # type: ignore[attr-defined]  # ours
         if self._restored["config_hash"] == self.run.config_hash:
             for logger in trainer.loggers:
                 if isinstance(logger, CSVLogger | RowLogger):
@@ -262,20 +253,15 @@ class LastCheckpoint(Checkpoint):
             loops[key]["current"]["processed"]
             for key in ("epoch_progress", "epoch_loop.batch_progress")
         )
+        position = [num_epochs, 0 if self._moment is _Moment.EPOCH else num_batches]
+        data = type(trainer.datamodule).__qualname__  # type: ignore[attr-defined]  # ours
+        checkpoint[data]["position"] = position
         checkpoint[_RESUME] = {
             "config_hash": self.run.config_hash,
-            "position": (num_epochs, 0 if self._moment is _Moment.EPOCH else num_batches),
-            "persons_a_step": _persons_a_step(trainer),
             "random": of_all_processes(state),
             "rows": [row for logger in _tables(trainer) for row in logger.rows],
             "metrics": {key: float(value) for key, value in trainer.callback_metrics.items()},
         }
-
-
-def _persons_a_step(trainer: Trainer) -> int:
-    """Of all processes."""
-    batch_size: int = trainer.datamodule.batch_size  # type: ignore[attr-defined]  # ours
-    return batch_size * trainer.world_size
 
 
 def _settle(loops: dict[str, Any], moment: _Moment) -> None:

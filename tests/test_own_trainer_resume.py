@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from quiet_trainer import trainer
 
 from blippose.data import PoseDataModule
+from blippose.errors import UserError
 from blippose.model import PoseCaptioner
 from blippose.schedules import warmup_cosine
 
@@ -61,6 +62,19 @@ def test_what_is_left_of_an_epoch_is_seen_and_nothing_twice(
     assert len(checkpoints) == (len(whole) if when == "after each step" else EPOCHS)
     for step, path in sorted(checkpoints.items()):
         assert fit(make(), make_data(batch_size=4), tmp_path, ckpt_path=path) == whole[step:], step
+
+
+def test_the_middle_of_an_epoch_is_refused_with_another_number_of_persons_a_step(
+    make_captioner: Callable[..., PoseCaptioner],
+    make_data: Callable[..., PoseDataModule],
+    tmp_path: Path,
+) -> None:
+    kept = ModelCheckpoint(tmp_path / "kept", "{step}", save_top_k=-1, every_n_train_steps=1)
+    fit(make_captioner(), make_data(batch_size=4), tmp_path, kept)
+    middle, end = (tmp_path / "kept" / f"step={step}.ckpt" for step in (2, STEPS))
+    with pytest.raises(UserError, match="with 4 persons a step, and now there are 2"):
+        fit(make_captioner(), make_data(batch_size=2), tmp_path, ckpt_path=middle)
+    assert fit(make_captioner(), make_data(batch_size=2), tmp_path, ckpt_path=end)
 
 
 def test_a_later_fit_of_the_same_data_begins_at_the_first_person(

@@ -202,14 +202,6 @@ class PoseDataModule(L.LightningDataModule):
             )
         return subsets[name]
 
-    def begin_at(self, epoch: int, num_batches: int) -> None:
-        """Go on in an epoch behind its first batches, as they were seen before a resume.
-
-        Said here, as Lightning makes the loader (to count its steps, and its workers begin) before
-        it takes up where training was.
-        """
-        self._position = (epoch, num_batches * self.batch_size)
-
     def state_dict(self) -> dict[str, Any]:
         """Where a fit stands, for the checkpoints of any Trainer."""
         if self.trainer is None:
@@ -218,12 +210,36 @@ class PoseDataModule(L.LightningDataModule):
         num_batches = loop.epoch_loop.batch_progress.current.processed
         if num_batches >= loop.max_batches:  # of the epoch that is over
             num_batches = 0
-        return {"position": [loop.epoch_progress.current.processed, num_batches]}
+        return {
+            "position": [loop.epoch_progress.current.processed, num_batches],
+            "persons_a_step": self._persons_a_step,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on there."""
-        if "position" in state_dict:
-            self.begin_at(*state_dict["position"])
+        """Go on in an epoch behind its first batches, as they were seen before a resume.
+
+        Said here, as Lightning makes the loader (to count its steps, and its workers begin) before
+        it takes up where training was.
+
+        Raises:
+            UserError: other steps than now have seen a part of the epoch.
+        """
+        if "position" not in state_dict:
+            return
+        epoch, num_batches = state_dict["position"]
+        was, now = state_dict.get("persons_a_step"), self._persons_a_step
+        if num_batches and was not in (None, now):
+            raise UserError(
+                f"the checkpoint is from the middle of an epoch with {was} persons a step, and "
+                f"now there are {now}: set data.batch_size and the number of processes as they "
+                "were, or take a checkpoint from between two epochs"
+            )
+        self._position = (epoch, num_batches * self.batch_size)
+
+    @property
+    def _persons_a_step(self) -> int:
+        """Of all processes."""
+        return self.batch_size * (self._rank()[1] or 1)
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Shuffled by (seed, epoch); a last short batch is kept.
