@@ -117,9 +117,9 @@ def captions_of(way: str, blip: Any, size: int) -> Callable[[Any], Any]:
         return parallel_tokens(blip, grammar, image, most)
 
     if way == "best":
-        look, decoding = blip.vision_model, Parallel(expectation=True, flip_test=True)
+        look, decoding = blip.vision_model, Parallel(expectation=True, test_views=2)
         best = CaptionReader(blip, tokenizer, caption_format, decoding)
-        return lambda pixels: best.read(look(pixels)[0], lambda: look(pixels.flip(-1))[0])
+        return lambda pixels: best.read(lambda view: look(view.of(pixels))[0])
 
     refine = {"parallel 0": 0, "parallel 1": 1, "parallel end": None}
     read: dict[str, Callable[[Any], Any]] = {
@@ -232,8 +232,10 @@ def accuracy(run: str) -> None:
     targets = Targets.of(persons, captioner.frame.input_size)
     ways: list[Decoding] = [Free(), Constrained(), *map(Parallel, (0, 1, 2, None))]
     ways += [Constrained(expectation=True), Parallel(0, expectation=True)]
-    ways += [way(flip_test=True) for way in (Free, Constrained, Parallel)]
-    ways += [way(expectation=True, flip_test=True) for way in (Constrained, Parallel)]
+    for test_views in (2, 4):
+        ways += [way(test_views=test_views) for way in (Free, Constrained, Parallel)]
+        ways += [way(expectation=True, test_views=test_views) for way in (Constrained, Parallel)]
+        ways += [Parallel(1, expectation=True, test_views=test_views)]
     print(f"\n{run}: {len(persons)} validation images")
     print(f"{'':<44}{'MAE px':>8}{'EPE px':>8}{'@1 px':>8}{'@5 px':>8}{'@25 px':>8}{'parsed':>8}")
     with asking(captioner):

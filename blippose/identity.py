@@ -24,6 +24,8 @@ _NOT_IDENTITY = (
     "trainer.enable_progress_bar",
 )
 _DECODING = "blippose.decoding"  # package of the ways that conf/decoding/ has choices of
+# What each file of conf/decoding gives, but that of the default.
+_GIVEN = {"refine": 0, "expectation": False, "test_views": 1}
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -70,8 +72,8 @@ def words_of_decoding(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | N
     package, _, way = str(was["_target_"]).rpartition(".")
     if package != _DECODING:
         return None
-    # What is not given is 0 or false in each file of conf/decoding but that of the default.
-    own = {key: value for key, value in was.items() if key != "_target_" and value != 0}
+    given = {"_target_": was["_target_"]} | _GIVEN
+    own = {key: value for key, value in was.items() if value != given.get(key)}
     return " ".join(
         [f"decoding={way.lower()}", *(f"decoding.{key}={spelled(own[key])}" for key in own)]
     )

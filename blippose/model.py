@@ -24,6 +24,7 @@ from blippose.caption import CaptionFormat, xy_said
 from blippose.data import PoseBatch, PoseDataModule
 from blippose.data.batch import ViewsBatch, with_pixels
 from blippose.decoding import (
+    AskedView,
     CaptionReader,
     ClipNormalization,
     Decoding,
@@ -264,16 +265,15 @@ class PoseCaptioner(L.LightningModule):
             image: the inputs.
             states: what `look` says of them, where that is known.
             with_confidence: also how sure it is of each joint.
-            come_again: what a frozen tower says of them and their mirror images is kept.
+            come_again: what a frozen tower says of their views is kept.
         """
-        look = self.see if come_again else self.look
-        if states is None:
-            states = look(image)
 
-        def mirror() -> Tensor:
-            return look(image.flip(-1))
+        def look(view: AskedView) -> Tensor:
+            if states is not None and view == AskedView():
+                return states
+            return (self.see if come_again else self.look)(view.of(image))
 
-        return self.reader.read(states, mirror, with_confidence=with_confidence)
+        return self.reader.read(look, with_confidence=with_confidence)
 
     def look(
         self, image: UInt8[Tensor, "batch 3 size size"]

@@ -9,7 +9,6 @@ import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -297,8 +296,7 @@ class PosePredictor:
         """What the model says of each."""
         cut = [crop.cut(Image.fromarray(image)) for image, crop in zip(images, crops, strict=True)]
         pixels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).to(self.device)  # (B,3,S,S)
-        mirror = partial(self._look, pixels.flip(-1))
-        return self._reader.read(self._look(pixels), mirror, with_confidence=True)
+        return self._reader.read(lambda view: self._look(view.of(pixels)), with_confidence=True)
 
     def _look(self, pixels: Tensor) -> Float[Tensor, "batch patch width"]:
         """What the vision tower says of inputs."""

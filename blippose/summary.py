@@ -50,8 +50,8 @@ def print_summary(run: Run, console: Console) -> None:
 
 
 def forced_without(decoding: str) -> str:
-    """What is to be said of teacher forcing beside the name of a decoding with a flip test."""
-    return " (teacher-forced: without the flip test)" if "flip test" in decoding else ""
+    """What is to be said of teacher forcing beside the name of a decoding with test views."""
+    return " (teacher-forced: of the image alone)" if "test views" in decoding else ""
 
 
 def print_next(run: Run, console: Console) -> None:

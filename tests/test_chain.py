@@ -84,7 +84,7 @@ def test_predict_says_its_precision_where_it_is_not_float32(
     words = [f"run={folder}/runs/demo", f"images={image}", f"out={out}"]
     assert main(["predict", *words, "precision=bfloat16"]) == 0
     said = capsys.readouterr().out
-    assert "best.ckpt, bfloat16; decoding: parallel, refine 0, expectation, flip test" in said
+    assert "best.ckpt, bfloat16; decoding: parallel, refine 0, expectation, 2 test views" in said
     assert "precision=bfloat16; set precision=float32" in said
     record = json.loads((out / "predictions.json").read_text())
     assert record["model"]["precision"] == "bfloat16"

@@ -161,8 +161,8 @@ def test_every_value_has_its_comment(path: Path) -> None:
     [
         ["decoding=free"],
         ["decoding=constrained", "decoding.expectation=true"],
-        ["decoding=parallel", "decoding.refine=null", "decoding.flip_test=true"],
-        ["decoding=parallel", "decoding.expectation=true", "decoding.flip_test=true"],
+        ["decoding=parallel", "decoding.refine=null", "decoding.test_views=2"],
+        ["decoding=parallel", "decoding.expectation=true", "decoding.test_views=2"],
         ["decoding=prompted"],
     ],
     ids=" ".join,

@@ -27,8 +27,8 @@ from blippose.errors import UserError
         Free(),
         Constrained(expectation=True),
         Parallel(),
-        Parallel(None, flip_test=True),
-        Parallel(2, expectation=True, flip_test=True),
+        Parallel(None, test_views=2),
+        Parallel(2, expectation=True, test_views=2),
         Prompted(),
     ],
     ids=lambda decoding: decoding.name,
@@ -37,6 +37,12 @@ def test_a_way_to_decode_is_the_same_after_its_record(decoding: Decoding) -> Non
     record = to_record(decoding)
     assert record is not None
     assert from_record(record) == decoding
+
+
+def test_a_flip_test_of_earlier_versions_is_two_views() -> None:
+    record = {"way": "parallel", "refine": 0, "expectation": True, "flip_test": True}
+    assert from_record(record) == Parallel(0, expectation=True, test_views=2)
+    assert from_record(record | {"flip_test": False}) == Parallel(0, expectation=True)
 
 
 def test_somebody_elses_way_has_no_record() -> None:
@@ -55,7 +61,7 @@ def test_somebody_elses_way_has_no_record() -> None:
         {"way": "parallel", "refine": 1.5},
         {"way": "parallel", "refine": True},
         {"way": "parallel", "refine": -1},
-        {"way": "free", "flip_test": "yes"},
+        {"way": "free", "test_views": "yes"},
     ],
 )
 def test_what_is_no_way_to_decode_is_refused(record: Any) -> None:
@@ -63,9 +69,7 @@ def test_what_is_no_way_to_decode_is_refused(record: Any) -> None:
         from_record(record)
 
 
-@pytest.mark.parametrize(
-    "decoding", [Free(flip_test=True), Constrained(), Parallel(2), Prompted()]
-)
+@pytest.mark.parametrize("decoding", [Free(test_views=2), Constrained(), Parallel(2), Prompted()])
 def test_the_config_of_a_run_names_the_same_way(decoding: Decoding) -> None:
     config = {"_target_": f"blippose.decoding.{type(decoding).__name__}", **asdict(decoding)}
     assert from_config(config) == decoding

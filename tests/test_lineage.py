@@ -30,7 +30,7 @@ MANIFEST = {"hash": "b" * 64, "synthetic": True}
         (Constrained(), Taught()),
         (Parallel(None), Taught()),
         (Parallel(0), HIDDEN),
-        (Parallel(2, flip_test=True), HIDDEN),
+        (Parallel(2, test_views=2), HIDDEN),
         (Prompted(), SINGLE),
     ],
     ids=lambda each: getattr(each, "name", ""),

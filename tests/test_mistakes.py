@@ -119,8 +119,8 @@ WRONG = {
     "text for a rate": (["train", CSV, "optimizer.lr=abc"], "lr=abc: expected float, got str"),
     "text for what would be another run": (["train", "seed=x"], "seed=x: expected int, got str"),
     "unknown key of a choice": (
-        ["predict", "images=a.jpg", "decoding=free", "decoding.flip_tst=true"],
-        "decoding.flip_tst: no such key; did you mean decoding.flip_test?",
+        ["predict", "images=a.jpg", "decoding=free", "decoding.test_vews=2"],
+        "decoding.test_vews: no such key; did you mean decoding.test_views?",
     ),
     "text for a count": (["train", CSV, "data.batch_size=two"], "expected int, got str"),
     "half an epoch": (["train", CSV, "trainer.max_epochs=1.5"], "expected int or null"),

@@ -137,7 +137,7 @@ def test_a_frozen_vision_tower_is_asked_once_an_image_and_does_not_learn(
 def test_a_frozen_vision_tower_is_asked_once_a_mirror_image(
     make_captioner: MakeCaptioner, batch: PoseBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoding = Parallel(flip_test=True)
+    decoding = Parallel(test_views=2)
     image = batch["image"]
     expected = make_captioner(decoding=decoding).say(image)
     captioner = make_captioner(decoding=decoding, freeze_vision=True)

@@ -126,7 +126,7 @@ def test_confidence_is_calibrated_where_a_calibration_is_known(
 def test_a_model_is_asked_as_it_was_validated(
     blip: BlipForConditionalGeneration, tokenizer: BertTokenizer, tmp_path: Path
 ) -> None:
-    decoding = Parallel(1, expectation=True, flip_test=True)
+    decoding = Parallel(1, expectation=True, test_views=2)
     format_ = CaptionFormat(SIZE, NUM_BINS)
     captioner = PoseCaptioner(blip, tokenizer, format_, torch.optim.AdamW, decoding=decoding)
     path = saved(captioner, tmp_path / "best.ckpt")

@@ -175,7 +175,7 @@ def test_hidden_coordinates_are_read_of_a_model_alone_that_saw_some(
         check_decoding(Parallel(refine), mask, 0.0)
 
 
-@pytest.mark.parametrize("decoding", [Free(), Constrained(expectation=True, flip_test=True)])
+@pytest.mark.parametrize("decoding", [Free(), Constrained(expectation=True, test_views=2)])
 def test_what_reads_captions_one_by_one_suits_any_model(decoding: Decoding) -> None:
     check_decoding(decoding, None, 0.0)
 

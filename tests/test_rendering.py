@@ -139,11 +139,11 @@ def test_runs_that_were_asked_in_other_ways_are_said_to_be() -> None:
     assert found.startswith("The runs were judged by different ways of decoding: their mean")
 
 
-def test_a_flip_test_is_said_to_be_of_the_free_running_captions_alone() -> None:
+def test_test_views_are_said_to_be_of_the_free_running_captions_alone() -> None:
     report = example_report()
-    assert "without the flip test" not in printed(report, 120)
-    report["about"]["decoding"] = "parallel, refine 0, expectation, flip test"
-    words = "expectation, flip test (teacher-forced: without the flip test)"
+    assert "of the image alone" not in printed(report, 120)
+    report["about"]["decoding"] = "parallel, refine 0, expectation, 2 test views"
+    words = "expectation, 2 test views (teacher-forced: of the image alone)"
     for text in (printed(report, 120), markdown(report)):
         assert words in " ".join(text.split())
 

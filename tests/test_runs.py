@@ -133,20 +133,20 @@ def test_other_config_under_the_same_name_is_refused_with_the_difference(tmp_pat
 @pytest.mark.parametrize(
     ("was", "words"),
     [
-        ({"_target_": "blippose.decoding.Free", "flip_test": False}, "add decoding=free for that"),
+        ({"_target_": "blippose.decoding.Free", "test_views": 1}, "add decoding=free for that"),
         (
-            {"_target_": "blippose.decoding.Parallel", "refine": None, "flip_test": True},
-            "add decoding=parallel decoding.refine=null decoding.flip_test=true for that",
+            {"_target_": "blippose.decoding.Parallel", "refine": None, "test_views": 2},
+            "add decoding=parallel decoding.refine=null decoding.test_views=2 for that",
         ),
-        ({"_target_": "theirs.Beams", "flip_test": False}, r"\): choose"),
-        ({"_target_": "blippose.decoding.Free"}, r"\): choose"),  # before there was a flip test
+        ({"_target_": "theirs.Beams", "test_views": 1}, r"\): choose"),
+        ({"_target_": "blippose.decoding.Free"}, r"\): choose"),  # before there were test views
     ],
 )
 def test_what_reaches_a_run_that_is_only_read_otherwise_is_said(
     tmp_path: Path, was: dict[str, Any], words: str
 ) -> None:
     """Such as one that was begun when the default was another."""
-    now = {"_target_": "blippose.decoding.Parallel", "refine": 0, "flip_test": False}
+    now = {"_target_": "blippose.decoding.Parallel", "refine": 0, "test_views": 1}
     with Run.open(tmp_path, changed(decoding=was)).started():
         (tmp_path / LAST).write_text("weights")
     with pytest.raises(UserError, match=words):

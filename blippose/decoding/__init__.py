@@ -22,10 +22,12 @@ from blippose.decoding.places import number_places
 from blippose.decoding.reader import CaptionReader, Reading
 from blippose.decoding.record import from_config, from_record, to_record
 from blippose.decoding.taught import UNKNOWN, Taught, asks_single_joints, reads_hidden
+from blippose.decoding.views import AskedView
 
 __all__ = [
     "CONFIDENCE_PX",
     "UNKNOWN",
+    "AskedView",
     "CaptionReader",
     "ClipNormalization",
     "Constrained",

@@ -37,6 +37,7 @@ from blippose.decoding.parallel import (
 )
 from blippose.decoding.places import number_places
 from blippose.decoding.prompted import JointPrompt, prompted_numbers
+from blippose.decoding.views import check_test_views
 from blippose.decoding.written import written
 from blippose.errors import UserError
 from blippose.pose import NUM_JOINTS
@@ -89,8 +90,8 @@ class Decoding(Protocol):
         """Whether a joint is the mean of what is likely round the number written."""
 
     @property
-    def flip_test(self) -> bool:
-        """Whether the mirror image is asked too; the reader does that (`decoding.flip`)."""
+    def test_views(self) -> int:
+        """How often an image is asked; the reader does that (`decoding.views`)."""
 
     @property
     def name(self) -> str:
@@ -112,16 +113,22 @@ class Free:
 
     Args:
         expectation: whether a joint is the mean of what is likely round the number written.
-        flip_test: whether the mirror image is asked too, and both answers are averaged.
+        test_views: how often an image is asked, 1, 2 or 4 times; the answers are averaged.
+
+    Raises:
+        UserError: another number of views.
     """
 
     expectation: bool = False
-    flip_test: bool = False
+    test_views: int = 1
+
+    def __post_init__(self) -> None:
+        check_test_views(self.test_views)
 
     @property
     def name(self) -> str:
         """All that decides what comes out."""
-        return _named("free", self.expectation, self.flip_test)
+        return _named("free", self.expectation, self.test_views)
 
     def __call__(
         self,
@@ -144,16 +151,22 @@ class Constrained:
 
     Args:
         expectation: whether a joint is the mean of what is likely round the number written.
-        flip_test: whether the mirror image is asked too, and both answers are averaged.
+        test_views: how often an image is asked, 1, 2 or 4 times; the answers are averaged.
+
+    Raises:
+        UserError: another number of views.
     """
 
     expectation: bool = False
-    flip_test: bool = False
+    test_views: int = 1
+
+    def __post_init__(self) -> None:
+        check_test_views(self.test_views)
 
     @property
     def name(self) -> str:
         """All that decides what comes out."""
-        return _named("constrained", self.expectation, self.flip_test)
+        return _named("constrained", self.expectation, self.test_views)
 
     def __call__(
         self,
@@ -176,25 +189,26 @@ class Parallel:
     Args:
         refine: passes that read the last guess; None: until nothing is left to change.
         expectation: whether a joint is the mean of what is likely round the number written.
-        flip_test: whether the mirror image is asked too, and both answers are averaged.
+        test_views: how often an image is asked, 1, 2 or 4 times; the answers are averaged.
 
     Raises:
-        UserError: fewer than no passes.
+        UserError: fewer than no passes, or another number of views.
     """
 
     refine: int | None = 0
     expectation: bool = False
-    flip_test: bool = False
+    test_views: int = 1
 
     def __post_init__(self) -> None:
         if self.refine is not None and self.refine < 0:
             raise UserError(f"decoding.refine={self.refine}: expected 0 or more passes, or null")
+        check_test_views(self.test_views)
 
     @property
     def name(self) -> str:
         """All that decides what comes out."""
         refine = "to the end" if self.refine is None else self.refine
-        return _named(f"parallel, refine {refine}", self.expectation, self.flip_test)
+        return _named(f"parallel, refine {refine}", self.expectation, self.test_views)
 
     def __call__(
         self,
@@ -216,16 +230,22 @@ class Prompted:
 
     Args:
         expectation: whether a joint is the mean of what is likely round the number written.
-        flip_test: whether the mirror image is asked too, and both answers are averaged.
+        test_views: how often an image is asked, 1, 2 or 4 times; the answers are averaged.
+
+    Raises:
+        UserError: another number of views.
     """
 
     expectation: bool = False
-    flip_test: bool = False
+    test_views: int = 1
+
+    def __post_init__(self) -> None:
+        check_test_views(self.test_views)
 
     @property
     def name(self) -> str:
         """All that decides what comes out."""
-        return _named("prompted", self.expectation, self.flip_test)
+        return _named("prompted", self.expectation, self.test_views)
 
     def __call__(
         self,
@@ -247,8 +267,9 @@ class Prompted:
         return Decoded(written(tokenizer, form, numbers, every), log_p)
 
 
-def _named(way: str, expectation: bool, flip_test: bool) -> str:
-    return ", ".join([way, *["expectation"] * expectation, *["flip test"] * flip_test])
+def _named(way: str, expectation: bool, test_views: int) -> str:
+    views = [f"{test_views} test views"] * (test_views > 1)
+    return ", ".join([way, *["expectation"] * expectation, *views])
 
 
 def _of_numbers(writer: Writer, found: ParallelCaptions) -> Decoded:

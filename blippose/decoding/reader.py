@@ -14,9 +14,9 @@ from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.caption import CaptionFormat, ParsedCaption, xy_said
 from blippose.decoding.confidence import expected_xy, mass_within
-from blippose.decoding.flip import averaged, mirrored, most_likely
 from blippose.decoding.grammar import TokenGrammar
 from blippose.decoding.modes import Decoded, Decoding, Free, Writer, number_log_probability
+from blippose.decoding.views import AskedView, asked_views, averaged, most_likely
 from blippose.decoding.written import written
 from blippose.errors import DivergedError, UserError
 from blippose.pose import Pose
@@ -32,8 +32,8 @@ class Reading:
         parsed: the pose of each in input pixels, and why joints are missing. With a decoding by
             expectation its joints lie between the bins that are written.
         confidence: of each joint, raw, 0 to 1 (`decoding.confidence`); None unless asked for.
-        truncated: whose caption reached the longest length before its end; with a flip test,
-            the image's own.
+        truncated: whose caption reached the longest length before its end; of several views that
+            of the first.
     """
 
     tokens: Int[Tensor, "batch length"]
@@ -76,34 +76,28 @@ class CaptionReader:
     @torch.no_grad()
     def read(
         self,
-        states: Float[Tensor, "batch patch width"],
-        mirror: Callable[[], Float[Tensor, "batch patch width"]] | None = None,
+        look: Callable[[AskedView], Float[Tensor, "batch patch width"]],
         *,
         with_confidence: bool = False,
     ) -> Reading:
-        """What the model says of images, given what its vision tower says of them.
+        """What the model says of images.
 
         Args:
-            states: what it says of the images.
-            mirror: asks it about their mirror images; called by a flip test only.
+            look: what its vision tower says of a view of them; called once for each that the
+                decoding asks for.
             with_confidence: also say how sure it is.
 
         Raises:
-            ValueError: a flip test without `mirror`.
             DivergedError: the vision tower says what is no number; a pose would be read of it.
         """
-        if not states.isfinite().all():
-            raise DivergedError(
-                "the model says nan of an image: its weights are no numbers, as after a training "
-                "that diverged"
-            )
         writer, by_mean = self.writer, self.decoding.expectation
-        if self.decoding.flip_test:
-            if mirror is None:
-                raise ValueError("a flip test needs `mirror`, to ask about the mirror images")
-            decoded = self._flip_tested(states, mirror())
-        else:
+        patch_px = int(writer.blip.vision_model.config.patch_size)  # type: ignore[arg-type]  # square
+        views = asked_views(self.decoding.test_views, patch_px)
+        if len(views) == 1:
+            states = _finite(look(views[0]))
             decoded = self.decoding(writer, states, with_probability=with_confidence or by_mean)
+        else:
+            decoded = self._together(views, look)
         captions = writer.tokenizer.batch_decode(decoded.tokens, skip_special_tokens=True)
         parsed = tuple(map(writer.caption_format.decode, captions))
         log_p, confidence = decoded.log_probability, None
@@ -131,8 +125,8 @@ class CaptionReader:
     ) -> tuple[tuple[str, ...], tuple[ParsedCaption, ...]]:
         """The model's choice of each next token when it is shown the true ones before it.
 
-        As captions and as poses in input pixels, by expectation if the decoding is. A flip test is
-        not made.
+        As captions and as poses in input pixels, by expectation if the decoding is; of the image
+        alone, however many views the decoding asks.
 
         Args:
             states: what its vision tower says of the images.
@@ -154,20 +148,36 @@ class CaptionReader:
         xy = expected_xy(log_p, _xy(parsed, log_p), self.writer.caption_format)
         return tuple(map(_moved, parsed, xy.double().cpu().numpy()))
 
-    def _flip_tested(
-        self, image: Float[Tensor, "batch patch width"], mirror: Float[Tensor, "batch patch width"]
+    def _together(
+        self,
+        views: tuple[AskedView, ...],
+        look: Callable[[AskedView], Float[Tensor, "batch patch width"]],
     ) -> Decoded:
-        """What image and mirror image say together. A caption that was cut keeps no end."""
-        writer = self.writer
-        both = self.decoding(writer, torch.cat([image, mirror]), with_probability=True)
-        assert both.log_probability is not None
-        of_image, of_mirror = both.log_probability.chunk(2)
-        log_p = averaged(of_image, mirrored(of_mirror))
-        tokens = written(writer.tokenizer, writer.caption_format, *most_likely(log_p))
-        sep = writer.grammar.sep
-        is_cut = (both.tokens[: len(image)] != sep).all(dim=1)
-        tokens[(tokens == sep) & is_cut[:, None]] = writer.grammar.pad
+        """What the views say together. A caption that was cut keeps no end."""
+        writer, caption_format = self.writer, self.writer.caption_format
+        bin_px = caption_format.input_size / caption_format.bins
+        sep, answers = writer.grammar.sep, []
+        has_end: list[Tensor] = []
+        for pair in zip(views[::2], views[1::2], strict=True):  # two at once cost less than twice
+            states = _finite(torch.cat([look(view) for view in pair]))
+            said = self.decoding(writer, states, with_probability=True)
+            assert said.log_probability is not None
+            for view, log_p in zip(pair, said.log_probability.chunk(2), strict=True):
+                answers.append(view.read_back(log_p, bin_px))
+            has_end += (said.tokens == sep).any(dim=1).chunk(2)
+        log_p = averaged(answers)
+        tokens = written(writer.tokenizer, caption_format, *most_likely(log_p))
+        tokens[(tokens == sep) & ~has_end[0][:, None]] = writer.grammar.pad
         return Decoded(tokens, log_p)
+
+
+def _finite(states: Float[Tensor, "batch patch width"]) -> Float[Tensor, "batch patch width"]:
+    if not states.isfinite().all():
+        raise DivergedError(
+            "the model says nan of an image: its weights are no numbers, as after a training that "
+            "diverged"
+        )
+    return states
 
 
 def _xy(parsed: tuple[ParsedCaption, ...], like: Tensor) -> Float[Tensor, "batch 16 2"]:

@@ -24,8 +24,8 @@ _WAYS: dict[str, type[Free | Constrained | Parallel | Prompted]] = {
 def to_record(decoding: Decoding) -> dict[str, Any] | None:
     """What `from_record` takes; None of a way that is not blippose's own.
 
-    >>> to_record(Parallel(flip_test=True))
-    {'way': 'parallel', 'refine': 0, 'expectation': False, 'flip_test': True}
+    >>> to_record(Parallel(test_views=2))
+    {'way': 'parallel', 'refine': 0, 'expectation': False, 'test_views': 2}
     """
     for name, way in _WAYS.items():
         if type(decoding) is way:
@@ -46,6 +46,8 @@ def from_record(record: Any) -> Decoding:
             f"decoding.way={name}: expected one of {', '.join(_WAYS)}; a newer blippose may know "
             "others"
         )
+    if settings.pop("flip_test", False):  # of earlier versions: the mirror image in its place
+        settings["test_views"] = 2
     check_arguments(_WAYS[name], settings, "decoding")
     return _WAYS[name](**settings)
 
@@ -54,7 +56,7 @@ def from_config(config: Any) -> Decoding | None:
     """The way that `decoding` in a run's config names; None of one that is not blippose's own.
 
     >>> from_config({"_target_": "blippose.decoding.Parallel", "refine": 1})
-    Parallel(refine=1, expectation=False, flip_test=False)
+    Parallel(refine=1, expectation=False, test_views=1)
 
     Raises:
         UserError: it has settings that the way does not take.
