@@ -60,7 +60,7 @@ def split_persons(
 def split_random(
     num_persons: int, fraction: float = 0.8, seed: int = 0, test_fraction: float = 0.0
 ) -> Split:
-    """`int(fraction * num_persons)` persons for training, drawn one by one, then those for test.
+    """`fraction * num_persons`, rounded down, persons for training, then those for test.
 
     >>> split = split_random(1463, fraction=0.8, seed=0)
     >>> len(split.train), len(split.val)
@@ -68,6 +68,8 @@ def split_random(
     >>> split = split_random(1463, fraction=0.8, seed=0, test_fraction=0.1)
     >>> len(split.train), len(split.val), len(split.test)
     (1170, 147, 146)
+
+    They are drawn one by one.
 
     Raises:
         UserError: fractions that leave nothing for validation, or one side would be empty.
@@ -227,7 +229,7 @@ def check_fractions(fraction: float, test_fraction: float = 0.0) -> None:
 def _sizes(num_persons: int, fraction: float, test_fraction: float) -> tuple[int, int]:
     """How many persons train and test should get."""
     check_fractions(fraction, test_fraction)
-    num_train, num_test = int(fraction * num_persons), int(test_fraction * num_persons)
+    num_train, num_test = (_rounded_down(f * num_persons) for f in (fraction, test_fraction))
     if num_train in (0, num_persons):
         raise UserError(
             f"a split of {num_persons} persons at data.train_fraction={fraction} leaves one side "
@@ -239,6 +241,11 @@ def _sizes(num_persons: int, fraction: float, test_fraction: float) -> tuple[int
             f"data.test_fraction={test_fraction} leaves test or validation empty; choose others"
         )
     return num_train, num_test
+
+
+def _rounded_down(product: float) -> int:
+    """0.29 x 100 is 28.999999999999996 in floating point, and 29 persons."""
+    return int(round(product, 9))
 
 
 def _filled(split: Split, train: Iterable[int], test: Iterable[int], num_persons: int) -> Split:

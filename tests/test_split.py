@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,13 @@ def release(sha256: str = "ab") -> Release:
     return Release(Path("some.mat"), rows=(), synthetic=True, sha256=sha256)
 
 
+def whole(product: float) -> int:
+    """Rounded down, but for what floating point is short of a whole number."""
+    return math.floor(product + 1e-9)
+
+
 def video_split_or_skip(videos: list[int | None], fraction: float, seed: int) -> Split:
-    assume(int(fraction * len(videos)) > 0)
+    assume(whole(fraction * len(videos)) > 0)
     assume(len(set(videos) - {None}) + videos.count(None) > 1)
     return split_video(videos, fraction, seed)
 
@@ -61,15 +67,30 @@ def video_split_or_skip(videos: list[int | None], fraction: float, seed: int) ->
 def test_random_split_is_disjoint_complete_and_of_the_size(
     num_persons: int, fraction: float, seed: int
 ) -> None:
-    assume(int(fraction * num_persons) > 0)
+    assume(whole(fraction * num_persons) > 0)
     split = split_random(num_persons, fraction, seed)
     assert sorted(split.train + split.val) == list(range(num_persons))
-    assert len(split.train) == int(fraction * num_persons)
+    assert len(split.train) == whole(fraction * num_persons)
 
 
 def test_study_split_is_1170_to_293() -> None:
     split = split_random(1463, 0.8, seed=1)
     assert (len(split.train), len(split.val)) == (1170, 293)
+
+
+@pytest.mark.parametrize(("num_persons", "fraction"), [(100, 0.29), (50, 0.58), (200, 0.145)])
+def test_floating_point_takes_no_person_from_a_side(num_persons: int, fraction: float) -> None:
+    wanted = round(fraction * num_persons)
+    assert int(fraction * num_persons) == wanted - 1
+    assert len(split_random(num_persons, fraction).train) == wanted
+    three = split_random(num_persons, 0.1, test_fraction=fraction)
+    assert len(three.test) == wanted
+
+
+@given(num_persons=st.integers(2, 3000), part=st.integers(1, 2999))
+def test_a_share_of_so_many_persons_is_so_many_persons(num_persons: int, part: int) -> None:
+    assume(part < num_persons)
+    assert len(split_random(num_persons, part / num_persons).train) == part
 
 
 def test_same_seed_same_split_another_seed_another() -> None:
@@ -107,7 +128,7 @@ def test_video_split_is_as_near_as_whole_videos_allow(
 ) -> None:
     videos = [video for video, size in enumerate(sizes) for _ in range(size)]
     split = video_split_or_skip(list(videos), fraction, seed)
-    num_train = int(fraction * len(videos))
+    num_train = whole(fraction * len(videos))
     sums = {
         sum(chosen)
         for count in range(1, len(sizes))
@@ -237,7 +258,7 @@ def test_manifest_that_cannot_be_written_is_one_line(
 def test_test_side_is_carved_out_of_validation(
     num_persons: int, fraction: float, test: float, seed: int
 ) -> None:
-    num_train, num_test = int(fraction * num_persons), int(test * num_persons)
+    num_train, num_test = whole(fraction * num_persons), whole(test * num_persons)
     assume(fraction + test < 1 and num_train > 0)
     assume(test == 0 or 0 < num_test < num_persons - num_train)
     two, three = (split_random(num_persons, fraction, seed, share) for share in (0.0, test))
