@@ -52,7 +52,7 @@ class ReleaseSource:
         """The release.
 
         Raises:
-            UserError: it is missing or corrupt.
+            UserError: it is missing or corrupt, or was drawn and is not as it was.
         """
         if self.synthetic is not None and self.annotations is None and not self.path.exists():
             raise UserError(
@@ -60,6 +60,7 @@ class ReleaseSource:
                 f"data.synthetic.num_persons={self.synthetic.num_persons} "
                 f"data.synthetic.seed={self.synthetic.seed}` draws these persons"
             )
+        synthetic.check_unchanged(self.path)
         return mpii.read_release(self.path)
 
     @property

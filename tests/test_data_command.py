@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,18 @@ def test_data_are_checked_before_weights_are_loaded(
     monkeypatch.setattr("blippose.blip.load_blip", None)
     assert main(["train", CSV, "data=mpii", "data.root=nowhere"]) == 2
     assert "no such file" in capfd.readouterr().err
+
+
+def test_data_say_of_a_drawn_release_that_was_cut_off_how_it_is_drawn_again(
+    release_root: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(release_root, "copy")
+    annotations = Path(copy, "mpii_human_pose_v1_u12_1.mat")
+    annotations.write_bytes(annotations.read_bytes()[:1000])
+    assert main(["data", "data.root=copy", "data.synthetic=null"]) == 2
+    said = capfd.readouterr().err
+    assert "remove copy, and `blippose data data.root=copy data.synthetic.num_persons=" in said
+    assert "human-pose.mpi-inf.mpg.de" not in said
 
 
 def test_data_writes_a_missing_release(capfd: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -21,6 +21,7 @@ from scipy.io import loadmat
 from blippose import mpii, readings, release_images
 from blippose.errors import UserError
 from blippose.pose import JOINTS
+from blippose.release_source import ReleaseSource
 from blippose.synthetic import is_complete, render_frame, write_release
 from blippose.synthetic.annotation import POINT_ORDER
 from blippose.synthetic.body import dress
@@ -177,6 +178,25 @@ def test_release_that_lost_an_image_is_drawn_again(root: Path, tmp_path: Path) -
     assert not is_complete(copy, NUM_PERSONS, 3)
     write_release(copy, NUM_PERSONS, seed=3, num_workers=1, progress=False)
     assert _files(copy) == _files(root)
+
+
+@pytest.mark.parametrize("change", [lambda mat: mat[: len(mat) // 2], lambda mat: mat + b"more"])
+def test_a_drawn_mat_that_is_not_as_it_was_is_refused_with_how_to_draw_it_again(
+    root: Path, tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
+    copy = Path(shutil.copytree(root, tmp_path / "copy"))
+    (copy / MAT).write_bytes(change((root / MAT).read_bytes()))
+    before = _files(copy)
+    assert not is_complete(copy, NUM_PERSONS, 3)
+    again = rf"remove .*`blippose data .*num_persons={NUM_PERSONS} data\.synthetic\.seed=3`"
+    for use in (
+        lambda: write_release(copy, NUM_PERSONS, seed=3, num_workers=1, progress=False),
+        ReleaseSource(str(copy)).read,
+    ):
+        with pytest.raises(UserError, match=again) as error:
+            use()
+        assert "\n" not in str(error.value)
+    assert _files(copy) == before
 
 
 def test_who_comes_second_waits_and_leaves_what_the_first_wrote(

@@ -42,8 +42,9 @@ def run(config: Any) -> int:
     """Print the counts; the exit status."""
     from rich.console import Console  # noqa: PLC0415
 
-    from blippose import audit, mpii, readings, split  # noqa: PLC0415
+    from blippose import audit, readings, split  # noqa: PLC0415
     from blippose.audit import print_audit  # noqa: PLC0415
+    from blippose.release_source import ReleaseSource  # noqa: PLC0415
 
     if config.data.annotations is not None and _root_is_open(config.data):
         config.data.root = None  # the counts need no images
@@ -58,7 +59,7 @@ def run(config: Any) -> int:
     with contextlib.redirect_stdout(sys.stderr):  # bars; stdout is for the counts alone
         if source.synthetic is not None and source.annotations is None:
             _write_synthetic(path.parent, source.synthetic)
-        release = mpii.read_release(path)
+        release = ReleaseSource(str(path.parent), annotations=str(path)).read()
     counts = audit.audit(
         release,
         source.reading,

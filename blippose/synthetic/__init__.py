@@ -2,6 +2,7 @@
 
 from blippose.synthetic.release import (
     GENERATOR_VERSION,
+    check_unchanged,
     is_complete,
     write_release,
 )
@@ -11,6 +12,7 @@ __all__ = [
     "GENERATOR_VERSION",
     "Frame",
     "Person",
+    "check_unchanged",
     "is_complete",
     "render_frame",
     "write_release",

@@ -68,8 +68,8 @@ def write_release(
         progress: whether stderr is told how far it is.
 
     Raises:
-        UserError: `root` holds other persons or something that blippose did not write, or cannot
-            be written, or `num_persons` < 1.
+        UserError: `root` holds other persons, a .mat that was changed since or something that
+            blippose did not write, or cannot be written, or `num_persons` < 1.
     """
     if num_persons < 1:
         raise UserError(f"data.synthetic.num_persons={num_persons}: expected at least one")
@@ -100,16 +100,35 @@ def _write(
 def is_complete(root: Path, num_persons: int, seed: int) -> bool:
     """Whether `root` holds a finished release of these arguments by this generator.
 
-    Its images are looked for by name, not opened.
+    Its .mat is the one that was drawn; images are looked for by name, not opened.
     """
-    if _held(root) != _identity(num_persons, seed):
+    drawn, found = _mark(root).get("mat_sha256"), _sha256(Path(root) / MAT_NAME)
+    if _held(root) != _identity(num_persons, seed) or found is None or found != drawn:
         return False
     try:
         names = set(os.listdir(Path(root) / "images"))  # noqa: PTH208  names are all it takes
     except OSError:
         return False
     planned = {row.name for row in plan_rows(num_persons, seed)}
-    return (Path(root) / MAT_NAME).is_file() and planned <= names
+    return planned <= names
+
+
+def check_unchanged(annotations: Path) -> None:
+    """Refuse a .mat that was drawn and is not as it was; any other may be what it will.
+
+    Raises:
+        UserError: it was cut off or changed.
+    """
+    root, found = annotations.parent, _sha256(annotations)
+    held, drawn = _held(root), _mark(root).get("mat_sha256")
+    if held is None or annotations.name != MAT_NAME or found in (None, drawn):
+        return
+    raise UserError(
+        f"{annotations}: cut off or changed since blippose drew it (another sha256 than in "
+        f"{_MARK}); remove {root}, and `blippose data data.root={root} "
+        f"data.synthetic.num_persons={held['num_persons']} data.synthetic.seed={held['seed']}` "
+        "draws it again"
+    )
 
 
 def _identity(num_persons: int, seed: int) -> dict[str, Any]:
@@ -123,10 +142,25 @@ def _identity(num_persons: int, seed: int) -> dict[str, Any]:
 
 def _held(root: Path) -> dict[str, Any] | None:
     """The identity of the finished release that `root` holds, be some of its images lost."""
+    mark = _mark(root)
+    identity = {key: mark.get(key) for key in _identity(0, 0)}
+    return None if None in identity.values() else identity
+
+
+def _mark(root: Path) -> dict[str, Any]:
+    """What `release.json` says; nothing where there is none."""
     try:
         mark = json.loads((Path(root) / _MARK).read_text(encoding="utf-8"))
-        return {key: mark[key] for key in _identity(0, 0)}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):
+        return {}
+    return mark if isinstance(mark, dict) else {}
+
+
+def _sha256(path: Path) -> str | None:
+    """Of the file's bytes; None where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
         return None
 
 
@@ -149,6 +183,7 @@ def _claim(root: Path, wanted: Mapping[str, Any]) -> None:
             f"{root} holds files that blippose did not write: "
             "a synthetic release needs an empty or new folder; choose another data.root"
         )
+    check_unchanged(root / MAT_NAME)
     root.mkdir(parents=True, exist_ok=True)
     # First the new mark, then away with the old: at no moment does the folder look foreign.
     (root / _STARTED).write_text("A synthetic release is being written here.\n")
@@ -242,8 +277,8 @@ def _write_mat(path: Path, rows: list[Row], drawn: list[_Drawn]) -> None:
 
 
 def _write_mark(root: Path, num_persons: int, seed: int) -> None:
-    digest = hashlib.sha256((root / MAT_NAME).read_bytes()).hexdigest()
-    mark = _identity(num_persons, seed) | {"format": "MPII Human Pose v1", "mat_sha256": digest}
+    mark = _identity(num_persons, seed) | {"format": "MPII Human Pose v1"}
+    mark["mat_sha256"] = _sha256(root / MAT_NAME)
     partial_path = root / f"{_MARK}.part"
     partial_path.write_text(json.dumps(mark, indent=2) + "\n")
     partial_path.replace(root / _MARK)
