@@ -22,8 +22,13 @@ from blippose.evaluation.leaks import (
     leaks_between,
     nearest_hashes,
 )
+from blippose.evaluation.learned import Learned
+from blippose.frame_file import Stated
+from blippose.model import PoseCaptioner
 from blippose.mpii import Person
 from blippose.pose import Pose
+from blippose.predictor import PosePredictor
+from blippose.synthetic import write_release
 
 MakeData = Callable[..., PoseDataModule]
 MakeFolder = pytest.TempPathFactory
@@ -183,9 +188,40 @@ def test_frames_of_a_video_leak_under_the_random_split_alone(make_data: MakeData
 
 def test_videos_of_another_release_have_nothing_to_say(scenes: Path) -> None:
     train, judged = [person("a.png", video=1)], [person("b.png", video=1), person("c.png")]
-    leaks = leaks_between(train, judged, scenes, is_same_release=False)
+    leaks = leaks_between(train, judged, scenes, has_same_videos=False)
     assert not leaks.shared_video.any()
     assert leaks.num_unknown == 2
+
+
+@pytest.mark.parametrize(("seed", "are_same"), [(0, True), (1, False)])
+def test_drawn_people_are_known_in_a_release_of_another_number_of_them(
+    make_data: MakeData,
+    make_captioner: Callable[..., PoseCaptioner],
+    release_root: Path,
+    tmp_path: Path,
+    seed: int,
+    are_same: bool,
+) -> None:
+    root = write_release(tmp_path / "few", 12, seed, num_workers=1, progress=False)
+    trained, judged = make_data(), make_data(root=str(root))
+    of = make_captioner()
+    predictor = PosePredictor(of.blip, of.tokenizer, Stated(of.frame), "test")
+    settings = {"root": str(release_root)}
+    learned = Learned.of(trained.manifest["hash"], (), judged, settings, predictor)
+    assert learned.persons is not None
+    persons, images = judged.persons, judged.release_source.images
+    leaks = leaks_between(
+        learned.persons.persons,
+        persons,
+        images,
+        train_images=learned.persons.images,
+        has_same_videos=learned.has_same_videos,
+    )
+    poses = {each.pose.xy.tobytes() for each in learned.persons.persons}
+    seen = np.array([each.pose.xy.tobytes() in poses for each in persons])
+    assert seen.any() == leaks.shared_video.any() == are_same
+    assert leaks.shared_video[seen].all()
+    assert leaks.num_unknown == (0 if are_same else len(persons))
 
 
 def test_copies_in_another_folder_are_found(scenes: Path, tmp_path_factory: MakeFolder) -> None:

@@ -142,7 +142,7 @@ def _leaks(subject: Subject, judged: PoseDataset, settings: Settings) -> Leaks |
         judged.persons,
         judged.images,
         train_images=learned.persons.images,
-        is_same_release=learned.is_same_release,
+        has_same_videos=learned.has_same_videos,
         progress=settings.progress,
     )
 

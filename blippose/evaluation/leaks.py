@@ -89,7 +89,7 @@ def leaks_between(
     images: Path,
     *,
     train_images: Path | None = None,
-    is_same_release: bool = True,
+    has_same_videos: bool = True,
     threshold: int = THRESHOLD,
     progress: bool = False,
 ) -> Leaks:
@@ -100,7 +100,7 @@ def leaks_between(
         judged: whom it is judged on.
         images: the folder of the judged.
         train_images: the folder of those it has learnt from; None is the same.
-        is_same_release: whether ids of videos mean the same of both.
+        has_same_videos: whether ids of videos mean the same of both.
         threshold: largest distance of near-duplicates, bits of 64.
         progress: whether stderr is told how far it is.
 
@@ -115,17 +115,22 @@ def leaks_between(
     hashes = image_hashes(dict.fromkeys([*paths, *train_paths]), progress=progress)
     pairs = _near_duplicates(paths, train_paths, hashes, threshold)
     videos = [person.video for person in judged]
-    known = [person.video for person in train] if is_same_release else []
-    trained = [person.image_name for person in train] if is_same_release else []
+    known = [person.video for person in train] if has_same_videos else []
+    trained = {_frame(person) for person in train} if has_same_videos else set()
     return Leaks(
         shared_video=shares_video(videos, known),
         near_duplicate=np.isin([path.name for path in paths], [pair.val for pair in pairs]),
-        in_training=np.isin([path.name for path in paths], trained),
+        in_training=np.array([_frame(person) in trained for person in judged], dtype=bool),
         pairs=tuple(sorted(pairs, key=lambda pair: (pair.distance, pair.val))),
         threshold=threshold,
-        num_unknown=videos.count(None) if is_same_release else len(videos),
+        num_unknown=videos.count(None) if has_same_videos else len(videos),
         num_train_unknown=known.count(None),
     )
+
+
+def _frame(person: Person) -> tuple[str, int | None]:
+    """Its image: names alone are drawn anew with each number of persons."""
+    return person.image_name, person.video
 
 
 def _near_duplicates(

@@ -10,6 +10,7 @@ from typing import Any
 from blippose.data import PoseDataModule, PoseDataset
 from blippose.errors import UserError
 from blippose.predictor import PosePredictor
+from blippose.synthetic import people_of
 
 _NOT_NEEDED = (
     "augmentation",
@@ -28,14 +29,14 @@ class Learned:
         persons: its training side; None where it is not known, or not there any more.
         earlier: hashes of the splits that its first weights had learned from; None of one that
             nobody knows.
-        is_same_release: whether it is of the release that the model is judged on, so that ids of
-            videos mean the same.
+        has_same_videos: whether ids of videos mean the same as in what the model is judged on: of
+            one release, or drawn from one seed.
     """
 
     manifest: str | None
     persons: PoseDataset | None
     earlier: tuple[str | None, ...] = ()
-    is_same_release: bool = True
+    has_same_videos: bool = True
 
     @staticmethod
     def of(
@@ -60,8 +61,17 @@ class Learned:
         data = split_data(manifest, settings, predictor)
         if data is None:
             return unknown
-        releases = {each.manifest["annotations_sha256"] for each in (data, judged)}
-        return replace(unknown, persons=data.train_set, is_same_release=len(releases) == 1)
+        return replace(
+            unknown, persons=data.train_set, has_same_videos=_have_same_videos(data, judged)
+        )
+
+
+def _have_same_videos(data: PoseDataModule, other: PoseDataModule) -> bool:
+    """Whether one id of a video means the same people in both."""
+    if data.manifest["annotations_sha256"] == other.manifest["annotations_sha256"]:
+        return True
+    people = people_of(data.release_source.path)
+    return people is not None and people == people_of(other.release_source.path)
 
 
 def split_data(

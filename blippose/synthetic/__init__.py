@@ -4,6 +4,7 @@ from blippose.synthetic.release import (
     GENERATOR_VERSION,
     check_unchanged,
     is_complete,
+    people_of,
     write_release,
 )
 from blippose.synthetic.scene import Frame, Person, render_frame
@@ -14,6 +15,7 @@ __all__ = [
     "Person",
     "check_unchanged",
     "is_complete",
+    "people_of",
     "render_frame",
     "write_release",
 ]

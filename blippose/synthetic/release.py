@@ -1,7 +1,8 @@
 """Writes the release folder: `images/`, the .mat file, and last of all `release.json`.
 
 Without `release.json` the folder counts as half written and is rebuilt. Images take their
-randomness from (seed, video, frame), so neither the number of workers nor an interruption shows.
+randomness from (seed, video, frame), so neither the number of workers nor an interruption shows,
+and a release of more persons of one seed holds those of a smaller one.
 """
 
 from __future__ import annotations
@@ -129,6 +130,17 @@ def check_unchanged(annotations: Path) -> None:
         f"data.synthetic.num_persons={held['num_persons']} data.synthetic.seed={held['seed']}` "
         "draws it again"
     )
+
+
+def people_of(annotations: Path) -> tuple[int, int] | None:
+    """Generator's version and seed of a drawn release; None of any other.
+
+    Where they are the same, videos of one number hold the same people, however many there are.
+    """
+    held = _held(annotations.parent)
+    if held is None or annotations.name != MAT_NAME:
+        return None
+    return held["generator_version"], held["seed"]
 
 
 def _identity(num_persons: int, seed: int) -> dict[str, Any]:
