@@ -442,11 +442,11 @@ def test_a_mistake_is_one_line_and_status_2(
     assert not list(tmp_path.iterdir())
 
 
-def write_mats(folder: Path, off: float) -> list[str]:
-    """Three persons with heads of 60 px, and predictions that are `off` px right of them."""
+def write_mats(folder: Path, off: float, down: float = 0.0) -> list[str]:
+    """Three persons with heads of 60 px, and predictions `off` px right of them, `down` below."""
     xy = np.random.default_rng(0).uniform(100, 200, (3, 16, 2))
     box = np.array([[0.0, 0.0], [60.0, 80.0]])  # diagonal 100
-    savemat(folder / "pred.mat", {"preds": xy + np.array([off, 0.0])})
+    savemat(folder / "pred.mat", {"preds": xy + np.array([off, down])})
     truth = {
         "pos_gt_src": np.moveaxis(xy, 0, 2),
         "jnt_missing": np.zeros((16, 3)),
@@ -454,6 +454,18 @@ def write_mats(folder: Path, off: float) -> list[str]:
     }
     savemat(folder / "gt.mat", truth)
     return [f"preds={folder}/pred.mat", f"gt={folder}/gt.mat"]
+
+
+def test_a_file_of_predictions_that_count_from_0_is_cautioned_against(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = write_mats(tmp_path, off=-1, down=-1)
+    assert main(["eval", *words]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "median of predictions less truth: x -1.00 px, y -1.00 px" in said
+    assert "caution" in said
+    assert main(["eval", *write_mats(tmp_path, off=-1)]) == 0
+    assert "caution" not in capsys.readouterr().out
 
 
 def test_a_file_of_predictions_is_scored(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat, savemat
 
 from blippose.errors import UserError
+from blippose.evaluation.cautions import counted_from_zero
 from blippose.evaluation.intervals import Bootstrap
 from blippose.evaluation.protocol import Truth, Variant, read_truth, score, score_file
 
@@ -178,6 +179,7 @@ def test_the_truth_scores_one_and_nothing_scores_zero(gt: dict[str, Any], tmp_pa
         assert {number for cell in cells for number in cell.values()} == {expected}
     assert (whole["num_missing"], none["num_missing"]) == (0, none["num_joints"])
     assert whole["num_persons"] == gt["jnt_missing"].shape[1]
+    assert (whole["median_offset_px"], none["median_offset_px"]) == ({"x": 0, "y": 0}, None)
 
 
 def test_area_under_the_curve_by_hand() -> None:
@@ -219,6 +221,51 @@ def test_a_score_is_plain_json(gt: dict[str, Any], tmp_path: Path) -> None:
     result = scored(tmp_path, random_file(gt, 0), gt)
     assert json.loads(json.dumps(result)) == result
     assert result["variant"] == {"weighted": True, "strict": False, "tenth": 0.1}
+
+
+def off_by(
+    gt: dict[str, Any], shift: float, spread: float, num: int, seed: int = 0
+) -> NDArray[Any]:
+    """Predictions of the first `num` persons with errors that are a person's own and a joint's."""
+    rng = np.random.default_rng(seed)
+    truth = np.moveaxis(gt["pos_gt_src"], 2, 0)[:num]
+    own = 0.3 * rng.standard_normal((num, 1, 2)) + rng.standard_normal(truth.shape)
+    return truth + shift + spread * np.asarray(own)
+
+
+def first(gt: dict[str, Any], num: int) -> dict[str, Any]:
+    return {name: value[..., :num] for name, value in gt.items() if not name.startswith("__")}
+
+
+@pytest.mark.parametrize(("spread", "num"), [(0.0, 2), (0.5, 100), (7.0, 2958)])
+def test_predictions_that_count_from_0_are_suspected(
+    gt: dict[str, Any], tmp_path: Path, spread: float, num: int
+) -> None:
+    result = scored(tmp_path, off_by(gt, -1, spread, num), first(gt, num))
+    assert list(result["median_offset_px"].values()) == pytest.approx([-1, -1], abs=0.1)
+    (warning,) = result["warnings"]
+    assert "-1.0" in warning["text"]
+    assert "add 1 to both coordinates" in warning["text"]
+
+
+@pytest.mark.parametrize("shift", [0.0, -0.4, 1.0, -2.0])
+@pytest.mark.parametrize("spread", [0.0, 0.5, 7.0])
+def test_predictions_that_lie_elsewhere_are_not_suspected(
+    gt: dict[str, Any], tmp_path: Path, shift: float, spread: float
+) -> None:
+    preds = off_by(gt, shift, spread, 2958)
+    for each in (preds, np.round(preds)):
+        assert not scored(tmp_path, each, gt)["warnings"]
+
+
+def test_a_median_that_few_persons_have_by_chance_is_not_suspected() -> None:
+    draws = Bootstrap.of(np.arange(20), 200, seed=0)
+    num_near = 0
+    for seed in range(3000):
+        offset = np.random.default_rng(seed).normal(0, 12, (20, 14, 2))
+        num_near += bool((np.abs(np.median(offset, axis=(0, 1)) + 1) <= 0.1).all())
+        assert counted_from_zero(offset, draws) is None
+    assert num_near, "no median came near, so that nothing was tried"
 
 
 def small_gt() -> dict[str, Any]:

@@ -250,7 +250,9 @@ def test_scores_of_a_file_say_which_variant_they_are() -> None:
         "num_persons": 2958,
         "num_joints": 40000,
         "num_missing": 3,
+        "median_offset_px": {"x": -0.984, "y": 0.016},
         "interval": {"level": 0.95, "unit": "person", "samples": 1000, "seed": 0},
+        "warnings": [{"kind": "counted from 0", "text": "Look at [this]."}],
     }
     console = Console(width=80, file=io.StringIO())
     print_protocol(scores, console)
@@ -259,4 +261,6 @@ def test_scores_of_a_file_say_which_variant_they_are() -> None:
     assert all(said in text for said in ("of the joints alike", "distance < threshold"))
     assert "70.12 (70.0-71.0)" in text
     assert "1,000 resamples of the persons" in text
+    assert "median of predictions less truth: x -0.98 px, y +0.02 px" in text
+    assert "Look at [this]." in text
     assert "nan" not in text

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from blippose.counted import counted
 from blippose.evaluation.diagnostics import error_density, improvement
 from blippose.evaluation.intervals import FEW_UNITS, Bootstrap
@@ -17,6 +20,7 @@ from blippose.evaluation.scores import Scores
 _GAP = 0.05
 # What three printed digits show as 1.000.
 _WHOLE = 0.9995
+_NEAR_ONE = 0.1  # px
 
 
 def teacher_forcing(free: Scores, forced: Scores, bootstrap: Bootstrap) -> str | None:
@@ -207,6 +211,34 @@ def calibration_that_harms(confidence: Mapping[str, Any]) -> str | None:
         f"Confidence as calibrated on training persons is off by {calibrated:.3f} on average, the "
         f"model's own by {raw:.3f}: it is surer of persons that it knows. Without "
         "calibration.json `blippose predict` gives the model's own."
+    )
+
+
+def counted_from_zero(
+    offset: Float[np.ndarray, "persons joints 2"], bootstrap: Bootstrap
+) -> str | None:
+    """Predictions a pixel left of and above the truth: both medians within 0.1 of -1 px.
+
+    And certainly nearer to -1 than to 0 or -2, so that few or far predictions are not suspected.
+
+    Args:
+        offset: predictions less truth, px; NaN of a joint that is not scored.
+        bootstrap: draws of the persons.
+    """
+    known = ~np.isnan(offset)
+    if not known.any():
+        return None
+    x, y = np.nanmedian(offset, axis=(0, 1)).tolist()
+    if max(abs(x + 1), abs(y + 1)) > _NEAR_ONE:
+        return None
+    for beyond in (offset < -0.5, offset > -1.5):
+        shares = bootstrap.ratio(beyond.sum(axis=1), known.sum(axis=1))
+        if not all(shares[axis].interval().low > 0.5 for axis in (0, 1)):
+            return None
+    return (
+        f"The median prediction lies {x:+.2f} px in x and {y:+.2f} px in y off the truth: it "
+        "seems that the predictions count pixels from 0 and the truth, as MPII does, from 1. If "
+        "so, add 1 to both coordinates."
     )
 
 

@@ -53,11 +53,13 @@ def protocol_lines(scores: Mapping[str, Any]) -> list[str]:
     mean = "by the joints' counts" if variant["weighted"] else "of the joints alike"
     sign = "<" if variant["strict"] else "<="
     missing = f", {scores['num_missing']:,} of them missing" if scores["num_missing"] else ""
-    interval = scores["interval"]
+    interval, offset = scores["interval"], scores["median_offset_px"]
+    shift = f"x {offset['x']:+.2f} px, y {offset['y']:+.2f} px" if offset else "not known"
     return [
         f"percent; {scores['num_persons']:,} persons, {scores['num_joints']:,} annotated joints"
         f"{missing}, without pelvis and thorax",
         f"mean {mean}, hit at distance {sign} threshold",
+        f"median of predictions less truth: {shift}",
         f"{100 * interval['level']:g}% intervals by bootstrap: {interval['samples']:,} resamples "
         f"of the persons, seed {interval['seed']}",
     ]

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float
 from scipy.io import loadmat
 
 from blippose.errors import UserError, first_line
+from blippose.evaluation import cautions
 from blippose.evaluation.intervals import LEVEL, Bootstrap, Estimate
 from blippose.metrics.functional import GROUPS
 from blippose.pose import JOINTS, NUM_JOINTS
@@ -87,8 +88,9 @@ def score(
 ) -> dict[str, Any]:
     """PCKh at 0.5 and "0.1" and the area under the curve to 0.5, with MPII's groups.
 
-    Prediction and truth may both be 0-based as well. A joint that is NaN is missed. The area is by
-    the trapezoid rule over 0, 0.01 .. 0.5, divided by 0.5: HRNet gives none.
+    Prediction and truth may both be 0-based as well; `warnings` suspects that one alone is. A
+    joint that is NaN is missed. The area is by the trapezoid rule over 0, 0.01 .. 0.5, divided by
+    0.5: HRNet gives none.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.linalg.norm(preds - truth.xy, axis=-1) / truth.head_size[:, None]
@@ -101,6 +103,8 @@ def score(
         "pckh_auc": draws.ratio(_area(error, truth.valid, variant.strict), truth.valid),
     }
     counts = draws.total(truth.valid) if variant.weighted else None
+    offset = _offset(preds, truth)
+    warning = cautions.counted_from_zero(offset, draws)
     return {
         "mean": {name: _mean(e, counts).interval().as_dict() for name, e in per_joint.items()},
         "groups": {name: _groups(estimate) for name, estimate in per_joint.items()},
@@ -109,8 +113,27 @@ def score(
         "num_persons": len(preds),
         "num_joints": int(truth.valid[:, _SCORED].sum()),
         "num_missing": int((truth.valid & ~np.isfinite(preds).all(-1))[:, _SCORED].sum()),
+        "median_offset_px": _median(offset),
         "interval": {"level": LEVEL, "unit": "person", "samples": samples, "seed": seed},
+        "warnings": [] if warning is None else [{"kind": "counted from 0", "text": warning}],
     }
+
+
+def _offset(
+    preds: Float[np.ndarray, "persons 16 2"], truth: Truth
+) -> Float[np.ndarray, "persons 14 2"]:
+    """Of the joints that are scored, px, to the right and down; NaN of those that are missing."""
+    known = truth.valid & np.isfinite(preds).all(axis=-1)
+    offset = np.where(known[..., None], preds, np.nan) - truth.xy
+    return np.asarray(offset[:, _SCORED])
+
+
+def _median(offset: Float[np.ndarray, "persons 14 2"]) -> dict[str, float] | None:
+    """Of each axis; None where every joint is missing."""
+    if np.isnan(offset).all():
+        return None
+    x, y = np.nanmedian(offset, axis=(0, 1)).tolist()
+    return {"x": x, "y": y}
 
 
 def _hits(

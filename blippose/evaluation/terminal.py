@@ -60,7 +60,7 @@ def print_runs(summary: Mapping[str, Any], console: Console) -> None:
 
 
 def print_protocol(scores: Mapping[str, Any], console: Console) -> None:
-    """Print what a file of predictions scores, in percent, as such tables have it."""
+    """Print what a file of predictions scores, in percent as such tables have it, and cautions."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("", min_width=_NAME_WIDTH)
     tenth = scores["variant"]["tenth"]
@@ -74,6 +74,9 @@ def print_protocol(scores: Mapping[str, Any], console: Console) -> None:
     table.add_row(Text("mean", style="bold"), *means)
     console.print(table)
     print_lines(console, "", *protocol_lines(scores), style="dim")
+    if scores["warnings"]:
+        console.print("")
+        print_cautions([warning["text"] for warning in scores["warnings"]], console)
 
 
 def _percent(cell: Mapping[str, Any]) -> Text:
