@@ -5,6 +5,7 @@ Coordinates as in `blippose.drawing`. Knows nothing of files, frames, captions o
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from blippose.drawing import PREDICTED, RGB, TRUE, Number, draw_comparison, draw_poses
+from blippose.drawing import PREDICTED, RGB, TRUE, Number, Style, draw_comparison, draw_poses
 from blippose.pose import JOINTS, Pose
 
 Point = tuple[Number, Number]
@@ -162,22 +163,25 @@ def _draw_header(layout: _Layout, title: str, subtitle: str, true_drawn: bool) -
 def _draw_legend(layout: _Layout, true_drawn: bool) -> Image.Image:
     """Swatches with their names, side by side in one line."""
     size = layout.text_size
-    entries = [
-        ("predicted: right limbs", PREDICTED.right, PREDICTED),
-        ("left limbs", PREDICTED.left, PREDICTED),
-        ("torso, head", PREDICTED.torso, PREDICTED),
-        *([("true", TRUE.torso, TRUE)] if true_drawn else []),
+    entries: list[tuple[str, tuple[RGB, ...], Style]] = [
+        ("predicted: right limbs", (PREDICTED.right,), PREDICTED),
+        ("left limbs", (PREDICTED.left,), PREDICTED),
+        ("torso, head", (PREDICTED.torso,), PREDICTED),
     ]
+    if true_drawn:
+        entries.append(("true: the same, paler", (TRUE.right, TRUE.torso, TRUE.left), TRUE))
     steps = [round(_font(size).getlength(name) + size * 4.4) for name, _, _ in entries]
     legend = Image.new("RGB", (layout.gap + sum(steps), size * 3), _PAPER)
     x, top = layout.gap, size * 0.8
-    for (name, color, style), step in zip(entries, steps, strict=True):
-        # A bone as the skeletons have it: ankle and knee are as good as any two joints.
-        xy = np.full((len(JOINTS), 2), np.nan)
-        xy[0], xy[1] = (x + size * 0.3, top + size * 0.6), (x + size * 2.1, top + size * 0.6)
-        colored = replace(style, right=color)
-        drawn = draw_poses(np.asarray(legend), [Pose.of(xy)], colored, size * 0.24)
-        legend = Image.fromarray(drawn)
+    for (name, colors, style), step in zip(entries, steps, strict=True):
+        ends = np.linspace(x + size * 0.3, x + size * 2.1, len(colors) + 1)
+        for color, columns in zip(colors, itertools.pairwise(ends), strict=True):
+            # A bone as the skeletons have it: ankle and knee are as good as any two joints.
+            xy = np.full((len(JOINTS), 2), np.nan)
+            xy[:2] = [(column, top + size * 0.6) for column in columns]
+            colored = replace(style, right=color)
+            drawn = draw_poses(np.asarray(legend), [Pose.of(xy)], colored, size * 0.24)
+            legend = Image.fromarray(drawn)
         _draw_text(ImageDraw.Draw(legend), (x + size * 2.8, top), name, size, _INK, math.inf)
         x += step
     return legend

@@ -55,9 +55,10 @@ class Style:
 
 # Orange and blue stay apart for colour-blind readers, which the usual green and red do not.
 PREDICTED = Style(right=(255, 140, 26), left=(46, 168, 255), torso=(222, 110, 255))
+# The same sides, so that a left/right swap shows, but nearly white on whatever was predicted.
 TRUE = Style(
-    right=(255, 255, 255),
-    left=(255, 255, 255),
+    right=(255, 212, 150),
+    left=(165, 216, 255),
     torso=(255, 255, 255),
     thickness=0.55,
     dot=0.6,
@@ -89,7 +90,7 @@ def draw_poses(
 def draw_comparison(
     image: UInt8[np.ndarray, "h w 3"], pred: Pose, target: Pose
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The predicted skeleton, and on top of it the true one, thin and white."""
+    """The predicted skeleton, and on top of it the true one, thin and pale."""
     width = fit_line_width(image.shape[:2], target if target.valid.any() else pred)
     # Broader than alone, so that it shows on both sides of a true limb that it meets.
     predicted = draw_poses(image, [pred], PREDICTED, 1.5 * width)

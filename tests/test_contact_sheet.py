@@ -7,7 +7,7 @@ import pytest
 from example_poses import grey, pose_of, standing
 
 from blippose.contact_sheet import contact_sheet, pose_tile
-from blippose.drawing import PREDICTED
+from blippose.drawing import PREDICTED, TRUE
 
 
 @pytest.mark.parametrize("shape", [(50, 200), (200, 50), (7, 7), (1, 900)])
@@ -42,6 +42,13 @@ def test_a_sheets_legend_names_the_true_skeleton_only_where_there_is_one() -> No
     with_true = contact_sheet(tile, [""], tile_size=400)
     without = contact_sheet(tile, [""], tile_size=400, true_drawn=False)
     assert (with_true.shape, (with_true < 100).sum()) != (without.shape, (without < 100).sum())
+
+
+def test_a_sheets_legend_has_the_true_skeletons_colours_of_each_side() -> None:
+    for true_drawn in (True, False):
+        sheet = contact_sheet([], [], tile_size=400, true_drawn=true_drawn)
+        for color in (TRUE.right, TRUE.left):
+            assert (sheet == color).all(axis=-1).any() == true_drawn
 
 
 def test_long_labels_stay_within_their_tile() -> None:

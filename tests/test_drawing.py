@@ -16,7 +16,7 @@ from blippose.drawing import (
     draw_poses,
     fit_line_width,
 )
-from blippose.pose import Pose
+from blippose.pose import MIRROR, Pose
 
 RIGHT_ANKLE, RIGHT_KNEE, RIGHT_HIP = 0, 1, 2
 LEFT_KNEE, LEFT_ANKLE = 4, 5
@@ -115,3 +115,25 @@ def test_the_true_skeleton_lies_on_the_predicted_one() -> None:
     off = np.abs(drawn[500].astype(int) - PREDICTED.right).sum(axis=-1)
     assert (off[:400] < 100).any()
     assert (off[401:] < 100).any()
+
+
+def test_a_swap_of_sides_shows_where_every_joint_lies_on_a_true_one() -> None:
+    knees = {"right_knee": (200, 200), "left_knee": (600, 200)}
+    target = pose_of(**knees, right_ankle=(200, 800), left_ankle=(600, 800))
+    swapped = Pose.of(target.xy[list(MIRROR)])
+    right, swap = (draw_comparison(grey(1000, 1000), each, target) for each in (target, swapped))
+    for column, tint, own, other in (
+        (200, TRUE.right, PREDICTED.right, PREDICTED.left),
+        (600, TRUE.left, PREDICTED.left, PREDICTED.right),
+    ):
+        for drawn, around in ((right, own), (swap, other)):
+            np.testing.assert_array_equal(drawn[500, column], tint)
+            assert (drawn[500, column - 20 : column + 21] == around).all(axis=-1).any()
+
+
+def test_a_true_limb_is_pale_has_the_tint_of_its_side_and_a_dark_rim() -> None:
+    weights = np.array([0.299, 0.587, 0.114])
+    for pale, strong in ((TRUE.right, PREDICTED.right), (TRUE.left, PREDICTED.left)):
+        assert weights @ pale > weights @ strong + 30
+        assert np.argsort(pale).tolist() == np.argsort(strong).tolist()
+    assert weights @ TRUE.outline_color < 25
