@@ -41,6 +41,7 @@ from blippose.synthetic.scene import draw_mesh
 NUM_PERSONS = 12
 MAT = "mpii_human_pose_v1_u12_1.mat"
 HEAD_IDS = (8, 9)
+DATA_PAGE = Path(__file__).parents[1] / "docs" / "data.md"
 
 
 @pytest.fixture(scope="module")
@@ -271,6 +272,15 @@ def test_head_flags_are_empty_and_others_are_not(release: Any, rows: list[Row]) 
     for rect in _rects(release, rows, "uint8 flag 0"):
         for point in _points(rect[0, 0]):
             assert (point["is_visible"].size == 0) == (int(point["id"][0, 0]) in HEAD_IDS)
+
+
+def test_kept_persons_have_flags_of_1_or_none_whatever_the_picture_hides(root: Path) -> None:
+    kept = readings.select(mpii.read_release(root / MAT))
+    assert {flag for person in kept for flag in person.flags} == {True, None}
+    for said in (write_release.__doc__, DATA_PAGE.read_text()):
+        assert said is not None
+        assert "is_visible` " in said
+        assert "drawn at random" in " ".join(said.split())
 
 
 def test_most_necks_are_fractional_and_other_joints_whole(release: Any, rows: list[Row]) -> None:

@@ -156,7 +156,7 @@ def _point_structs(points: np.ndarray, kind: str, index: int, rng: np.random.Gen
 
 
 def _visibility(kind: str, index: int, rng: np.random.Generator) -> tuple[set[int], np.ndarray]:
-    """The joints that are annotated, and a flag for each of the sixteen."""
+    """The joints that are annotated, and a flag for each of the sixteen, whatever is hidden."""
     present, flags = set(range(len(JOINTS))), np.ones(len(JOINTS), dtype=int)
     hideable = [joint for joint in range(len(JOINTS)) if joint not in (6, 7, UPPER_NECK, HEAD_TOP)]
     if "flag 0" in kind or (kind in ("two persons", "three persons") and index > 0):

@@ -60,6 +60,8 @@ def write_release(
 ) -> Path:
     """`root`, which holds the .mat file and `images/` afterwards, as `data.root` expects.
 
+    `is_visible` is drawn at random, to exercise the reader, whatever the picture hides.
+
     Args:
         root: folder to fill; one that is complete for the same arguments is left as it is, and one
             that holds other persons is never emptied: runs have learned from them.
