@@ -12,7 +12,7 @@ Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, for the tempe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from blippose.whole_file import write_whole
 
 CALIBRATION_FILE = "calibration.json"
 _ENDS = 1e-4  # logit is infinite at 0 and 1
-_FEWEST = 20  # persons with a joint; of fewer the raw confidence is kept
+# Persons with a joint; of fewer the raw confidence is kept. Where that was exactly right, fits on
+# 20, 48, 100 and 300 drawn persons were off by .026, .015, .010 and .006.
+FEWEST = 100
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,7 @@ class Calibration:
         """Write it into a run folder, beside those of the same checkpoint's other decodings."""
         others = (each for each in load_calibrations(folder) if each.decoding != self.decoding)
         alike = [each for each in others if each.checkpoint_sha256 == self.checkpoint_sha256]
-        text = json.dumps([asdict(each) for each in (*alike, self)], indent=1)
-        write_whole(folder / CALIBRATION_FILE, text + "\n")
+        _write(folder, (*alike, self))
 
     @staticmethod
     def of(record: Mapping[str, Any]) -> Calibration:
@@ -118,11 +119,24 @@ def load_calibrations(folder: Path) -> tuple[Calibration, ...]:
         return ()
 
 
+def forget_calibration(folder: Path, decoding: str) -> None:
+    """Take that of a decoding out of a run folder, so that its confidence is raw again."""
+    known = load_calibrations(folder)
+    others = [each for each in known if each.decoding != decoding]
+    if len(others) < len(known):
+        _write(folder, others)
+
+
+def _write(folder: Path, calibrations: Sequence[Calibration]) -> None:
+    text = json.dumps([asdict(each) for each in calibrations], indent=1)
+    write_whole(folder / CALIBRATION_FILE, text + "\n")
+
+
 def _fit(
     raw: Float[np.ndarray, "persons"], hit: Bool[np.ndarray, "persons"]
 ) -> tuple[float, float]:
     """Temperature and shift of one joint."""
-    if len(raw) < _FEWEST:
+    if len(raw) < FEWEST:
         return 1.0, 0.0
     known = logit(np.clip(raw, _ENDS, 1 - _ENDS))
     num_hits = int(hit.sum())

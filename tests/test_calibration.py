@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from blippose.calibration import CALIBRATION_FILE, Calibration, load_calibrations
+from blippose.calibration import (
+    CALIBRATION_FILE,
+    FEWEST,
+    Calibration,
+    forget_calibration,
+    load_calibrations,
+)
 
 NUM_JOINTS = 16
 
@@ -73,12 +79,37 @@ def test_what_is_fitted_is_the_likeliest() -> None:
 
 
 def test_few_persons_of_a_joint_leave_its_confidence_as_it_is() -> None:
-    raw, hit = drawn(100, 3.0, 1.0)
+    raw, hit = drawn(FEWEST, 3.0, 1.0)
     valid = np.ones_like(hit)
-    valid[19:, 4] = False
+    valid[-1, 4] = False
     calibration = fitted(raw, hit, valid)
     assert (calibration.temperature[4], calibration.shift[4]) == (1, 0)
     assert calibration.temperature[5] != 1
+
+
+@pytest.mark.parametrize("num", [20, 48, FEWEST, 300])
+def test_what_is_right_as_often_as_it_says_is_hardly_harmed(num: int) -> None:
+    def sure(num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        draw = np.random.default_rng(seed)
+        raw = expit(draw.normal(2.5, 1.6, (num, NUM_JOINTS)))
+        return raw, draw.random(raw.shape) < raw
+
+    raw, _ = sure(2000, seed=0)
+    moved = [np.abs(fitted(*sure(num, seed))(raw) - raw).mean() for seed in range(1, 6)]
+    assert np.mean(moved) < 0.04
+
+
+def test_a_decodings_calibration_can_be_forgotten(tmp_path: Path) -> None:
+    forget_calibration(tmp_path, "free")
+    assert not list(tmp_path.iterdir())
+    free = fitted(*drawn(200, 1.3, 0.1))
+    other = replace(free, decoding="parallel, refine 0")
+    for each in (free, other):
+        each.save(tmp_path)
+    forget_calibration(tmp_path, "free")
+    assert load_calibrations(tmp_path) == (other,)
+    forget_calibration(tmp_path, other.decoding)
+    assert load_calibrations(tmp_path) == ()
 
 
 def test_joints_that_are_always_right_or_always_wrong_have_finite_confidence() -> None:

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from blippose.__main__ import main
+from blippose.calibration import Calibration, load_calibrations
 from blippose.cli.config import UNSTATED
-from blippose.decoding import Constrained, Parallel
+from blippose.decoding import CONFIDENCE_PX, Constrained, Parallel
 from blippose.evaluation.subject import Subject
 from blippose.predictor import PosePredictor
 
@@ -137,16 +139,53 @@ def test_a_decoding_that_training_did_not_teach_is_cautioned_against(
         assert ("its poses are made up" in capsys.readouterr().out) == is_said
 
 
+def calibrated_by(shift: float) -> Callable[..., Calibration]:
+    """Stands in for what is fitted: the few persons here would not do."""
+
+    def fitted(subject: Subject, _: Any) -> Calibration:
+        ones, shifts = (1.0,) * 16, (shift,) * 16
+        return Calibration(ones, shifts, subject.decoding.name, CONFIDENCE_PX, 300, subject.sha256)
+
+    return fitted
+
+
+def test_of_few_training_persons_no_calibration_is_fitted(run: Path) -> None:
+    assert "calibrated" not in report_in(run)["confidence"]
+    assert not load_calibrations(run)
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_calibration_that_harms_is_not_kept_nor_is_an_earlier_one(
+    folder: Path,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    judged = Path(shutil.copytree(run, tmp_path / "seed=0"))
+    for shift, is_kept in ((0.0, True), (-8.0, False)):
+        monkeypatch.setattr("blippose.evaluation.evidence._calibration", calibrated_by(shift))
+        capsys.readouterr()
+        assert main(["eval", f"run={judged}", f"data.root={folder}/data", QUICK]) == 0
+        assert ("what calibrates its confidence" in capsys.readouterr().out) == is_kept
+        assert bool(load_calibrations(judged)) == is_kept
+        assert ("not calibrated" not in PosePredictor.from_run(judged).confidence_is) == is_kept
+        said = any("The calibration is not kept" in text for text in texts(report_in(judged)))
+        assert said != is_kept
+
+
 @pytest.mark.usefixtures("without_pictures")
 def test_a_judged_run_predicts_with_calibrated_confidence_by_each_decoding_judged(
     folder: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged = tmp_path / "seed=0"
     shutil.copytree(run, judged)
+    monkeypatch.setattr("blippose.evaluation.evidence._calibration", calibrated_by(0.0))
+    place = f"data.root={folder}/data"
+    assert main(["eval", f"run={judged}", place, QUICK]) == 0
     assert "calibrated on" in PosePredictor.from_run(judged).confidence_is
     raw = report_in(judged)["confidence"]
     assert raw["raw"]["ece"]["low"] <= raw["raw"]["ece"]["value"] <= raw["raw"]["ece"]["high"]
-    place = f"data.root={folder}/data"
     monkeypatch.setattr("blippose.evaluation.predictions._features", None)  # asked of no way anew
     assert main(["eval", f"run={judged}", place, QUICK, "decoding=parallel"]) == 0
     assert report_in(judged)["about"]["decoding"] == BEST, "its own report stays"

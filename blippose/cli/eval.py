@@ -199,12 +199,14 @@ def _judge(
 ) -> dict[str, Any] | None:
     """The report, written into `out`, and printed where it is the only one.
 
-    What the model said is kept there too, and its calibrations, one a decoding. None in a process
-    that has only helped the first.
+    What the model said is kept there too, and its calibrations, one a decoding, unless one is seen
+    to harm. None in a process that has only helped the first.
     """
     from rich.console import Console  # noqa: PLC0415
 
+    from blippose.calibration import forget_calibration  # noqa: PLC0415
     from blippose.evaluation.evidence import Settings, gather  # noqa: PLC0415
+    from blippose.evaluation.reliability import is_helped  # noqa: PLC0415
     from blippose.evaluation.report_files import write_files  # noqa: PLC0415
     from blippose.evaluation.trust_report import trust_report  # noqa: PLC0415
     from blippose.runs import is_first_process  # noqa: PLC0415
@@ -218,8 +220,10 @@ def _judge(
         report = trust_report(evidence, keys.samples, keys.seed)
         folder = out if is_alone and keys.out is not None else out / _below(subject)
         paths = write_files(folder, report, evidence, subject.images)
-        if evidence.calibration is not None:
+        if evidence.calibration is not None and is_helped(report["confidence"]):
             evidence.calibration.save(out)
+        elif evidence.train_answers is not None:
+            forget_calibration(out, subject.decoding.name)
     seconds = time.monotonic() - started
     if is_alone:
         _print(report, paths, out, was_stored, seconds, Console())
@@ -247,6 +251,7 @@ def _print(
 ) -> None:
     from blippose.calibration import CALIBRATION_FILE  # noqa: PLC0415
     from blippose.evaluation.evidence import PREDICTIONS  # noqa: PLC0415
+    from blippose.evaluation.reliability import is_helped  # noqa: PLC0415
     from blippose.evaluation.terminal import print_lines, print_report  # noqa: PLC0415
 
     print_report(report, console)
@@ -256,7 +261,7 @@ def _print(
         f"in {short(paths[0].parent)}: {names}",
         f"what the model said is {again}: {short(out) / PREDICTIONS} ({seconds:.0f} s)",
     ]
-    if "calibrated" in report["confidence"]:
+    if is_helped(report["confidence"]):
         lines.append(f"what calibrates its confidence: {short(out) / CALIBRATION_FILE}")
     print_lines(console, "", *lines)
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from blippose.counted import counted
 from blippose.evaluation.diagnostics import error_density, improvement
 from blippose.evaluation.intervals import FEW_UNITS, Bootstrap
+from blippose.evaluation.reliability import is_helped
 from blippose.evaluation.scores import Scores
 
 # More than separates the neighbours of a table of published methods.
@@ -203,14 +204,13 @@ def calibration_that_harms(confidence: Mapping[str, Any]) -> str | None:
 
     `confidence` is of `reliability`.
     """
-    worse = confidence["worse_than_raw"].get("calibrated")
-    if worse is None or not worse["low"] > 0:
+    if "calibrated" not in confidence or is_helped(confidence):
         return None
     calibrated, raw = (confidence[name]["ece"]["value"] for name in ("calibrated", "raw"))
     return (
         f"Confidence as calibrated on training persons is off by {calibrated:.3f} on average, the "
-        f"model's own by {raw:.3f}: it is surer of persons that it knows. Without "
-        "calibration.json `blippose predict` gives the model's own."
+        f"model's own by {raw:.3f}: it is surer of persons that it knows. The calibration is not "
+        "kept, and `blippose predict` gives the model's own."
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from blippose.calibration import Calibration
+from blippose.calibration import FEWEST, Calibration
 from blippose.callbacks import spread
 from blippose.data import Collator, PoseDataset
 from blippose.decoding import Free
@@ -79,8 +79,8 @@ def gather(subject: Subject, folder: Path, settings: Settings) -> tuple[Evidence
 def _calibration(
     subject: Subject, train_answers: tuple[Targets, Answers] | None
 ) -> Calibration | None:
-    """Of its confidence; None where nobody has its training persons."""
-    if train_answers is None:
+    """Of its confidence; None where nobody has its training persons, or few are asked for."""
+    if train_answers is None or len(train_answers[0]) < FEWEST:
         return None
     return calibration_of(
         *train_answers,

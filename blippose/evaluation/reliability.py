@@ -5,12 +5,14 @@ Joints that the model left out promise nothing and are left out here too; the sh
 stands beside.
 
 Calibration is fitted on training persons, so that none of the judged ones has taught it: what is
-kept for the user's own photos is the very calibration that is judged here. A model that knows its
-training persons by heart is too sure of itself all the same, and the figure shows it.
+kept for the user's own photos is the very calibration that is judged here, or none where it is
+seen to harm. A model that knows its training persons by heart is too sure of itself all the same,
+and the figure shows it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,16 @@ def calibration_of(
         radius=CONFIDENCE_PX,
         checkpoint_sha256=checkpoint_sha256,
     )
+
+
+def is_helped(confidence: Mapping[str, Any]) -> bool:
+    """Whether there is a calibration that is not certainly farther off than raw confidence.
+
+    Args:
+        confidence: as `reliability` gives it.
+    """
+    worse = confidence["worse_than_raw"].get("calibrated")
+    return worse is not None and not worse["low"] > 0
 
 
 def reliability(

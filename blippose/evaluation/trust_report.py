@@ -65,7 +65,7 @@ class Evidence:
         controls: what it says of wrong images.
         features: of the training images and of the judged ones, for the nearest neighbour.
         train_answers: what it says of training persons, of all or of some.
-        calibration: of its confidence, fitted on training persons; kept beside the report.
+        calibration: of its confidence, fitted on training persons; None of few.
     """
 
     about: About
