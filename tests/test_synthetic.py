@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -22,7 +23,7 @@ from blippose import mpii, readings, release_images
 from blippose.errors import UserError
 from blippose.pose import JOINTS
 from blippose.release_source import ReleaseSource
-from blippose.synthetic import is_complete, render_frame, write_release
+from blippose.synthetic import Frame, background, is_complete, render_frame, write_release
 from blippose.synthetic.annotation import POINT_ORDER
 from blippose.synthetic.body import dress
 from blippose.synthetic.figure import (
@@ -32,6 +33,8 @@ from blippose.synthetic.figure import (
     pose_skeleton,
     sample_build,
 )
+from blippose.synthetic.head import skull
+from blippose.synthetic.mesh import ellipsoid
 from blippose.synthetic.outfit import sample_outfit
 from blippose.synthetic.plan import KEPT, KEPT_BESIDE_BARE, QUIRKS, Row, plan_rows
 from blippose.synthetic.poses import ACTIVITIES, sample_angles
@@ -369,10 +372,54 @@ def test_test_rows_are_not_train_rows_and_have_no_video(release: Any, rows: list
         assert (release["annolist"][0, index]["vididx"].size == 0) == is_test
 
 
-def test_neck_to_head_top_is_four_fifths_of_the_head_box(root: Path) -> None:
+def head_of(frame: Frame) -> tuple[float, float]:
+    """Diagonal of the first person's head box, and neck to head top, both in statures."""
+    [person] = frame.people
+    neck, top = person.xy_img[list(HEAD_IDS)]
+    low, high = person.head_box
+    return float(np.hypot(*(high - low))) / person.stature, float(
+        np.hypot(*(top - neck))
+    ) / person.stature
+
+
+def test_the_head_box_has_its_size_from_wherever_the_head_is_seen() -> None:
+    heads = np.array([head_of(render_frame(0, video, 0)) for video in range(1, 100)])
+    diagonal, neck_to_top = heads.T
+    assert (neck_to_top < 0.08).any(), "no head seen from above, so that nothing was tried"
+    assert 0.14 < diagonal.min() < diagonal.max() < 0.32
+    assert np.median(neck_to_top / diagonal) == pytest.approx(0.75, abs=0.03)  # MPII: 0.8
+
+
+def test_neck_to_head_top_of_one_upright_is_four_fifths_of_the_head_box() -> None:
+    rng = np.random.default_rng(0)
+    build, outfit = sample_build(rng), sample_outfit(rng)
+    skeleton = pose_skeleton(build, {})
+    extent = np.ptp(skull(skeleton, build, outfit).quads.reshape(-1, 3)[:, :2], axis=0)
+    neck, top = skeleton.joints[list(HEAD_IDS), :2]
+    assert np.hypot(*(top - neck)) == pytest.approx(0.8 * np.hypot(*extent), rel=0.03)
+
+
+def test_the_annotated_head_box_holds_neck_and_head_top(root: Path) -> None:
     for person in readings.select(mpii.read_release(root / MAT)):
-        neck, top = person.pose.xy[list(HEAD_IDS)]
-        assert np.hypot(*(top - neck)) == pytest.approx(0.8 * person.head_size / 0.6, rel=0.03)
+        assert person.head_box is not None
+        low, high = np.reshape(person.head_box, (2, 2))
+        head = person.pose.xy[list(HEAD_IDS)]
+        assert (head > low - 2).all()
+        assert (head < high + 2).all()
+
+
+def test_a_sphere_is_drawn_where_its_centre_is() -> None:
+    rng, off = np.random.default_rng(0), []
+    for centre in rng.uniform(20, 80, (200, 2)):
+        frame, radii = np.diag([1.0, -1.0, 1.0]), (6.0, 6.0, 6.0)
+        mesh = ellipsoid(np.array([*centre, 0.0]), frame, radii, (1.0, 1.0, 1.0), 24, 15)
+        canvas = Image.new("RGB", (200, 200))
+        draw_mesh(canvas, replace(mesh, quads=mesh.quads[:, ::-1]), np.array([0.0, 0.0, 1.0]))
+        drawn = canvas.convert("L").point(lambda value: 255 * (value > 0)).reduce(2)
+        y, x = np.mgrid[:100, :100]
+        weight = np.asarray(drawn, dtype=float)
+        off.append([(weight * at).sum() / weight.sum() for at in (x, y)] - centre)
+    assert np.abs(np.mean(off, axis=0)).max() < 0.05
 
 
 def test_annotation_is_the_projected_joint_to_half_a_pixel(root: Path, rows: list[Row]) -> None:
@@ -454,3 +501,25 @@ def test_frames_of_one_video_share_their_size_and_differ() -> None:
     assert first.image.shape == second.image.shape
     assert not np.array_equal(first.image, second.image)
     assert np.abs(first.people[0].xy_img - second.people[0].xy_img).max() > 0.5
+
+
+def test_a_wall_of_more_bricks_leaves_what_stands_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The floor is where the feet of one frame are: the scene's colours must not follow it."""
+    chosen: list[tuple[int, int, int]] = []
+    of_background = background._any_colour
+
+    def noted(rng: np.random.Generator) -> tuple[int, int, int]:
+        chosen.append(of_background(rng))
+        return chosen[-1]
+
+    monkeypatch.setattr(background, "_any_colour", noted)
+    for seed in range(40):
+        found = []
+        for floor in (100.0, 130.0, 170.0):
+            chosen.clear()
+            scene_rng = np.random.default_rng(seed)
+            background.draw_background((320, 180), scene_rng, np.random.default_rng(0), floor)
+            found.append((tuple(chosen), scene_rng.random()))
+        assert len(set(found)) == 1

@@ -136,13 +136,15 @@ def _furnish(
     draw: ImageDraw.ImageDraw, width: int, height: int, horizon: float, rng: np.random.Generator
 ) -> None:
     """Bricks, panels, windows, trees, poles, field lines and boxes along the horizon."""
+    # Its own: how many bricks a frame has must not change what the rest of its video looks like.
+    wall_rng = rng.spawn(1)[0]
     kind = rng.random()
     if kind < 0.18:
-        _bricks(draw, width, horizon, rng)
+        _bricks(draw, width, horizon, wall_rng)
     elif kind < 0.4:
-        _trees(draw, width, horizon, rng)
+        _trees(draw, width, horizon, wall_rng)
     elif kind < 0.6:
-        _windows(draw, width, horizon, rng)
+        _windows(draw, width, horizon, wall_rng)
     if rng.random() < 0.4:
         _floor_lines(draw, width, height, horizon, rng)
     for _ in range(int(rng.poisson(2.2))):

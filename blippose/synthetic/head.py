@@ -13,20 +13,35 @@ from blippose.synthetic.outfit import Colour, Outfit
 def head(skeleton: Skeleton, build: Build, outfit: Outfit) -> list[Mesh]:
     """Skull with hair, face and ears; hair style, cap."""
     frame, size = skeleton.frames["head"], build.head
-    centre = joint_of(skeleton, "upper neck") + frame @ np.array([0, 0.49, 0.1]) * size
-    radii = (0.36 * size, 0.51 * size, 0.43 * size)
-    skull = ellipsoid(centre, frame, radii, outfit.skin, sides=20, rings=15)
-    local = (skull.quads.mean(axis=1) - centre) @ frame / np.array(radii)
+    centre, radii = _skull(skeleton, build)
+    bare = skull(skeleton, build, outfit)
+    local = (bare.quads.mean(axis=1) - centre) @ frame / np.array(radii)
     has_hair = _hair_mask(local, outfit.hair_style)
     is_cap = outfit.hair_style == 3
     covering = np.array(outfit.accent if is_cap else outfit.hair)
-    colours = np.where(has_hair[:, None], covering, skull.colours)
+    colours = np.where(has_hair[:, None], covering, bare.colours)
     if is_cap:
         colours[has_hair & (local[:, 1] < 0.3)] = outfit.hair
     grown = np.where(has_hair[:, None, None], 1.05, 1.0)
-    parts = [Mesh(centre + (skull.quads - centre) * grown, colours, skull.bias)]
+    parts = [Mesh(centre + (bare.quads - centre) * grown, colours, bare.bias)]
     parts += _face(centre, frame, radii, outfit)
     return parts + _hair_parts(centre, frame, radii, size, outfit)
+
+
+def skull(skeleton: Skeleton, build: Build, outfit: Outfit) -> Mesh:
+    """The head without hair, ears and nose: what its box is drawn round."""
+    centre, radii = _skull(skeleton, build)
+    return ellipsoid(centre, skeleton.frames["head"], radii, outfit.skin, sides=20, rings=15)
+
+
+def _skull(skeleton: Skeleton, build: Build) -> tuple[Point, tuple[float, float, float]]:
+    """Its centre, and half axes to the left, up and forwards.
+
+    Seen upright from the front, neck to head top is 0.8 of the diagonal of its box, as in MPII.
+    """
+    frame, size = skeleton.frames["head"], build.head
+    centre = joint_of(skeleton, "upper neck") + frame @ np.array([0, 0.49, 0.1]) * size
+    return centre, (0.36 * size, 0.51 * size, 0.43 * size)
 
 
 def _hair_mask(local: Float[np.ndarray, "quad 3"], style: int) -> Bool[np.ndarray, "quad"]:

@@ -38,7 +38,7 @@ from blippose.synthetic.scene import Person, render_frame
 from blippose.waiting import locked
 
 MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
-GENERATOR_VERSION = 2  # rises when the same seed would draw or annotate others
+GENERATOR_VERSION = 3  # rises when the same seed would draw or annotate others
 _MARK, _STARTED = "release.json", "release.incomplete"
 # scipy writes the date into the header of 124 bytes; a fixed text keeps files byte-identical.
 _HEADER = b"MATLAB 5.0 MAT-file Platform: posix, Created by: blippose.synthetic".ljust(116)

@@ -20,6 +20,7 @@ from blippose.synthetic.background import (
 )
 from blippose.synthetic.body import dress
 from blippose.synthetic.figure import Build, Matrix, pose_skeleton, rotation, sample_build
+from blippose.synthetic.head import skull
 from blippose.synthetic.mesh import Mesh, box, join
 from blippose.synthetic.outfit import Outfit, sample_outfit
 from blippose.synthetic.poses import ACTIVITIES, sample_activity, sample_angles
@@ -34,6 +35,7 @@ class Person:
     """Where one drawn person is."""
 
     xy_img: Float[np.ndarray, "16 2"]
+    head_box: Float[np.ndarray, "2 2"]  # least and largest x, y of her skull, image pixels
     stature: float  # image pixels that her upright height would take
 
 
@@ -140,9 +142,12 @@ def _place(
     corner = free * place.clip(0.01, 0.99) + [room[0] * slot if num_people > 1 else 0, 0]
     shift = np.append(corner - scale * low, 0.0)
     xy_img = (joints * scale + shift)[:, :2]
+    skull_quads = skull(skeleton, actor.build, actor.outfit).quads
+    outline = _project(skull_quads.reshape(-1, 3) @ actor.view.T, actor.distance)
+    xy_skull = (outline * scale + shift)[:, :2]
     return (
         Mesh(quads, mesh.colours, mesh.bias).moved(np.full(3, scale), shift),
-        Person(xy_img, scale),
+        Person(xy_img, np.stack([xy_skull.min(axis=0), xy_skull.max(axis=0)]), scale),
         actor.light,
     )
 
@@ -219,7 +224,7 @@ def draw_mesh(canvas: Image.Image, mesh: Mesh, light: Float[np.ndarray, "3"]) ->
     rgb = mesh.colours[seen] * (lit * (0.86 + 0.14 * near))[:, None] * 255
     colours = rgb.clip(0, 255).astype(np.uint8).tolist()
     corners = mesh.quads[seen, :, :2] * OVERSAMPLING + (OVERSAMPLING - 1) / 2
-    flat = corners.reshape(-1, 8).tolist()
+    flat = corners.round().reshape(-1, 8).tolist()  # Pillow cuts fractions off
     polygon = ImageDraw.Draw(canvas).polygon
     for index in np.argsort(depth, kind="stable").tolist():
         polygon(flat[index], fill=tuple(colours[index]))
