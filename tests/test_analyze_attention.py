@@ -12,7 +12,7 @@ from PIL import Image
 
 from blippose.__main__ import main
 from blippose.evaluation.attention.evidence import measured
-from blippose.evaluation.attention.sentences import sign
+from blippose.evaluation.intervals import sign
 
 FILES = {"attention.json", "attention.md", "attention.npz"}
 PICTURES = {"self_head.png", "self_overview.png", "cross_joints.png"}

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from blippose.evaluation.attention.distances import Distances
-from blippose.evaluation.attention.sentences import sign
-from blippose.evaluation.intervals import Bootstrap
+from blippose.evaluation.intervals import Bootstrap, sign
 
 N, LAYERS, HEADS = 8, 2, 3
 

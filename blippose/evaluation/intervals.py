@@ -8,12 +8,14 @@ Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Num, Shaped
+
+from blippose.evaluation.quantities import is_number
 
 LEVEL = 0.95
 # Source: Cameron, Gelbach & Miller, Review of Economics and Statistics 2008: with 5 to 30 clusters
@@ -102,6 +104,18 @@ class Bootstrap:
         return Estimate(
             np.asarray(numbers.sum(axis=0)), np.tensordot(self.weights, numbers, axes=1)
         )
+
+
+def sign(difference: Mapping[str, Any]) -> int:
+    """1 or -1 where the interval of a difference, as reports have it, excludes 0; else 0.
+
+    >>> sign({"low": 0.1, "high": 3.0}), sign({"low": 0.0, "high": 2.0})
+    (1, 0)
+    """
+    low, high = difference["low"], difference["high"]
+    if not (is_number(low) and is_number(high)):
+        return 0
+    return 1 if low > 0 else -1 if high < 0 else 0
 
 
 def bootstrap(

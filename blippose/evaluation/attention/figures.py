@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from blippose.evaluation.attention.sentences import sign
+from blippose.evaluation.intervals import sign
 from blippose.geometry import Crop
 from blippose.pose import JOINTS, Pose
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from blippose.attention import EARLIER
 from blippose.evaluation.cautions import few_units
+from blippose.evaluation.intervals import sign
 from blippose.evaluation.quantities import is_number, number
 
 Cell = Mapping[str, Any]
@@ -66,14 +67,6 @@ def _against(found: Mapping[str, Any], name: str, words: str) -> str:
     ends = f"{number(farther['low'], 2)} to {number(farther['high'], 2)}"
     by = f"farther by {number(farther['value'], 2)}, {ends}"
     return f"{verdict} {words} ({number(control['value'], 2)} px, {by})"
-
-
-def sign(difference: Cell) -> int:
-    """1 or -1 where the interval of a difference lies on one side of zero, else 0."""
-    low, high = difference["low"], difference["high"]
-    if not (is_number(low) and is_number(high)):
-        return 0
-    return 1 if low > 0 else -1 if high < 0 else 0
 
 
 def _px(cell: Cell) -> str:

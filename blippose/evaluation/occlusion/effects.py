@@ -8,7 +8,7 @@ videos: their differences are paired.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -147,11 +147,6 @@ def figures(errors: Estimate) -> dict[str, Any]:
         for a, b in CONTRASTS
     }
     return {**states, **contrasts}
-
-
-def excludes_zero(cell: Mapping[str, float]) -> bool:
-    """Whether an interval lies on one side of 0."""
-    return cell["low"] > 0 or cell["high"] < 0
 
 
 def by_joint(errors: Estimate) -> Iterator[dict[str, Any]]:

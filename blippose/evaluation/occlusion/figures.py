@@ -18,6 +18,7 @@ from blippose.evaluation.figures import (
     quiet,
     reading_order,
 )
+from blippose.evaluation.intervals import sign
 from blippose.evaluation.quantities import number
 from blippose.pose import JOINTS
 
@@ -150,7 +151,7 @@ def _cell(
         va="center",
         fontsize=7,
         color="white" if abs(cell["value"]) > 0.6 * reach else INK,
-        fontweight="bold" if cell["low"] > 0 or cell["high"] < 0 else "normal",
+        fontweight="bold" if sign(cell) else "normal",
     )
     if matrix["covered_share"][hidden][measured] > _MOSTLY_COVERED:
         corner = at[0] - 0.46, at[1] - 0.46

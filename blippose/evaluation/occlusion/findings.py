@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from blippose.evaluation.intervals import FEW_UNITS
-from blippose.evaluation.occlusion.effects import excludes_zero
+from blippose.evaluation.intervals import FEW_UNITS, sign
 from blippose.evaluation.quantities import is_number
 
 
@@ -51,7 +50,7 @@ def _looks_there(own: Mapping[str, Any]) -> str:
             f"Hiding the joint costs {signed(difference)} px more than hiding as much of the body "
             "elsewhere: the model uses what is to be seen at the joint."
         )
-    if _is_more(difference):  # the disc elsewhere mends what the one at the joint leaves as it is
+    if sign(difference) > 0:  # the disc elsewhere mends what the one at the joint leaves as it is
         return (
             f"The disc at the joint costs {signed(difference)} px more than the one elsewhere on "
             "the body, but that it costs anything is not shown."
@@ -64,18 +63,14 @@ def _looks_there(own: Mapping[str, Any]) -> str:
 
 def _is_hidden(own: Mapping[str, Any]) -> bool:
     """Whether the disc takes something away that a disc elsewhere on the body does not."""
-    return _is_more(own["hidden - clean"]) and _is_more(own["hidden - on body"])
-
-
-def _is_more(difference: Mapping[str, float]) -> bool:
-    return excludes_zero(difference) and difference["value"] > 0
+    return sign(own["hidden - clean"]) > 0 and sign(own["hidden - on body"]) > 0
 
 
 def _others(others: Mapping[str, Any]) -> str:
     added, against = others["hidden - clean"], others["hidden - on body"]
     if not is_number(added["value"]):
         return "There is no other joint that no disc covers."
-    shown = "changes by" if excludes_zero(added) else "shows no change:"
+    shown = "changes by" if sign(added) else "shows no change:"
     return (
         f"Where no disc covers them, the other joints' error {shown} {signed(added)} px; against "
         f"the disc elsewhere on the body by {signed(against)} px."
@@ -90,7 +85,7 @@ def _rest_of_body(own: Mapping[str, Any]) -> str:
             "Whether a hidden joint is inferred from the rest of the person cannot be said: that "
             "the disc hides the joint from the model is not shown."
         )
-    if _is_more(better):
+    if sign(better) > 0:
         return (
             f"Hidden, a joint is still {signed(better, plus='')} px nearer than the mean training "
             f"pose ({own['mean pose']['value']:.2f} px): the model infers it from the rest."
@@ -112,7 +107,7 @@ def _extremes(joints: Mapping[str, Any]) -> Iterator[str]:
     if len(ranked) < 6:
         return
     most, least = (_named(known, names) for names in (ranked[:3], ranked[-3:]))
-    num = sum(excludes_zero(cell) for cell in known.values())
+    num = sum(sign(cell) != 0 for cell in known.values())
     yield (
         f"Most is lost of {most}; least of {least}. The interval excludes 0 for {num} of "
         f"{len(known)} joints."
@@ -130,7 +125,7 @@ def _matrix(matrix: Mapping[str, Any]) -> str:
         for measured, cell in enumerate(row)
         if hidden != measured and is_number(cell["value"])
     ]
-    num = sum(excludes_zero(cell) for cell in cells)
+    num = sum(sign(cell) != 0 for cell in cells)
     return (
         f"Off the diagonal {num} of {len(cells)} cells of the matrix have an interval that "
         f"excludes 0, where chance alone would give about {0.05 * len(cells):.0f}; cells are not "
@@ -191,5 +186,5 @@ def signed(cell: Mapping[str, float], plus: str = "+") -> str:
     """A difference with its interval: "+4.21 (3.06 to 5.32)"."""
     if not is_number(cell["value"]):
         return "unknown"
-    sign = plus if cell["value"] >= 0 else ""
-    return f"{sign}{cell['value']:z.2f} ({cell['low']:z.2f} to {cell['high']:z.2f})"
+    before = plus if cell["value"] >= 0 else ""
+    return f"{before}{cell['value']:z.2f} ({cell['low']:z.2f} to {cell['high']:z.2f})"

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from blippose.evaluation.figures import people_of, reading_order
+from blippose.evaluation.intervals import sign
 from blippose.evaluation.markdown import bullets
 from blippose.evaluation.markdown import table as markdown_table
-from blippose.evaluation.occlusion.effects import CONTRASTS, STATES, excludes_zero
+from blippose.evaluation.occlusion.effects import CONTRASTS, STATES
 from blippose.evaluation.occlusion.findings import radius_text, signed
 from blippose.evaluation.quantities import number
 from blippose.evaluation.terminal import print_lines
@@ -64,7 +65,7 @@ def _change(cell: Mapping[str, float]) -> str:
 
 def _style(cell: Mapping[str, float]) -> str:
     """A difference whose interval excludes 0 stands out."""
-    return "bold" if excludes_zero(cell) else "dim"
+    return "bold" if sign(cell) else "dim"
 
 
 def about_lines(report: Mapping[str, Any]) -> list[str]:
@@ -172,6 +173,6 @@ def _matrix_table(matrix: Mapping[str, Any]) -> str:
 def _matrix_cell(matrix: Mapping[str, Any], hidden: int, measured: int) -> str:
     cell = matrix["added_px"][hidden][measured]
     text = number(cell["value"], 1)
-    text = f"**{text}**" if excludes_zero(cell) else text
+    text = f"**{text}**" if sign(cell) else text
     is_covered = hidden != measured and matrix["covered_share"][hidden][measured] > 0.5
     return f"({text})" if is_covered else text
