@@ -44,6 +44,11 @@ def whole_caption(number: int = 7) -> str:
     return ", ".join(f"{name} ({number},{number})" for name in JOINTS)
 
 
+def seen_in_order() -> Tensor:
+    """Of a caption of all joints in MPII's order: each sees itself, and those before it."""
+    return torch.cat([torch.ones(16, 1), torch.ones(16, 16).tril()], dim=1)
+
+
 def attention_of(
     segments: Segments, self_map: Tensor, cross_map: Tensor | None = None
 ) -> Attention:
@@ -104,6 +109,37 @@ def test_a_joint_that_is_named_twice_has_no_tokens(
     assert found.is_number.sum() == 2
 
 
+def test_a_caption_that_names_no_joint_has_no_tokens_of_any_and_the_others_keep_theirs(
+    tokenizer: BertTokenizer, caption_format: CaptionFormat
+) -> None:
+    tokens = tokens_of(tokenizer, "pelvis (1,2)", "(1,2), (3,4)", "")
+    found = Segments.of(tokens, tokenizer, caption_format)
+    assert JOINTS.index("pelvis") in found.joint[0].tolist()
+    assert found.joint[1:].unique().tolist() == [OUTSIDE]
+    assert not found.is_number[1:].any()
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "left hip (1,2)",
+        "left hip (1,2), right hip (3,4)",
+        "right hip (1,2), left hip (3,4), right hip (5,6)",
+    ],
+    ids=["absent", "later", "twice"],
+)
+def test_a_partner_without_words_before_the_joint_does_not_count(
+    tokenizer: BertTokenizer, caption_format: CaptionFormat, caption: str
+) -> None:
+    one = Segments.of(tokens_of(tokenizer, caption), tokenizer, caption_format)
+    found = attention_of(one, random_maps(one))
+    uniform = found.uniform_joint
+    for self_joint, seen in ((found.self_joint, uniform[:, None, None]), (uniform, uniform)):
+        shares = relation_shares(self_joint, seen)
+        assert shares[..., RELATIONS.index("mirrored")].isnan().all()
+        assert shares[..., RELATIONS.index("own")].isfinite().all()
+
+
 def test_rows_of_joints_sum_to_one(segments: Segments) -> None:
     maps = random_maps(segments)
     torch.testing.assert_close(maps.sum(-1), torch.ones(maps.shape[:-1]))
@@ -119,7 +155,8 @@ def test_a_head_that_looks_at_its_own_token_gives_all_to_its_joint(segments: Seg
     found = attention_of(segments, itself)
     torch.testing.assert_close(found.self_joint[0, 0, 0, :, 1:], torch.eye(16))
     assert float(found.self_entropy.abs().max()) == 0
-    assert relation_shares(found.self_joint)[0, 0, 0].tolist() == [1.0, *[0.0] * len(EARLIER)]
+    shares = relation_shares(found.self_joint[0, 0, 0], found.uniform_joint[0])
+    assert shares.tolist() == [1.0, *[0.0] * len(EARLIER)]
 
 
 def test_a_head_that_looks_at_the_start_gives_nothing_to_joints(segments: Segments) -> None:
@@ -157,17 +194,19 @@ def test_looking_at_the_joint_before_is_looking_at_eleven_neighbours_and_two_mir
     matrix = torch.zeros(16, 17)
     matrix[torch.arange(1, 16), torch.arange(1, 16)] = 1  # entry j is joint j - 1
     matrix[0, 0] = 1
-    shares = dict(zip(RELATIONS, relation_shares(matrix).tolist(), strict=True))
+    shares = dict(zip(RELATIONS, relation_shares(matrix, seen_in_order()).tolist(), strict=True))
     expected = {"own": 0, "previous": 1, "neighbour": 11 / 13, "mirrored": 2 / 6}
     expected |= {"neighbour_not_previous": 0, "mirrored_not_previous": 0}
     assert shares == pytest.approx(expected)
 
 
 def test_joints_that_are_not_in_the_caption_do_not_count() -> None:
-    matrix = torch.full((16, 17), float("nan"))
-    matrix[3] = 0.0
+    missing = [joint for joint in range(16) if joint not in (2, 3)]
+    matrix, seen = torch.zeros(16, 17), seen_in_order()
     matrix[3, 1 + 2] = 1.0  # the left hip looks at the right one, which is also the one before
-    shares = dict(zip(RELATIONS, relation_shares(matrix).tolist(), strict=True))
+    seen[:, [1 + joint for joint in missing]] = 0
+    matrix[missing] = seen[missing] = torch.nan
+    shares = dict(zip(RELATIONS, relation_shares(matrix, seen).tolist(), strict=True))
     assert (shares["own"], shares["previous"], shares["mirrored"]) == (0, 1, 1)
     assert np.isnan(shares["neighbour"])
 

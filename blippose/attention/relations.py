@@ -55,19 +55,25 @@ def _table(pairs: Sequence[tuple[int, int]]) -> Bool[np.ndarray, "16 16"]:
 
 
 def relation_shares(
-    self_joint: Float[Tensor, "*shape 16 17"], order: Sequence[int] = _MPII_ORDER
+    self_joint: Float[Tensor, "*shape 16 17"],
+    uniform_joint: Float[Tensor, "*#shape 16 17"],
+    order: Sequence[int] = _MPII_ORDER,
 ) -> Float[Tensor, "*shape relation"]:
     """Share of a joint's attention that goes to joints of each relation, in `RELATIONS`' order.
 
-    The mean over the joints that have one in the caption; NaN where none has.
+    The mean over the joints that have one before them in the caption; NaN where none has.
 
     Args:
         self_joint: as `Attention` has it.
-        order: joint ids as captions name them.
+        uniform_joint: likewise, of the same captions. It is above 0 for what can be looked at: a
+            joint that is not in the caption, or is named later, has no words to look at.
+        order: joint ids as captions are to name them.
     """
     table = torch.from_numpy(related(order)).to(self_joint.device)
+    visible = uniform_joint[..., 1:].nan_to_num() > 0
+    table = table & visible[..., None, :, :]  # (..., R, 16, 16)
     share = torch.einsum(
-        "...jk,rjk->...rj", self_joint[..., 1:].nan_to_num(), table.to(self_joint)
+        "...jk,...rjk->...rj", self_joint[..., 1:].nan_to_num(), table.to(self_joint)
     )
-    counted = table.any(dim=-1) & ~self_joint[..., None, :, 0].isnan()  # (..., R, 16)
+    counted = table.any(dim=-1)  # (..., R, 16)
     return (share * counted).sum(dim=-1) / counted.sum(dim=-1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 import torch
@@ -67,12 +68,14 @@ def _joints_of(
 
     >>> _joints_of([9, 1, 5, 6, 2, 5, 3], [(1,), (2,)], {3})
     [-1, 0, 0, 0, 1, 1, -1]
+    >>> _joints_of([9, 5, 6, 3], [(1,), (2,)], {3})  # names no joint
+    [-1, -1, -1, -1]
     """
     starts = list(_starts(tokens, names))
     named = [joint for _, joint in starts]
     end = next((i for i, token in enumerate(tokens) if token in closing), len(tokens))
     joints = [OUTSIDE] * len(tokens)
-    for (start, joint), (stop, _) in zip(starts, [*starts[1:], (end, OUTSIDE)], strict=True):
+    for (start, joint), (stop, _) in pairwise([*starts, (end, OUTSIDE)]):
         if named.count(joint) == 1:
             joints[start:stop] = [joint] * max(0, stop - start)
     return joints

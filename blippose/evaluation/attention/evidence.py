@@ -58,6 +58,11 @@ class AttentionEvidence:
     def __len__(self) -> int:
         return len(self.captions)
 
+    @property
+    def names_joints(self) -> bool:
+        """Whether any caption names a joint once: else there is no self-attention to show."""
+        return bool(np.isfinite(self.self_mean).any())
+
     @staticmethod
     def of(grid: PatchGrid, batches: Iterable[Measured]) -> AttentionEvidence:
         """What batches of captions add up to, in their order; at least one."""
@@ -112,15 +117,18 @@ def _measured(attention: Attention, grid: PatchGrid, order: Sequence[int]) -> Me
     is_known = np.isfinite(xy_input).all(axis=-1)[:, None, None, None]  # (B, 1, 1, 1, 16)
     peak = _array(grid.peak(attention.cross)).astype(np.int16)
     on_class = attention.cross[..., 0].nanmean(dim=-1)
+    uniform = attention.uniform_joint
     return {
-        **_self_statistics("", attention.self_joint, attention.self_entropy, order),
-        **_self_statistics("uniform_", attention.uniform_joint, attention.uniform_entropy, order),
+        **_self_statistics(
+            "", attention.self_joint, attention.self_entropy, uniform[:, None, None], order
+        ),
+        **_self_statistics("uniform_", uniform, attention.uniform_entropy, uniform, order),
         "peak": np.where(is_known, peak, np.int16(-1)),
         "on_class": _array(on_class),
         "xy_input": xy_input,
         "captions": np.array(attention.captions),
         **_sum("self", attention.self_joint),
-        **_sum("uniform", attention.uniform_joint),
+        **_sum("uniform", uniform),
     }
 
 
@@ -133,9 +141,9 @@ def _sum(name: str, values: Tensor) -> Measured:
 
 
 def _self_statistics(
-    prefix: str, self_joint: Tensor, entropy: Tensor, order: Sequence[int]
+    prefix: str, self_joint: Tensor, entropy: Tensor, uniform: Tensor, order: Sequence[int]
 ) -> Measured:
-    shares = relation_shares(self_joint, order)
+    shares = relation_shares(self_joint, uniform, order)
     return {
         f"{prefix}entropy": _array(entropy.nanmean(dim=-1)),
         f"{prefix}outside": _array(self_joint[..., 0].nanmean(dim=-1)),

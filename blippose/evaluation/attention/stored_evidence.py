@@ -31,6 +31,9 @@ from blippose.evaluation.keyed_arrays import load_keyed
 from blippose.progress import tracked
 from blippose.whole_file import whole_file
 
+# Another word for each change of what is measured: what was measured before is not used again.
+_STUDY = "attention, shares of joints that stand before"
+
 
 def stored_evidence(
     path: Path,
@@ -61,7 +64,7 @@ def stored_evidence(
         UserError: another process is at it in that folder.
     """
     every = parts.batches(len(names), batch_size)
-    key = json.dumps({**origin, "study": "attention", "batch_size": batch_size})
+    key = json.dumps({**origin, "study": _STUDY, "batch_size": batch_size})
 
     def save(texts: list[Any]) -> None:
         evidence = AttentionEvidence.of(grid_of(reader), map(_from_text, texts))
