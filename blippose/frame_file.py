@@ -19,7 +19,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from blippose.blip import TINY
 from blippose.calibration import Calibration
-from blippose.decoding import UNKNOWN, Decoding, InputFrame, Taught, from_record, to_record
+from blippose.decoding import UNKNOWN, Decoding, Free, InputFrame, Taught, from_record, to_record
 from blippose.errors import UserError, first_line
 from blippose.lineage import Lineage, taught_in
 
@@ -43,6 +43,11 @@ class Stated:
     decoding: Decoding | None = None
     calibrations: tuple[Calibration, ...] = ()
     taught: Taught = UNKNOWN
+
+    @property
+    def own_decoding(self) -> Decoding:
+        """How it is decoded unless somebody says otherwise."""
+        return self.decoding or Free()
 
     def record(self) -> dict[str, Any]:
         """What the file holds."""

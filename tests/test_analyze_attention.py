@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from blippose.__main__ import main
 from blippose.evaluation.attention.evidence import measured
+from blippose.evaluation.attention.sentences import limits, sentences
 from blippose.evaluation.intervals import sign
 
 FILES = {"attention.json", "attention.md", "attention.npz"}
@@ -151,6 +155,86 @@ def test_one_photo_has_no_intervals_and_nothing_is_counted_as_more_or_less(
     assert "One image has no intervals" in printed
     assert "heads, less in" not in printed
     assert "resamples" not in printed
+
+
+def test_two_photos_and_a_copy_are_two_units_by_which_no_head_is_more_or_less(
+    run: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = shutil.copy(photo, photo.with_name("copy.png"))
+    words = [f"images=[{photo},{other},{run}/samples.png]", "samples=10", f"out={tmp_path}/out"]
+    assert main([*ANALYZE, f"run={run}", *words]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert ": 3 photos of yours (2 apart from copies)" in printed
+    assert "10 resamples of the 2 images" in printed
+    assert "uniform decoder" in printed
+    assert "heads, less in" not in printed
+    assert "of many heads, some exceed a control by chance" in printed
+
+
+def test_images_of_one_video_have_no_intervals_and_none_are_spoken_of(
+    report: dict[str, Any],
+) -> None:
+    alone = copy.deepcopy(report)
+    alone["about"]["interval"]["num_units"] = 1
+    alone["best"]["written"]["held_out"] = None
+    for best in alone["best"].values():
+        for name, cell in best.items():
+            if name.startswith(("distance", "other")):
+                cell["low"] = cell["high"] = None
+    said = " ".join(sentences(alone))
+    assert ", - to -" not in said
+    assert "heads, less in" not in said
+    assert "not shown to be nearer than the same joint of a person in another image (" in said
+    assert any("All images are of one video: there are no intervals" in e for e in limits(alone))
+
+
+def test_six_videos_are_enough_to_count_heads(report: dict[str, Any]) -> None:
+    many = copy.deepcopy(report)
+    for num, is_counted in ((5, False), (6, True)):
+        many["about"]["interval"]["num_units"] = num
+        assert ("heads, less in" in " ".join(sentences(many))) == is_counted
+
+
+def test_the_page_says_how_many_joints_parsed_and_that_captions_are_free(
+    run: Path, report: dict[str, Any]
+) -> None:
+    about, page = report["about"], (run / "attention" / "attention.md").read_text()
+    with np.load(run / "attention" / "attention.npz") as arrays:
+        annotated = np.isfinite(arrays["true_xy_input"]).all(axis=-1)
+        said = np.isfinite(arrays["pred_xy_input"]).all(axis=-1)
+    assert about["num_joints"] == annotated.sum()
+    assert about["num_joints_parsed"] == (annotated & said).sum()
+    own = json.loads((run / "run.json").read_text())["config"]["decoding"]["_target_"]
+    assert "Free" not in own
+    assert "captions free-running (the model's own decoding is parallel" in page
+    assert f"{annotated.sum()} annotated joints parsed; distances are over those" in page
+
+
+@pytest.mark.parametrize(("num", "is_said"), [(94, True), (95, False)])
+def test_few_joints_that_parsed_are_a_limit(
+    report: dict[str, Any], num: int, is_said: bool
+) -> None:
+    few = copy.deepcopy(report)
+    few["about"] |= {"num_joints": 100, "num_joints_parsed": num}
+    assert any(f"Only {num} of 100 joints parsed" in each for each in limits(few)) == is_said
+
+
+@pytest.mark.parametrize("of", ["run", "photos"])
+def test_captions_that_name_no_joint_are_said_and_have_no_picture_of_self_attention(
+    run: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    def stray(_blip: Any, grammar: Any, states: torch.Tensor, _longest: int) -> torch.Tensor:
+        words = [grammar.fixed[0][0], *grammar.numbers[0], grammar.fixed[-1][-1]]
+        return torch.tensor([words] * len(states))
+
+    monkeypatch.setattr("blippose.attention.maps.free_tokens", stray)
+    words = [f"run={run}", "samples=10", f"out={tmp_path}/out"]
+    assert main([*ANALYZE, *words, *([f"images={photo}"] if of == "photos" else [])]) == 0
+    assert visible(tmp_path / "out") == FILES | {"cross_joints.png"}
+    page = (tmp_path / "out" / "attention.md").read_text()
+    assert "No caption names a joint: there is no self-attention from joint to joint" in page
+    assert "; 0 of " in page
+    assert "Bold" not in page
 
 
 def test_bold_is_explained_only_where_a_row_is_bold(

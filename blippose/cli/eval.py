@@ -234,10 +234,9 @@ def _judge(
 
 def _below(subject: Subject) -> str:
     """Where in a run's folder a report goes: one of another decoding does not replace its own."""
-    from blippose.decoding import Free  # noqa: PLC0415
     from blippose.evaluation.evidence import as_file_name  # noqa: PLC0415
 
-    is_own = subject.decoding == (subject.stated.decoding or Free())
+    is_own = subject.decoding == subject.stated.own_decoding
     return "." if is_own else f"eval_{as_file_name(subject.decoding.name)}"
 
 

@@ -19,6 +19,8 @@ from blippose.evaluation.scores import Scores
 
 # More than separates the neighbours of a table of published methods.
 _GAP = 0.05
+# Below this share of joints that parsed, a study of captions says first how few did.
+PARSED_LEAST = 0.95
 # What three printed digits show as 1.000.
 _WHOLE = 0.9995
 _NEAR_ONE = 0.1  # px
@@ -256,6 +258,8 @@ def few_units(unit: str, num_units: int) -> str | None:
     """Fewer videos or images than the intervals can be believed for."""
     if num_units >= FEW_UNITS:
         return None
+    if num_units < 2 and unit == "image":
+        return "One image has no intervals: no difference is shown."
     if num_units < 2:
         return f"All images are of one {unit}: there are no intervals, and no difference is shown."
     return f"The intervals come from {num_units} {unit}s: below {FEW_UNITS} they are too narrow."

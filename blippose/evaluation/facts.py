@@ -68,7 +68,7 @@ def protocol_lines(scores: Mapping[str, Any]) -> list[str]:
 def interval_line(about: Mapping[str, Any]) -> str:
     """What was resampled, how often."""
     interval, units = about["interval"], _units(about)
-    if sum(units.values()) == 1:
+    if num_resampled(about) == 1:
         return f"no intervals: {_counted(units)} cannot be resampled"
     return (
         f"{100 * interval['level']:g}% intervals by bootstrap: {interval['samples']:,} resamples "
@@ -76,10 +76,20 @@ def interval_line(about: Mapping[str, Any]) -> str:
     )
 
 
+def num_resampled(about: Mapping[str, Any]) -> int:
+    """Videos, and images of no known one, that intervals come from; of one there are none."""
+    return sum(_units(about).values())
+
+
+def own_decoding(about: Mapping[str, Any]) -> str:
+    """What the model is validated by, where that is not how a study asks it."""
+    return f"the model's own decoding is {about['own_decoding']}"
+
+
 def _units(about: Mapping[str, Any]) -> dict[str, int]:
     """How many of each kind are drawn."""
     if about["num_videos"] is None:
-        return {"image": about["num_images"]}
+        return {"image": about.get("num_different", about["num_images"])}
     alone = about.get("num_without_video", 0)
     return {"video": about["num_videos"]} | ({"image": alone} if alone else {})
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from blippose.counted import counted
-from blippose.evaluation.facts import interval_line
+from blippose.evaluation.facts import interval_line, own_decoding
 
 _SUBSETS = {"val": "validation image", "test": "test image"}
 
@@ -14,7 +14,9 @@ _SUBSETS = {"val": "validation image", "test": "test image"}
 def people_line(about: Mapping[str, Any]) -> str:
     """Which model, and how many of which images; for pictures that are shown alone."""
     if about["subset"] == "photos":
-        return f"{about['run']}: {counted(about['num_images'], 'photo')} of yours"
+        num, different = about["num_images"], about["num_different"]
+        copies = "" if different == num else f" ({different:,} apart from copies)"
+        return f"{about['run']}: {counted(num, 'photo')} of yours{copies}"
     images = f"{about['run']}: {counted(about['num_images'], _SUBSETS[about['subset']])}"
     people = "synthetic people" if about["synthetic"] else "real images"
     return f"{images} ({people}, split={about['split']})"
@@ -29,5 +31,17 @@ def about_lines(report: Mapping[str, Any]) -> list[str]:
         f"text decoder of {about['num_layers']} layers and {about['num_heads']} heads, counted "
         f"from 1; {about['patches']} x {about['patches']} patches",
         f"px: of the {size} x {size} input ({frame['resize']}, crop={frame['crop']})",
+        _captions_line(about, is_measured=bool(report.get("best"))),
         interval_line(about),
     ]
+
+
+def _captions_line(about: Mapping[str, Any], *, is_measured: bool) -> str:
+    """How captions come about, and of how many joints anything is said."""
+    other = "" if about["own_decoding"] == about["decoding"] else f" ({own_decoding(about)})"
+    joints = "annotated joints" if is_measured else "joints"
+    of_those = "; distances are over those" if is_measured else ""
+    return (
+        f"captions free-running{other}; {about['num_joints_parsed']:,} of "
+        f"{about['num_joints']:,} {joints} parsed{of_those}"
+    )

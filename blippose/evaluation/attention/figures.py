@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from blippose.evaluation.attention.sentences import are_told_apart
 from blippose.evaluation.intervals import sign
 from blippose.geometry import Crop
 from blippose.pose import JOINTS, Pose
@@ -23,6 +24,7 @@ _INK, _FAINT, _OTHER = "#1F2328", "#B8BDC4", "#555555"
 _PREDICTED, _TRUE, _PEAK = "#E69F00", "#FFFFFF", "#56B4E9"
 _SHARES, _DIFFERENCES, _HEAT = "cividis", "PuOr_r", "inferno"
 _DPI = 130
+_BEHIND = "#8A9099"  # of legends, as grey as a photo
 _PHOTO_SIDE = 400  # px, of a photo in a panel of 2 inches
 _MOST_VISIBLE = 0.75  # opacity of the patch that is looked at most
 
@@ -30,31 +32,49 @@ SelfMap = Float[np.ndarray, "16 16"]
 
 
 def write_self_head(
-    path: Path, share: SelfMap, uniform: SelfMap, title: str, subtitle: str
+    path: Path,
+    share: SelfMap,
+    uniform: SelfMap,
+    order: Sequence[int],
+    title: str,
+    subtitle: str,
 ) -> None:
-    """One head's joint matrix, and by how much it is above the uniform decoder's."""
+    """One head's joint matrix, and by how much it is above the uniform decoder's.
+
+    Args:
+        path: PNG to write.
+        share: of the head, by joint id.
+        uniform: of the uniform decoder.
+        order: joint ids as captions name them, which is that of rows and columns.
+        title: the head.
+        subtitle: what it is of.
+    """
     figure = _figure(13.4, 6.9, f"Decoder self-attention from joint to joint: {title}", subtitle)
     panels = figure.subplots(1, 2, sharey=True)
     figure.subplots_adjust(left=0.11, right=0.945, bottom=0.17, top=0.87, wspace=0.16)
-    difference = share - uniform
-    reach = float(np.nanmax(np.abs(np.where(_causal(), difference, 0)))) or 1.0
-    _matrix(
-        figure, panels[0], share, _SHARES, (0.0, float(np.nanmax(share))), "share of attention"
-    )
+    share, difference = _causal(share, order), _causal(share - uniform, order)
+    reach = float(np.nanmax(np.abs(difference))) or 1.0
+    names = [JOINTS[joint] for joint in order]
+    limits = 0.0, float(np.nanmax(share))
+    _matrix(figure, panels[0], share, names, _SHARES, limits, "share of attention")
     label = "share above a decoder that looks at all words so far alike"
-    _matrix(figure, panels[1], difference, _DIFFERENCES, (-reach, reach), label)
-    panels[0].set_yticks(range(len(JOINTS)), JOINTS)
+    _matrix(figure, panels[1], difference, names, _DIFFERENCES, (-reach, reach), label)
+    panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylabel("joint that is being written", color=_INK, fontsize=9)
     figure.savefig(path, dpi=_DPI)
 
 
 def _matrix(
-    figure: Any, axes: Any, values: SelfMap, colors: str, limits: tuple[float, float], label: str
+    figure: Any,
+    axes: Any,
+    values: SelfMap,
+    names: Sequence[str],
+    colors: str,
+    limits: tuple[float, float],
+    label: str,
 ) -> None:
-    drawn = axes.imshow(
-        np.ma.masked_where(~_causal(), values), cmap=colors, vmin=limits[0], vmax=limits[1]
-    )
-    axes.set_xticks(range(len(JOINTS)), JOINTS, rotation=90)
+    drawn = axes.imshow(values, cmap=colors, vmin=limits[0], vmax=limits[1])
+    axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_xlabel("joint that is looked back at", color=_INK, fontsize=9)
     axes.tick_params(labelsize=8.5, length=0, labelcolor=_INK)
     axes.spines[:].set_visible(False)
@@ -64,27 +84,30 @@ def _matrix(
     bar.ax.tick_params(labelsize=8, length=2)
 
 
-def _causal() -> np.ndarray:
-    """What can be looked at: a later joint is not written yet."""
-    return np.tri(len(JOINTS), dtype=bool)
+def _causal(
+    values: Float[np.ndarray, "*heads 16 16"], order: Sequence[int]
+) -> Float[np.ndarray, "*heads 16 16"]:
+    """Rows and columns as captions name the joints; NaN for what is not written yet."""
+    ordered = values[..., order, :][..., order]
+    return np.asarray(np.where(np.tri(len(order), dtype=bool), ordered, np.nan))
 
 
 def write_self_overview(
     path: Path,
     shares: Float[np.ndarray, "layer head 16 16"],
     uniform: SelfMap,
-    heads: Sequence[Mapping[str, Any]],
-    control: Mapping[str, Any],
+    order: Sequence[int],
+    report: Mapping[str, Any],
     subtitle: str,
 ) -> None:
     """Every layer and head as a small matrix above the uniform decoder's, with its figures.
 
     Args:
         path: PNG to write.
-        shares: joint matrices.
+        shares: joint matrices, by joint id.
         uniform: of the uniform decoder.
-        heads: records of the report, layer by layer.
-        control: the uniform decoder's figures.
+        order: joint ids as captions name them, which is that of rows and columns.
+        report: has the figures of the heads and of the uniform decoder.
         subtitle: what it is of.
     """
     num_layers, num_heads = shares.shape[:2]
@@ -93,13 +116,13 @@ def write_self_overview(
     width = max(left + num_heads * (side + 0.12) + right, _LEAST_WIDTH)
     height = top + num_layers * (side + text) + 0.9
     figure = _figure(width, height, "Decoder self-attention: all layers and heads", subtitle)
-    figure.text(
-        0.15 / width, 1 - 0.83 / height, f"uniform: {_figures(control, ', ')}", **_text(7.5)
-    )
-    difference = np.where(_causal(), shares - uniform, np.nan)
+    is_marked = are_told_apart(report["about"])
+    control = _figures(report["uniform"], ", ")
+    figure.text(0.15 / width, 1 - 0.83 / height, f"uniform: {control}", **_text(7.5))
+    difference = _causal(shares - uniform, order)
     reach = float(np.nanmax(np.abs(difference))) or 1.0
     drawn = None
-    for record in heads:
+    for record in report["heads"]:
         layer, head = record["layer_index"], record["head_index"]
         corner = left + head * (side + 0.12), height - top - layer * (side + text) - side
         box = (corner[0] / width, corner[1] / height, side / width, side / height)
@@ -111,12 +134,12 @@ def write_self_overview(
             axes.set_ylabel(f"layer {record['layer_number']}", fontsize=8.5, color=_INK)
         if layer == 0:
             axes.set_title(f"head {record['head_number']}", fontsize=8.5, color=_INK)
-        axes.text(0, 16.0, _figures(record["self"], "\n", 2), va="top", **_text(6.2))
+        axes.text(0, 16.0, _figures(record["self"], "\n", 2, is_marked), va="top", **_text(6.2))
     bar_axes = figure.add_axes(
         (left / width, 0.65 / height, min(4.0, width - 1.2) / width, 0.1 / height)
     )
     bar = figure.colorbar(drawn, cax=bar_axes, orientation="horizontal")
-    bar.set_label(_OVERVIEW_LABEL, fontsize=7.5, color=_INK, loc="left")
+    bar.set_label(_OVERVIEW_LABEL + _MARKS_LABEL * is_marked, fontsize=7.5, color=_INK, loc="left")
     bar.outline.set_visible(False)
     bar_axes.tick_params(labelsize=7, length=2)
     figure.savefig(path, dpi=_DPI)
@@ -125,18 +148,20 @@ def write_self_overview(
 _LEAST_WIDTH = 7.6  # inches, for the words above and below
 _OVERVIEW_LABEL = """\
 share above the uniform decoder's; rows: joint being written, columns: looked back at
-own, previous, neighbouring and mirrored joint; + or -: the interval is above or below uniform"""
+own, previous, neighbouring and mirrored joint"""
+_MARKS_LABEL = "; + or -: the interval is above or below uniform"
 _SHORT = {"own": "own", "previous": "prev", "neighbour": "nbr", "mirrored": "mirr"}
 
 _MARKS = {1: "+", 0: "", -1: "\N{MINUS SIGN}"}
 
 
-def _figures(cells: Mapping[str, Any], separator: str, in_line: int = 5) -> str:
+def _figures(
+    cells: Mapping[str, Any], separator: str, in_line: int = 5, is_marked: bool = False
+) -> str:
     """Entropy and shares in short: 4.1 bits  own .21  prev .12 and so on."""
     parts = [f"{cells['entropy']['value']:.1f} bits"]
     for name, short in _SHORT.items():
-        above = cells[name].get("above_uniform")  # the uniform decoder's own have none
-        mark = "" if above is None else _MARKS[sign(above)]
+        mark = _MARKS[sign(cells[name]["above_uniform"])] if is_marked else ""
         parts.append(f"{short} {cells[name]['value']:.2f}{mark}".replace(" 0.", " ."))
     lines = [parts[:1], *(parts[i : i + in_line] for i in range(1, len(parts), in_line))]
     return separator.join("  ".join(line) for line in lines)
@@ -181,6 +206,7 @@ def write_cross_joints(path: Path, maps: CrossMaps, title: str, subtitle: str) -
         axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     _cross_legend(figure, maps.target is not None)
+    _cross_bar(figure)
     figure.savefig(path, dpi=_DPI)
 
 
@@ -198,12 +224,12 @@ def _cross_panel(
     _mark(axes, maps.crop.to_img(maps.pred.xy[joint]), "x", _PREDICTED, 5.0)
 
 
-def _heat(share: Float[np.ndarray, "side side"]) -> Float[np.ndarray, "side side 4"]:
+def _heat(share: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns 4"]:
     """Colours of the patches, the less looked at the clearer."""
     import matplotlib as mpl  # noqa: PLC0415
 
     strength = share / max(float(share.max()), 1e-12)
-    colors: Float[np.ndarray, "side side 4"] = np.asarray(
+    colors: Float[np.ndarray, "rows columns 4"] = np.asarray(
         mpl.colormaps[_HEAT](0.25 + 0.7 * strength)
     )
     colors[..., 3] = _MOST_VISIBLE * strength
@@ -268,10 +294,24 @@ def _cross_legend(figure: Any, is_true_known: bool) -> None:
         borderaxespad=0.2,
         ncols=3,
         fontsize=8.5,
-        facecolor="#8A9099",
+        facecolor=_BEHIND,
         labelcolor="white",
         edgecolor="none",
     )
+
+
+def _cross_bar(figure: Any) -> None:
+    """What the colours of the patches mean, at the right of the legend."""
+    width, height = figure.get_size_inches()
+    left, long = width - 1.55, 1.4  # inches
+    axes = figure.add_axes((left / width, 0.17 / height, long / width, 0.1 / height))
+    axes.set_facecolor(_BEHIND)
+    axes.imshow(_heat(np.linspace(0, 1, 256)[None]), extent=(0, 1, 0, 1), aspect="auto")
+    axes.set_title("attention on a patch", fontsize=7, color=_INK, pad=2)
+    axes.set(yticks=[], xticks=[])
+    axes.spines[:].set_visible(False)
+    for at, side, text in ((0, "left", "none"), (1, "right", "most in the panel")):
+        axes.text(at, -0.25, text, ha=side, va="top", fontsize=7, color=_INK)
 
 
 def _text(size: float) -> dict[str, Any]:

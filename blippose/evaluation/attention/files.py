@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ def write_attention(
     evidence: AttentionEvidence,
     shown: Mapping[str, Shown],
     pictures: Iterator[CrossPicture],
+    joint_order: Sequence[int],
 ) -> list[str]:
     """Write all of them into `folder`, beside the arrays; the names of all.
 
@@ -52,28 +53,36 @@ def write_attention(
         evidence: what it was made of.
         shown: which head each picture shows.
         pictures: of single images, drawn one by one.
+        joint_order: joint ids as captions name them.
 
     Raises:
         UserError: the folder cannot be written.
     """
     drawn: list[str] = []
+    of_self = {"One head": SELF_HEAD, "All layers and heads": SELF_OVERVIEW}
+    if not evidence.names_joints:  # as the report's sentences say
+        of_self = {}
     with filled(folder, "attention") as wrote:
         wrote(folder / ARRAYS_FILE)
-        _write_self(folder, report, evidence, shown["self"])
+        if of_self:
+            _write_self(folder, report, evidence, shown["self"], joint_order)
         for picture in pictures:
             drawn.append(_write_cross(folder, report, shown["cross"], picture))
             wrote(folder / picture.name)
-        titles = {"One head": SELF_HEAD, "All layers and heads": SELF_OVERVIEW}
-        titles |= {f"Where each joint's numbers look: {name}": name for name in drawn}
+        titles = of_self | {f"Where each joint's numbers look: {name}": name for name in drawn}
         page = attention_markdown(report, titles)
         write_texts(folder, {MARKDOWN_FILE: page, JSON_FILE: json_text(report)})
-        for name in (MARKDOWN_FILE, JSON_FILE, SELF_HEAD, SELF_OVERVIEW):
+        for name in (MARKDOWN_FILE, JSON_FILE, *of_self.values()):
             wrote(folder / name)
-    return [MARKDOWN_FILE, JSON_FILE, ARRAYS_FILE, SELF_HEAD, SELF_OVERVIEW, *drawn]
+    return [MARKDOWN_FILE, JSON_FILE, ARRAYS_FILE, *of_self.values(), *drawn]
 
 
 def _write_self(
-    folder: Path, report: Mapping[str, Any], evidence: AttentionEvidence, shown: Shown
+    folder: Path,
+    report: Mapping[str, Any],
+    evidence: AttentionEvidence,
+    shown: Shown,
+    order: Sequence[int],
 ) -> None:
     people = people_line(report["about"])
     shares, uniform = evidence.self_mean[..., 1:], evidence.uniform_mean[:, 1:]
@@ -82,9 +91,9 @@ def _write_self(
     with whole_file(folder / SELF_HEAD) as file:
         title = shown.title(len(shares))
         subtitle = f"{people}; {shown.why}"
-        write_self_head(file, one.mean(axis=(0, 1)), uniform, title, subtitle)
+        write_self_head(file, one.mean(axis=(0, 1)), uniform, order, title, subtitle)
     with whole_file(folder / SELF_OVERVIEW) as file:
-        write_self_overview(file, shares, uniform, report["heads"], report["uniform"], people)
+        write_self_overview(file, shares, uniform, order, report, people)
 
 
 def _write_cross(

@@ -68,14 +68,21 @@ def study_photos(
     if evidence is None:
         return None
     shown = {"self": self_shown(evidence, layer, head), "cross": cross_shown(None, layer, head)}
+    photo = np.unique([hashes[path] for path in read], return_inverse=True)[1]  # copies are one
     about = {
-        **about_of(str(run), predictor.source, predictor.frame, "photos"),
+        **about_of(str(run), predictor.source, predictor.frame, "photos", predictor.stated),
+        "num_videos": None,
+        "num_without_video": len(read),
+        "num_different": int(photo.max()) + 1,
         "split": None,
         "synthetic": bool(predictor.synthetic),
     }
-    report = attention_report(about, evidence, None, shown, choice.samples, choice.seed)
+    report = attention_report(
+        about, evidence, None, shown, ("image", photo), choice.samples, choice.seed
+    )
     pictures = _pictures(predictor, reader, evidence, read, shown["cross"])
-    names = write_attention(out, report, evidence, shown, pictures)
+    order = predictor.caption_format.joint_order
+    names = write_attention(out, report, evidence, shown, pictures, order)
     skipped = tuple(path for path in paths if path not in hashes)
     return Outcome(report, names, was_stored, skipped)
 

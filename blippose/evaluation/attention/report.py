@@ -13,7 +13,7 @@ from blippose.attention import STEPS, PatchGrid
 from blippose.evaluation.attention.distances import Distances
 from blippose.evaluation.attention.evidence import AttentionEvidence
 from blippose.evaluation.attention.sentences import limits, sentences
-from blippose.evaluation.intervals import LEVEL, Bootstrap, Estimate, units, video_counts
+from blippose.evaluation.intervals import LEVEL, Bootstrap, Estimate
 from blippose.evaluation.predictions import other_persons
 from blippose.evaluation.targets import Targets
 from blippose.pose import JOINTS
@@ -71,6 +71,8 @@ def self_shown(evidence: AttentionEvidence, layer: int | None, head: int | None)
     """The head whose self-attention is shown: the one asked for, the study's, the most focused."""
     if head is not None:
         return Shown(layer, head, "the head that was asked for")
+    if not evidence.names_joints:
+        return Shown(layer, None, "no head was asked for")
     num_heads = evidence.self_mean.shape[1]
     if num_heads >= _STUDY_HEAD:
         return Shown(layer, _STUDY_HEAD - 1, "the head that the study shows")
@@ -86,7 +88,7 @@ def cross_shown(truth: Truth | None, layer: int | None, head: int | None) -> Sho
     """The head whose cross-attention is shown: the one asked for, or the nearest to the joints."""
     if head is not None:
         return Shown(layer, head, "the head that was asked for")
-    if truth is None:
+    if truth is None or np.isnan(truth.distances.own[:, WRITTEN]).all():
         return Shown(layer, None, "no head was asked for")
     if layer is None:
         return Shown(
@@ -101,6 +103,7 @@ def attention_report(
     evidence: AttentionEvidence,
     truth: Truth | None,
     shown: Mapping[str, Shown],
+    resampled: tuple[str, Int[np.ndarray, "captions"]],
     samples: int,
     seed: int,
 ) -> dict[str, Any]:
@@ -111,11 +114,11 @@ def attention_report(
         evidence: what was measured of them.
         truth: None of photos, for which nobody has said it.
         shown: which head each picture shows, by "self" and "cross".
+        resampled: the unit, and to which one each caption belongs, as `intervals.units`.
         samples: draws of the bootstrap.
         seed: of the draws and of the halves that a head is chosen on.
     """
-    video = np.full(len(evidence), -1) if truth is None else truth.targets.video
-    unit, groups = units(video)
+    unit, groups = resampled
     draws = Bootstrap.of(groups, samples, seed)
     interval = {
         "level": LEVEL,
@@ -129,8 +132,7 @@ def attention_report(
             **about,
             **_shape(evidence),
             "num_images": len(evidence),
-            **video_counts(video),
-            "num_joints_parsed": int(np.isfinite(evidence.xy_input).all(axis=-1).sum()),
+            **_parsed(evidence, truth),
             "interval": interval,
         },
         "uniform": {
@@ -142,6 +144,13 @@ def attention_report(
         **(_cross(evidence.grid, truth, draws, groups, seed) if truth else {}),
     }
     return {**report, "sentences": sentences(report), "limits": limits(report)}
+
+
+def _parsed(evidence: AttentionEvidence, truth: Truth | None) -> dict[str, int]:
+    """How many joints were to be said, those annotated where that is known, and how many were."""
+    said = np.isfinite(evidence.xy_input).all(axis=-1)
+    wanted = np.ones_like(said) if truth is None else truth.targets.valid
+    return {"num_joints": int(wanted.sum()), "num_joints_parsed": int((said & wanted).sum())}
 
 
 def _shape(evidence: AttentionEvidence) -> dict[str, Any]:

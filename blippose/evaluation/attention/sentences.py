@@ -6,11 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from blippose.attention import EARLIER
-from blippose.evaluation.cautions import few_units
+from blippose.evaluation.cautions import PARSED_LEAST, few_units
 from blippose.evaluation.intervals import sign
 from blippose.evaluation.quantities import is_number, number
 
 Cell = Mapping[str, Any]
+
+# Six units without any effect all lie on one side of 0 in one case of 32, five in one of 16: more
+# than the one of 20 that a 95 % interval allows.
+_LEAST_UNITS = 6
 
 _CONTROLS = {
     "other_image": "the same joint of a person in another image",
@@ -64,8 +68,9 @@ def _against(found: Mapping[str, Any], name: str, words: str) -> str:
     verdict = {1: "nearer than", -1: "farther than", 0: "not shown to be nearer than"}[
         sign(farther)
     ]
-    ends = f"{number(farther['low'], 2)} to {number(farther['high'], 2)}"
-    by = f"farther by {number(farther['value'], 2)}, {ends}"
+    by = f"farther by {number(farther['value'], 2)}"
+    if is_number(farther["low"]):
+        by += f", {number(farther['low'], 2)} to {number(farther['high'], 2)}"
     return f"{verdict} {words} ({number(control['value'], 2)} px, {by})"
 
 
@@ -91,6 +96,9 @@ _RELATIONS = {
 
 def _of_self(report: Mapping[str, Any]) -> Iterator[str]:
     heads, uniform = report["heads"], report["uniform"]
+    if not is_number(uniform["own"]["value"]):
+        yield "No caption names a joint: there is no self-attention from joint to joint to show."
+        return
     for name in ("own", *EARLIER):
         most = max(heads, key=lambda head: _or_low(head["self"][name]["value"]))
         if not is_number(most["self"][name]["value"]):
@@ -100,7 +108,7 @@ def _of_self(report: Mapping[str, Any]) -> Iterator[str]:
             f"most in layer {most['layer_number']}, head {most['head_number']} "
             f"({number(most['self'][name]['value'], 3)})"
         )
-        if report["about"]["num_images"] == 1:
+        if not are_told_apart(report["about"]):
             yield f"Self-attention to {_RELATIONS[name]}: {where}; uniform decoder {control}."
             continue
         above = [sign(head["self"][name]["above_uniform"]) for head in heads]
@@ -108,6 +116,14 @@ def _of_self(report: Mapping[str, Any]) -> Iterator[str]:
             f"Self-attention to {_RELATIONS[name]}: more than the uniform decoder's {control} in "
             f"{above.count(1)} of {len(heads)} heads, less in {above.count(-1)}; {where}."
         )
+
+
+def are_told_apart(about: Mapping[str, Any]) -> bool:
+    """Whether an interval can say that a head is above or below the uniform decoder.
+
+    With one image, nothing; with two, it would say so of half of all heads that are neither.
+    """
+    return bool(about["interval"]["num_units"] >= _LEAST_UNITS)
 
 
 def _or_low(value: float) -> float:
@@ -128,17 +144,17 @@ def limits(report: Mapping[str, Any]) -> list[str]:
             "Nothing is said of how near the attention is to the joints: nobody has said where "
             "the joints of these photos are."
         )
-    if about["num_images"] == 1:
-        found.append("One image has no intervals: nothing is shown to be more than a control.")
-    elif few := few_units(about["interval"]["unit"], about["interval"]["num_units"]):
+    num_units = about["interval"]["num_units"]
+    if few := few_units(about["interval"]["unit"], num_units):
         found.append(few)
+    if about["num_joints_parsed"] < PARSED_LEAST * about["num_joints"]:
+        found.append(
+            f"Only {about['num_joints_parsed']:,} of {about['num_joints']:,} joints parsed: of "
+            "how the decoder looks where it says no joint, the figures say nothing."
+        )
     if about["synthetic"]:
         found.append("The model was trained on drawn people: this says nothing of BLIP on photos.")
-    if (
-        report.get("best")
-        and about["num_images"] > 1
-        and about["num_heads"] * about["num_layers"] > 1
-    ):
+    if num_units > 1 and about["num_heads"] * about["num_layers"] > 1:
         found.append(
             "The intervals hold for each head alone; of many heads, some exceed a control by "
             "chance."

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from blippose.attention import AttentionReader
 from blippose.data import PoseDataset
-from blippose.decoding import InputFrame
+from blippose.decoding import Free, InputFrame
 from blippose.errors import UserError
 from blippose.evaluation.asking import asking
 from blippose.evaluation.attention.evidence import AttentionEvidence, as_input
@@ -34,8 +34,10 @@ from blippose.evaluation.attention.report import (
 )
 from blippose.evaluation.attention.stored_evidence import stored_evidence
 from blippose.evaluation.evidence import judged
+from blippose.evaluation.intervals import units, video_counts
 from blippose.evaluation.subject import Subject
 from blippose.evaluation.targets import Targets
+from blippose.frame_file import Stated
 from blippose.geometry import Crop
 from blippose.output_folder import writable
 from blippose.pose import Pose
@@ -133,14 +135,20 @@ def study_run(subject: Subject, out: Path, choice: Choice) -> Outcome | None:
     shown = {"self": self_shown(evidence, layer, head), "cross": cross_shown(truth, layer, head)}
     position = middle_person(truth, shown["cross"])
     about = {
-        **about_of(str(subject.run), str(subject.checkpoint), captioner.frame, subset),
+        **about_of(
+            str(subject.run), str(subject.checkpoint), captioner.frame, subset, subject.stated
+        ),
+        **video_counts(targets.video),
         "split": subject.data.split_kind,
         "synthetic": bool(subject.data.manifest["synthetic"]),
         "person_shown": targets.image_names[position],
     }
-    report = attention_report(about, evidence, truth, shown, choice.samples, choice.seed)
+    report = attention_report(
+        about, evidence, truth, shown, units(targets.video), choice.samples, choice.seed
+    )
     picture = _person_picture(reader, evidence, dataset, position, shown["cross"])
-    names = write_attention(out, report, evidence, shown, iter([picture]))
+    order = captioner.caption_format.joint_order
+    names = write_attention(out, report, evidence, shown, iter([picture]), order)
     return Outcome(report, names, was_stored)
 
 
@@ -204,12 +212,16 @@ def cross_maps(
     return CrossMaps(photo, crop, share, peak, pred, target)
 
 
-def about_of(run: str, source: str, frame: InputFrame, subset: str) -> dict[str, Any]:
+def about_of(
+    run: str, source: str, frame: InputFrame, subset: str, stated: Stated
+) -> dict[str, Any]:
     """Where the captions come from, as the report has it."""
     return {
         "run": run,
         "source": source,
         "subset": subset,
         "frame": frame.record(),
+        "decoding": Free().name,  # of `AttentionReader`
+        "own_decoding": stated.own_decoding.name,
         "versions": known_versions(),
     }
