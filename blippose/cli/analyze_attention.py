@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blippose.cli.config import checked, out_folder, places, plain_config, say_loading, short
+from blippose.cli.config import (
+    check_samples,
+    checked,
+    out_folder,
+    places,
+    plain_config,
+    say_loading,
+    short,
+)
 from blippose.counted import counted
 from blippose.errors import UserError
 from blippose.output_folder import check_out
@@ -54,7 +62,8 @@ def _check(keys: _Keys) -> None:
     subsets = ("val", "test", "auto")
     if keys.subset not in subsets:
         raise UserError(f"subset={keys.subset}: expected one of {', '.join(subsets)}")
-    for key, least in (("samples", 1), ("batch_size", 1), ("seed", 0)):
+    check_samples(keys.samples)
+    for key, least in (("batch_size", 1), ("seed", 0)):
         if getattr(keys, key) < least:
             raise UserError(f"{key}={getattr(keys, key)}: expected {least} or more")
 

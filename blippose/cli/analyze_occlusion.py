@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from blippose.arguments import suggest
-from blippose.cli.config import checked, out_folder, places, plain_config, say_loading, short
+from blippose.cli.config import (
+    check_samples,
+    checked,
+    out_folder,
+    places,
+    plain_config,
+    say_loading,
+    short,
+)
 from blippose.errors import UserError
 from blippose.occlusion import FILLS
 from blippose.output_folder import check_out
@@ -103,7 +111,8 @@ def _check(keys: _OcclusionKeys) -> None:
                 f"{key}={value}: expected one of {', '.join(names)}{suggest(str(value), names)}"
             )
     _num_images(keys.images)
-    for key in ("curve_joints", "samples", "batch_size"):
+    check_samples(keys.samples)
+    for key in ("curve_joints", "batch_size"):
         if getattr(keys, key) < 1:
             raise UserError(f"{key}={getattr(keys, key)}: expected 1 or more")
     if keys.curve_joints > NUM_JOINTS:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _Keys = TypeVar("_Keys")
 OWN_DATA, OWN_PEOPLE = "blippose.data.PoseDataModule", "blippose.data.Synthetic"
+_MOST_SAMPLES = 100_000  # x 8 bytes an image
 # Of a model that is asked without decoding=.
 UNSTATED = "the model does not say how it was validated: it is asked by decoding=free"
 
@@ -70,6 +71,18 @@ def checked(keys: Callable[..., _Keys], values: Mapping[str, Any], prefix: str =
     own = {key: values[key] for key in keys.__annotations__}
     check_arguments(keys, own, prefix)
     return keys(**own)
+
+
+def check_samples(samples: int) -> None:
+    """Refuse no resamples, and more than memory holds.
+
+    Raises:
+        UserError: fewer than 1, or too many.
+    """
+    if samples < 1:
+        raise UserError(f"samples={samples}: expected 1 or more")
+    if samples > _MOST_SAMPLES:
+        raise UserError(f"samples={samples}: expected {_MOST_SAMPLES:,} or fewer")
 
 
 def instantiate_key(config: Any, key: str) -> Any:

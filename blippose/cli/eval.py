@@ -14,6 +14,7 @@ from blippose.cli.config import (
     UNSTATED,
     check_data_files,
     check_data_values,
+    check_samples,
     check_targets,
     checked,
     instantiate_key,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 # What may be said of a run's data: where they are. Anything else would make another split.
 _PLACES = ("data.root", "data.annotations")
-_MOST_SAMPLES = 100_000  # x 8 bytes an image
 _OF_THE_MODEL = ("data.resize", "data.crop")
 
 
@@ -116,11 +116,10 @@ def _check_numbers(keys: _EvalKeys) -> None:
     subsets = ("val", "test", "auto")
     if keys.subset not in subsets:
         raise UserError(f"subset={keys.subset}: expected one of {', '.join(subsets)}")
-    for key, least in (("samples", 1), ("batch_size", 1), ("seed", 0)):
+    for key, least in (("batch_size", 1), ("seed", 0)):
         if getattr(keys, key) < least:
             raise UserError(f"{key}={getattr(keys, key)}: expected {least} or more")
-    if keys.samples > _MOST_SAMPLES:
-        raise UserError(f"samples={keys.samples}: expected {_MOST_SAMPLES:,} or fewer")
+    check_samples(keys.samples)
     if not 0 < keys.tenth <= 1:
         raise UserError(f"tenth={keys.tenth}: expected more than 0 and up to 1, such as 0.11")
 
