@@ -206,7 +206,7 @@ def test_the_page_says_how_many_joints_parsed_and_that_captions_are_free(
     assert about["num_joints_parsed"] == (annotated & said).sum()
     own = json.loads((run / "run.json").read_text())["config"]["decoding"]["_target_"]
     assert "Free" not in own
-    assert "captions free-running (the model's own decoding is parallel" in page
+    assert "decoding: free; the model's own is parallel" in page
     assert f"{annotated.sum()} annotated joints parsed; distances are over those" in page
 
 

@@ -11,6 +11,7 @@ from blippose.evaluation.figures import (
     Curve,
     cdf,
     joints_of,
+    new_figure,
     write_error_cdf,
     write_per_joint,
 )
@@ -23,6 +24,15 @@ def test_missing_joints_keep_a_curve_below_one() -> None:
     steps, share = cdf(np.array([1.0, np.nan, 3.0, np.nan]))
     assert steps.tolist() == [1.0, 3.0]
     assert share.tolist() == [0.25, 0.5]
+
+
+@pytest.mark.parametrize("num_words", [3, 25, 60])
+def test_a_long_subtitle_stays_within_its_picture(num_words: int, tmp_path: Path) -> None:
+    figure = new_figure(10.0, 5.0, "A title", " ".join(["images"] * num_words))
+    figure.savefig(tmp_path / "figure.png")
+    subtitle = figure.texts[-1]
+    assert subtitle.get_window_extent().x1 <= figure.bbox.x1
+    assert (subtitle.get_fontsize() == 9.0) == (num_words == 3)
 
 
 def test_every_joint_is_in_one_panel() -> None:

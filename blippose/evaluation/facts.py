@@ -81,9 +81,10 @@ def num_resampled(about: Mapping[str, Any]) -> int:
     return sum(_units(about).values())
 
 
-def own_decoding(about: Mapping[str, Any]) -> str:
-    """What the model is validated by, where that is not how a study asks it."""
-    return f"the model's own decoding is {about['own_decoding']}"
+def decoding_line(about: Mapping[str, Any]) -> str:
+    """How a study asks the model, and how it is validated where that is another way."""
+    decoding, own = about["decoding"], about["own_decoding"]
+    return f"decoding: {decoding}" + ("" if own == decoding else f"; the model's own is {own}")
 
 
 def _units(about: Mapping[str, Any]) -> dict[str, int]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from blippose.evaluation.facts import num_resampled
 from blippose.pose import JOINTS
 
 # Source: Okabe and Ito, "Color Universal Design", 2008. Sides as in `drawing.PREDICTED`.
@@ -21,6 +22,7 @@ _SIDES = {"right": "#E69F00", "left": "#0072B2", "": "#332288"}
 MODEL, OTHER, INK, FAINT = "#0072B2", "#555555", "#1F2328", "#B8BDC4"
 _MARKED = (1, 5, 25)  # px, as the study reports
 DPI = 130
+_CHARACTERS = 130.0  # that fit into an inch of a line, times their size in pt
 _FAR = 1e5  # px; beyond any axis
 # From the head down, left and right side by side: how a reader looks for a joint.
 _PARTS = (
@@ -208,7 +210,8 @@ def new_figure(width: float, height: float, title: str, subtitle: str) -> Any:
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     style = {"fontsize": 14, "fontweight": "bold", "linespacing": 1.5}
     figure.suptitle(f"{title}\n", color=INK, x=0.01, ha="left", **style)
-    figure.text(0.01, 1 - 0.43 / height, subtitle, fontsize=9, color=OTHER, va="center")
+    size = min(9.0, _CHARACTERS * width / max(1, len(subtitle)))
+    figure.text(0.01, 1 - 0.43 / height, subtitle, fontsize=size, color=OTHER, va="center")
     return figure
 
 
@@ -223,6 +226,8 @@ def quiet(axes: Any) -> None:
 def subtitle_of(about: Mapping[str, Any]) -> str:
     """What a picture is of, in one line, so that it can be shown alone."""
     interval = about["interval"]
+    if num_resampled(about) == 1:
+        return f"{people_of(about)}, no intervals"
     return f"{people_of(about)}, {interval['level']:.0%} intervals over {interval['unit']}s"
 
 
@@ -230,8 +235,14 @@ def people_of(about: Mapping[str, Any]) -> str:
     """Which run, and which of its images."""
     people = "synthetic people" if about["synthetic"] else "real images"
     subset = {"val": "validation"}.get(about["subset"], about["subset"])
-    decoding = "" if about["decoding"] == "free" else f", decoding: {about['decoding']}"
     return (
         f"{about['run'] or about['source']}: {about['num_images']:,} {subset} images ({people}, "
-        f"split={about['split']}){decoding}"
+        f"split={about['split']}){asked_by(about)}"
     )
+
+
+def asked_by(about: Mapping[str, Any]) -> str:
+    """How the model was asked, behind what it was asked of."""
+    decoding = about["decoding"]
+    other = "" if about.get("own_decoding", decoding) == decoding else ", not the model's own"
+    return f", decoding: {decoding}{other}"

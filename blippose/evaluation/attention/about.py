@@ -6,20 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from blippose.counted import counted
-from blippose.evaluation.facts import interval_line, own_decoding
+from blippose.evaluation.facts import decoding_line, interval_line
+from blippose.evaluation.figures import asked_by
 
 _SUBSETS = {"val": "validation image", "test": "test image"}
 
 
 def people_line(about: Mapping[str, Any]) -> str:
     """Which model, and how many of which images; for pictures that are shown alone."""
+    asked = asked_by(about)
     if about["subset"] == "photos":
         num, different = about["num_images"], about["num_different"]
         copies = "" if different == num else f" ({different:,} apart from copies)"
-        return f"{about['run']}: {counted(num, 'photo')} of yours{copies}"
+        return f"{about['run']}: {counted(num, 'photo')} of yours{copies}{asked}"
     images = f"{about['run']}: {counted(about['num_images'], _SUBSETS[about['subset']])}"
     people = "synthetic people" if about["synthetic"] else "real images"
-    return f"{images} ({people}, split={about['split']})"
+    return f"{images} ({people}, split={about['split']}){asked}"
 
 
 def about_lines(report: Mapping[str, Any]) -> list[str]:
@@ -38,10 +40,9 @@ def about_lines(report: Mapping[str, Any]) -> list[str]:
 
 def _captions_line(about: Mapping[str, Any], *, is_measured: bool) -> str:
     """How captions come about, and of how many joints anything is said."""
-    other = "" if about["own_decoding"] == about["decoding"] else f" ({own_decoding(about)})"
     joints = "annotated joints" if is_measured else "joints"
     of_those = "; distances are over those" if is_measured else ""
     return (
-        f"captions free-running{other}; {about['num_joints_parsed']:,} of "
-        f"{about['num_joints']:,} {joints} parsed{of_those}"
+        f"{decoding_line(about)}; {about['num_joints_parsed']:,} of {about['num_joints']:,} "
+        f"{joints} parsed{of_those}"
     )
