@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from blippose.__main__ import main
@@ -122,6 +123,9 @@ def test_two_processes_give_the_same_to_the_bit(
         (["occlusion", "run=x", "curve_joints=17"], "curve_joints=17: expected 16 or fewer"),
         (["occlusion", "run=x", "joint=left nee"], "did you mean left knee?"),
         (["occlusion", "run=x", "subset=train"], "subset=train: expected one of val, test, auto"),
+        (["occlusion", "run=x", "samples=0"], "samples=0: expected 1 or more"),
+        (["occlusion", "run=x", "samples=100001"], "expected 100,000 or fewer"),
+        (["attention", "run=x", "samples=100001"], "expected 100,000 or fewer"),
         (["occlusion", "run=x", "seed=-1"], "seed=-1: expected 0 or more"),
         (["occlusion", "run=x", "radii=1"], "did you mean radius?"),
     ],
@@ -142,6 +146,45 @@ def test_an_image_that_is_not_looked_at_is_no_example_which_is_told_before_any_i
     assert main([*words, f"out={tmp_path}/out"]) == 2
     assert not (tmp_path / "out").exists()
     assert "example=nobody.jpg: not among the images of this study" in capsys.readouterr().err
+
+
+def test_a_radius_at_which_nothing_can_be_compared_is_refused_before_anything_is_asked(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["analyze", "occlusion", f"run={folder}/run", "images=3", "radius=50"]
+    assert main([*words, f"out={tmp_path}/out"]) == 2
+    assert not (tmp_path / "out").exists()
+    assert "radius=50: no disc of so many head sizes has room" in capsys.readouterr().err
+
+
+def test_one_image_has_no_intervals(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["analyze", "occlusion", f"run={folder}/run", "images=1", "radius=1", "samples=10"]
+    assert main([*words, f"out={tmp_path}/out"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    page = (tmp_path / "out" / "occlusion.md").read_text()
+    for text in (printed, page):
+        assert "no intervals: 1 video cannot be resampled" in text
+        assert "nan" not in text
+        assert "(- to -)" not in text
+
+
+def test_captions_without_a_joint_are_said_to_say_nothing_and_all_files_are_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stray(_blip: Any, grammar: Any, states: torch.Tensor, _longest: int) -> torch.Tensor:
+        words = [grammar.fixed[0][0], *grammar.numbers[0], grammar.fixed[-1][-1]]
+        return torch.tensor([words] * len(states))
+
+    for module in ("attention.maps", "decoding.modes"):
+        monkeypatch.setattr(f"blippose.{module}.free_tokens", stray)
+    words = ["analyze", "occlusion", f"run={folder}/run", *QUICK, f"out={tmp_path}/out"]
+    assert main(words) == 0
+    assert {path.name for path in (tmp_path / "out").glob("[!.]*")} == FILES | PICTURES
+    [said] = report_in(tmp_path / "out")["findings"]
+    assert "no joint parsed" in said
+    assert "decoding: free; the model's own is parallel" in said
 
 
 def test_a_folder_that_cannot_be_written_is_named(

@@ -17,6 +17,8 @@ import pytest
 from example_persons import IMAGE, SIZE, make_targets, with_gaps
 from numpy.typing import NDArray
 
+from blippose.errors import UserError
+from blippose.evaluation.figures import subtitle_of
 from blippose.evaluation.intervals import Bootstrap
 from blippose.evaluation.occlusion.answers import (
     Occluded,
@@ -28,6 +30,7 @@ from blippose.evaluation.occlusion.effects import Effects, figures
 from blippose.evaluation.occlusion.example import chosen_example
 from blippose.evaluation.occlusion.findings import findings
 from blippose.evaluation.occlusion.number_attention import captions_with_attention
+from blippose.evaluation.occlusion.pages import about_lines, markdown
 from blippose.evaluation.occlusion.plan import Plan, Settings, chosen_persons, planned
 from blippose.evaluation.occlusion.study import study
 from blippose.evaluation.targets import Targets
@@ -44,7 +47,10 @@ ABOUT = {
     "subset": "val",
     "synthetic": True,
     "split": "video",
+    "decoding": "free",
+    "own_decoding": "constrained",
 }
+FILE = {"checkpoint_sha256": "0", "manifest": "0"}
 OFF = 7.0  # px
 MEAN_POSE = np.full((16, 2), SIZE / 2)
 
@@ -102,6 +108,12 @@ def answers(targets: Targets, tmp_path: Path) -> Occluded:
     return found
 
 
+def _shaken(answers: Occluded) -> Occluded:
+    """Discs cost each joint of each person something else."""
+    cost = np.random.default_rng(0).exponential(20, answers.hidden.shape[:4])[..., None, None]
+    return replace(answers, hidden=answers.hidden + cost)
+
+
 def effects_of(answers: Occluded) -> Effects:
     groups = answers.plan.targets.video
     return Effects(answers, Bootstrap.of(groups, 200, 0))
@@ -133,6 +145,96 @@ def test_the_matrix_is_the_discs_own_cover_for_such_a_model(answers: Occluded) -
     assert (added / OFF <= covered + 1e-9).all()  # it counts joints on the rim as covered
     assert added / OFF == pytest.approx(covered, abs=0.35)
     assert np.abs(added / OFF - covered).mean() < 0.05
+
+
+def test_points_of_the_curve_are_of_the_same_joints_hidden_and_others(
+    targets: Targets, tmp_path: Path
+) -> None:
+    """Joints err by as many px as their id says: with other joints the mean would be another."""
+
+    class ById(Looker):
+        def pose(self, image: Image) -> NDArray[np.float64]:
+            return super().pose(image) + np.array([[joint, 0.0] for joint in range(16)])
+
+    plan = plan_of(targets, radius=(1.0, 0.25, 1.5))
+    found, _ = ask(ById(targets), plan, tmp_path / "occlusion.npz")
+    assert found is not None
+    report = study(found, ABOUT, 50, 0)
+    for key, num in (("own", "num"), ("others", "num_others")):
+        assert len({point[key]["clean"]["value"] for point in report["curve"]}) == 1
+        assert len({point[num] for point in report["curve"]}) == 1
+        assert report["curve"][0][num] > 0
+    effects, joints = effects_of(found), report["joints"]
+    num_clear = effects.clear_others(0, effects.complete(0)).sum()
+    assert report["all"]["num_others"] == num_clear
+    assert sum(joints[name]["num_others"] for name in JOINTS) == num_clear
+    assert report["curve"][0]["num_others"] < num_clear
+
+
+def test_images_of_one_video_have_no_intervals_and_nothing_is_counted(tmp_path: Path) -> None:
+    alone = make_targets(3, video=np.zeros(3, dtype=np.int64))
+    found, _ = ask(Looker(alone), plan_of(alone), tmp_path / "occlusion.npz")
+    assert found is not None
+    report = study(found, ABOUT, 50, 0)
+    said = " ".join(findings(report))
+    assert f": +{OFF:.2f}." in said
+    assert "nan" not in said
+    assert "excludes 0" not in said
+    assert "is not shown: +7.00 px." in said
+    assert "no intervals: 1 video cannot be resampled" in about_lines(report)
+    assert any("All images are of one video" in each for each in report["limits"])
+    assert subtitle_of(report["about"]).endswith(", no intervals")
+    page = markdown({**report, "about": {**report["about"], **FILE}, "example": "a"}, {})
+    assert "nan" not in page
+
+
+def test_an_interval_of_images_without_a_video_counts_them(targets: Targets) -> None:
+    some = make_targets(12, video=np.array([0, 0, 1, 1, *[-1] * 8]))
+    silent = np.full((12, 16, 2), np.nan)
+    hidden = np.full((*plan_of(some).asked.shape, 16, 2), np.nan)
+    report = study(Occluded(plan_of(some), MEAN_POSE, silent, hidden), ABOUT, 50, 0)
+    said = " ".join(about_lines(report))
+    assert "resamples of the 2 videos and 8 images of no known video" in said
+
+
+def test_a_model_that_says_no_joint_is_said_to_and_nothing_else(answers: Occluded) -> None:
+    silent = replace(answers, clean=np.full_like(answers.clean, np.nan))
+    [said] = findings(study(silent, ABOUT, 50, 0))
+    assert "With nothing hidden no joint parsed" in said
+    assert "decoding: free; the model's own is constrained" in said
+
+
+@pytest.mark.parametrize(("num_silent", "is_first"), [(0, False), (1, True)])
+def test_few_joints_that_parse_come_first(
+    answers: Occluded, num_silent: int, is_first: bool
+) -> None:
+    clean = answers.clean.copy()
+    clean[:, :num_silent] = np.nan
+    first = findings(study(replace(answers, clean=clean), ABOUT, 50, 0))[0]
+    assert ("only 93.8% of the joints parsed" in first) == is_first
+
+
+def test_joints_that_lose_the_same_are_not_ranked(answers: Occluded) -> None:
+    tied = replace(
+        answers,
+        clean=np.zeros_like(answers.clean),
+        hidden=np.where(np.isfinite(answers.hidden), 0.0, np.nan),
+    )
+    assert "Most is lost" in " ".join(findings(study(_shaken(answers), ABOUT, 50, 0)))
+    assert "Most is lost" not in " ".join(findings(study(tied, ABOUT, 50, 0)))
+
+
+def test_a_radius_without_room_for_controls_is_refused(targets: Targets) -> None:
+    with pytest.raises(UserError, match=r"^radius=50: no disc .* in 12 images; name a smaller"):
+        plan_of(targets, radius=(50.0, 1.0)).check_compared()
+    plan_of(targets).check_compared()
+
+
+def test_pictures_say_how_the_model_was_asked(answers: Occluded) -> None:
+    about = study(answers, ABOUT, 50, 0)["about"]
+    assert ", decoding: free, not the model's own, 95% intervals" in subtitle_of(about)
+    own = {**about, "own_decoding": "free"}
+    assert ", decoding: free, 95% intervals" in subtitle_of(own)
 
 
 def test_differences_are_paired(targets: Targets, tmp_path: Path) -> None:
@@ -306,11 +408,9 @@ def test_findings_do_not_claim_what_the_interval_does_not_show(answers: Occluded
 
 
 def test_the_example_is_the_median_of_what_discs_cost(answers: Occluded) -> None:
-    rng = np.random.default_rng(0)
-    hidden = answers.hidden + rng.exponential(20, answers.hidden.shape[:4])[..., None, None]
-    shaken = replace(answers, hidden=hidden)
+    shaken = _shaken(answers)
+    hidden = shaken.hidden
     chosen = chosen_example(shaken)
-    assert chosen is not None
     among = answers.plan.asked[:, 0, :, :2].all(axis=-1)
     for place in range(2):  # over the joint, and elsewhere on the body
         away = np.linalg.norm(
@@ -322,7 +422,7 @@ def test_the_example_is_the_median_of_what_discs_cost(answers: Occluded) -> None
 
 def test_an_image_or_a_joint_can_be_named_for_the_example(answers: Occluded) -> None:
     name = answers.plan.targets.image_names[3]
-    person, joint = chosen_example(answers, name, "left wrist") or (-1, -1)
+    person, joint = chosen_example(answers, name, "left wrist")
     assert (person, joint) == (3, JOINTS.index("left wrist"))
 
 

@@ -66,6 +66,13 @@ class Effects:
         mask = pairs[..., None] & valid & clear & ~np.eye(NUM_JOINTS, dtype=bool)
         return mask
 
+    def clear_everywhere(
+        self, pairs: Bool[np.ndarray, "persons 16"]
+    ) -> Bool[np.ndarray, "persons 16 16"]:
+        """Which other joints no disc covers at any radius, by hidden and measured joint."""
+        radii = range(len(self.answers.plan.settings.radius))
+        return np.asarray(np.all([self.clear_others(radius, pairs) for radius in radii], axis=0))
+
     def complete(self, radius: int) -> Bool[np.ndarray, "persons 16"]:
         """Where there is a disc over the joint and both of its controls."""
         return np.asarray(self.answers.plan.asked[:, radius].all(axis=-1))

@@ -53,13 +53,11 @@ class Example:
 
 def chosen_example(
     answers: Occluded, image: str | None = None, joint: str | None = None
-) -> tuple[int, int] | None:
+) -> tuple[int, int]:
     """Position and joint of what is nearest to the median of all, in ranks.
 
     Of what the disc over the joint adds to its error, and of what the one elsewhere on the body
     adds.
-
-    None where no joint has a disc and its control on the body.
 
     Args:
         answers: what the model said.
@@ -70,8 +68,6 @@ def chosen_example(
         UserError: as `example_pairs`.
     """
     pairs = example_pairs(answers.plan, image, joint)
-    if not len(pairs):
-        return None
     added = np.array([_added(answers, person, hidden) for person, hidden in pairs.tolist()])
     rank = added.argsort(axis=0, kind="stable").argsort(axis=0)
     away = np.abs(rank - len(pairs) // 2).sum(axis=1)

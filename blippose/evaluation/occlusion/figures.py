@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from blippose.counted import counted
 from blippose.evaluation.figures import (
     DPI,
     FAINT,
@@ -82,7 +83,8 @@ def write_radius(path: Path, report: Mapping[str, Any], subtitle: str) -> None:
     row = figure.subplots(1, 2)
     for axes, (key, title) in zip(row, _PANELS.items(), strict=True):
         _curve_panel(axes, report["curve"], key)
-        axes.set_title(title, fontsize=10, color=INK)
+        num = report["curve"][0][{"own": "num", "others": "num_others"}[key]]
+        axes.set_title(f"{title} ({counted(num, 'joint')})", fontsize=10, color=INK)
         axes.set_xlabel("radius, head sizes (median px of the input)")
     row[0].set_ylabel(f"added to the EPE, px of the {report['settings']['input_size']} px input")
     _legend(figure, row[0])

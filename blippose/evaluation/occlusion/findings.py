@@ -8,24 +8,41 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from blippose.evaluation.intervals import FEW_UNITS, sign
-from blippose.evaluation.quantities import is_number
+from blippose.evaluation.cautions import PARSED_LEAST, few_units
+from blippose.evaluation.facts import decoding_line
+from blippose.evaluation.intervals import sign
+from blippose.evaluation.quantities import is_number, number
 
 
 def findings(report: Mapping[str, Any]) -> list[str]:
     """What it shows."""
     own = report["all"]["own"]
-    if not is_number(own["hidden"]["value"]):
-        return ["Nothing could be compared: no joint had a disc and room for both controls."]
+    parsed = report["parsed"]["clean"]
+    if not parsed:
+        return [
+            "With nothing hidden no joint parsed: each counts as the mean training pose, so that "
+            f"nothing can be said of what discs do ({decoding_line(report['about'])})."
+        ]
     return [
+        *_unparsed(parsed, report["about"]),
         *_own(report),
         _looks_there(own),
         _others(report["all"]["others"]),
         _rest_of_body(own),
         *_extremes(report["joints"]),
-        _matrix(report["matrix"]),
+        *_matrix(report["matrix"]),
         *_curve(report["curve"]),
     ]
+
+
+def _unparsed(parsed: float, about: Mapping[str, Any]) -> Iterator[str]:
+    """First of all, that much of what follows is not the model's."""
+    if parsed < PARSED_LEAST:
+        yield (
+            f"With nothing hidden only {parsed:.1%} of the joints parsed: the others count as the "
+            "mean training pose, which no disc changes, so that effects come out too small "
+            f"({decoding_line(about)})."
+        )
 
 
 def _own(report: Mapping[str, Any]) -> Iterator[str]:
@@ -104,29 +121,35 @@ def _extremes(joints: Mapping[str, Any]) -> Iterator[str]:
         if is_number(joint["own"]["hidden - clean"]["value"])
     }
     ranked = sorted(known, key=lambda name: -known[name]["value"])
-    if len(ranked) < 6:
+    if len(ranked) < 6 or known[ranked[0]]["value"] == known[ranked[-1]]["value"]:
         return
     most, least = (_named(known, names) for names in (ranked[:3], ranked[-3:]))
+    yield f"Most is lost of {most}; least of {least}.{_counted(known)}"
+
+
+def _counted(known: Mapping[str, Mapping[str, float]]) -> str:
+    """For how many joints an effect is shown; nothing where there are no intervals."""
+    if not any(is_number(cell["low"]) for cell in known.values()):
+        return ""
     num = sum(sign(cell) != 0 for cell in known.values())
-    yield (
-        f"Most is lost of {most}; least of {least}. The interval excludes 0 for {num} of "
-        f"{len(known)} joints."
-    )
+    return f" The interval excludes 0 for {num} of {len(known)} joints."
 
 
 def _named(cells: Mapping[str, Mapping[str, float]], names: list[str]) -> str:
     return ", ".join(f"{name} {signed(cells[name])}" for name in names)
 
 
-def _matrix(matrix: Mapping[str, Any]) -> str:
+def _matrix(matrix: Mapping[str, Any]) -> Iterator[str]:
     cells = [
         cell
         for hidden, row in enumerate(matrix["added_px"])
         for measured, cell in enumerate(row)
-        if hidden != measured and is_number(cell["value"])
+        if hidden != measured and is_number(cell["low"])
     ]
+    if not cells:
+        return
     num = sum(sign(cell) != 0 for cell in cells)
-    return (
+    yield (
         f"Off the diagonal {num} of {len(cells)} cells of the matrix have an interval that "
         f"excludes 0, where chance alone would give about {0.05 * len(cells):.0f}; cells are not "
         "corrected for their number."
@@ -166,11 +189,8 @@ def limits(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"The run is {about['state']}: its model may still change.")
     if about["subset"] == "val":
         lines.append("The checkpoint was chosen by its score on the validation images.")
-    if interval["num_units"] < FEW_UNITS:
-        lines.append(
-            f"The intervals rest on {interval['num_units']} {interval['unit']}s; with fewer than "
-            f"{FEW_UNITS} they come out too narrow. images=N takes more."
-        )
+    if few := few_units(interval["unit"], interval["num_units"]):
+        lines.append(f"{few} images=N takes more.")
     return lines
 
 
@@ -183,8 +203,15 @@ def radius_text(heads: float) -> str:
 
 
 def signed(cell: Mapping[str, float], plus: str = "+") -> str:
-    """A difference with its interval: "+4.21 (3.06 to 5.32)"."""
+    """A difference with its interval: "+4.21 (3.06 to 5.32)"; without one where it has none."""
     if not is_number(cell["value"]):
         return "unknown"
     before = plus if cell["value"] >= 0 else ""
-    return f"{before}{cell['value']:z.2f} ({cell['low']:z.2f} to {cell['high']:z.2f})"
+    return f"{before}{cell['value']:z.2f}{margin(cell, 2)}"
+
+
+def margin(cell: Mapping[str, float], digits: int) -> str:
+    """The interval behind a value, " (3.06 to 5.32)"; empty where it has no width."""
+    if not cell["low"] < cell["high"]:
+        return ""
+    return f" ({number(cell['low'], digits)} to {number(cell['high'], digits)})"

@@ -10,12 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from blippose.evaluation.facts import decoding_line, interval_line
 from blippose.evaluation.figures import people_of, reading_order
 from blippose.evaluation.intervals import sign
 from blippose.evaluation.markdown import bullets
 from blippose.evaluation.markdown import table as markdown_table
 from blippose.evaluation.occlusion.effects import CONTRASTS, STATES
-from blippose.evaluation.occlusion.findings import radius_text, signed
+from blippose.evaluation.occlusion.findings import margin, radius_text, signed
 from blippose.evaluation.quantities import number
 from blippose.evaluation.terminal import print_lines
 from blippose.pose import JOINTS
@@ -54,8 +55,7 @@ def _cells(row: Mapping[str, Any]) -> Iterator[Text]:
     own = row["own"]
     yield from (Text(number(own[state]["value"], 2)) for state in _SHOWN)
     cost, added = own["hidden - on body"], row["others"]["hidden - clean"]
-    margin = f" ({number(cost['low'], 1)} to {number(cost['high'], 1)})"
-    yield Text(_change(cost) + margin, style=_style(cost))
+    yield Text(_change(cost) + margin(cost, 1), style=_style(cost))
     yield Text(_change(added), style=_style(added))
 
 
@@ -71,18 +71,17 @@ def _style(cell: Mapping[str, float]) -> str:
 def about_lines(report: Mapping[str, Any]) -> list[str]:
     """What was looked at, how often, and where the intervals come from."""
     about, settings = report["about"], report["settings"]
-    interval, radii = about["interval"], settings["radius_heads"]
+    radii = settings["radius_heads"]
     lines = [
         people_of(about),
         f"{settings['num_looks']:,} inputs were asked for: each image clean, with a disc of "
         f"{radius_text(radii[0])} over each joint, and with as large ones elsewhere on the body "
         f"and off it ({settings['num_compared']:,} joints of {settings['num_discs']:,} have both)",
-        f"a disc is filled by {settings['fill']}; {100 * interval['level']:g}% intervals by "
-        f"bootstrap: {interval['samples']:,} resamples of {interval['num_units']:,} "
-        f"{interval['unit']}s, differences paired",
+        f"a disc is filled by {settings['fill']}; differences are paired",
+        interval_line(about),
         f"pixels are those of the {settings['input_size']} px input; a joint that did not parse "
-        f"counts as the mean training pose ({_parsed(report['parsed'])} parsed); decoding: "
-        f"{about['decoding']}",
+        f"counts as the mean training pose ({_parsed(report['parsed'])} parsed); "
+        f"{decoding_line(about)}",
     ]
     if len(radii) > 1:
         lines.insert(
@@ -118,6 +117,7 @@ def markdown(report: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         "## The hidden joint's own error, EPE in input px",
         _joints_table(report, "own"),
         "## The other joints' error, where no disc covers them",
+        "Joints are counted once for each disc.",
         _joints_table(report, "others"),
         *_curve(report["curve"]),
         "## What a disc over a joint adds to the error of each joint, px",
@@ -125,7 +125,7 @@ def markdown(report: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         "where the disc covers that joint too in more than half of the images.",
         _matrix_table(report["matrix"]),
         *(f"![{title}]({name})" for title, name in pictures.items()),
-        f"Example: {report['example'] or 'none, as no joint could be compared'}.",
+        f"Example: {report['example']}.",
         f"Checkpoint `{about['source']}`, sha256 `{about['checkpoint_sha256']}`; split manifest "
         f"`{about['manifest']}`.",
     ]
@@ -134,15 +134,17 @@ def markdown(report: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
 
 def _joints_table(report: Mapping[str, Any], key: str) -> str:
     contrasts = [f"{a} - {b}" for a, b in CONTRASTS]
-    head = ["hidden", "images", *STATES, *contrasts]
+    count = {"own": ("images", "num"), "others": ("joints", "num_others")}
+    title, num = count[key]
+    head = ["hidden", title, *STATES, *contrasts]
     rows = {JOINTS[joint]: report["joints"][JOINTS[joint]] for joint in reading_order()}
-    lines = {**rows, "**all joints**": report["all"]}
-    return markdown_table(head, ([name, *_line(row, key)] for name, row in lines.items()))
+    every = {**rows, "**all joints**": report["all"]}
+    lines = ([name, str(row[num]), *_line(row[key])] for name, row in every.items())
+    return markdown_table(head, lines)
 
 
-def _line(row: Mapping[str, Any], key: str) -> Iterator[str]:
-    yield str(row["num"])
-    for name, cell in row[key].items():
+def _line(cells: Mapping[str, Any]) -> Iterator[str]:
+    for name, cell in cells.items():
         text = signed(cell) if " - " in name else signed(cell, plus="")
         yield text.replace(" (", "<br>(")
 
@@ -152,14 +154,21 @@ def _curve(curve: list[Mapping[str, Any]]) -> Iterator[str]:
         return
     yield "## By the radius"
     names = [*STATES[:4], "hidden - clean", "hidden - on body"]
-    head = ["radius, head sizes", "median px", "joints", *names, "others: hidden - clean"]
+    head = [
+        "radius, head sizes",
+        "median px",
+        "joints",
+        *names,
+        "others",
+        "others: hidden - clean",
+    ]
     yield markdown_table(head, ([*_point(point, names)] for point in curve))
 
 
 def _point(point: Mapping[str, Any], names: list[str]) -> Iterator[str]:
     yield from (f"{point['radius_heads']:g}", f"{point['radius_input_px']:.1f}", str(point["num"]))
     yield from (signed(point["own"][name], "+" if " - " in name else "") for name in names)
-    yield signed(point["others"]["hidden - clean"])
+    yield from (str(point["num_others"]), signed(point["others"]["hidden - clean"]))
 
 
 def _matrix_table(matrix: Mapping[str, Any]) -> str:

@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from blippose.counted import counted
 from blippose.data import PoseDataset
+from blippose.errors import UserError
 from blippose.evaluation.targets import Targets
 from blippose.geometry import Crop
 from blippose.images import shown_size
@@ -68,6 +70,19 @@ class Plan:
     def asked(self) -> Bool[np.ndarray, "persons radii 16 3"]:
         """Which discs there are."""
         return np.asarray(np.isfinite(self.center).all(axis=-1))
+
+    def check_compared(self) -> None:
+        """Refuse a first radius at which nothing can be compared, before anything is asked.
+
+        Raises:
+            UserError: no disc of it has room for both of its controls.
+        """
+        if not self.asked[:, 0].all(axis=-1).any():
+            raise UserError(
+                f"radius={self.settings.radius[0]:g}: no disc of so many head sizes has room for "
+                f"both of its controls in {counted(len(self.targets), 'image')}; name a smaller "
+                "radius, or more images"
+            )
 
     def fingerprint(self) -> str:
         """A hash of every disc."""

@@ -81,7 +81,8 @@ def run_study(
     Of several processes that share the work, all but the first get None.
 
     Raises:
-        UserError: there is nobody to look at, or the folder cannot be written.
+        UserError: there is nobody to look at, nothing can be compared, or the folder cannot be
+            written.
     """
     subset, dataset = judged(subject, request.subset)
     size = subject.captioner.frame.input_size
@@ -93,14 +94,15 @@ def run_study(
         )
     some = dataset.part(chosen)
     plan = plan_of(some, size, settings)
-    example_pairs(plan, request.example, request.joint)  # refused before it takes minutes
+    plan.check_compared()  # refused before it takes minutes
+    example_pairs(plan, request.example, request.joint)
     with writable(out):
         answers, was_stored = _asked(subject, subset, some, plan, out, request)
     if answers is None:
         return None, was_stored
     report = study(answers, _about(subject, subset), request.samples, settings.seed)
     example = _example(subject.captioner, some, answers, request)
-    report["example"] = None if example is None else example.title
+    report["example"] = example.title
     _write(out, report, example)
     return report, was_stored
 
@@ -149,17 +151,15 @@ def _about(subject: Subject, subset: str) -> dict[str, Any]:
         "synthetic": subject.data.manifest["synthetic"],
         "frame": subject.captioner.frame.record(),
         "decoding": subject.decoding.name,
+        "own_decoding": subject.stated.own_decoding.name,
         "versions": subject.versions,
     }
 
 
 def _example(
     captioner: PoseCaptioner, some: PoseDataset, answers: Occluded, request: Request
-) -> Example | None:
-    chosen = chosen_example(answers, request.example, request.joint)
-    if chosen is None:
-        return None
-    person, joint = chosen
+) -> Example:
+    person, joint = chosen_example(answers, request.example, request.joint)
     looks = [(person, None), (person, (0, joint, 0)), (person, (0, joint, 1))]
     images = inputs(answers.plan, lambda position: some[position].image, looks)
     captions, attention = captions_with_attention(captioner, images, joint)
@@ -172,29 +172,27 @@ def _example(
     return Example(answers.plan, person, joint, images, captions, attention, form, choice)
 
 
-def _write(out: Path, report: dict[str, Any], example: Example | None) -> None:
+def _write(out: Path, report: dict[str, Any], example: Example) -> None:
     """Pictures first: the page that names them is there when they are."""
     discs = _discs(report)
-    intervals, joints = subtitle_of(report["about"]), report["curve"][0]["num"]
+    intervals = subtitle_of(report["about"])
     drawn: dict[str, Callable[[Path], None]] = {
         name: partial(write, report=report, subtitle=subtitle)
         for name, write, subtitle in (
             ("joints.png", write_joints, f"{intervals}; {discs}"),
             ("matrix.png", write_matrix, f"{intervals}; {discs}"),
-            ("radius.png", write_radius, f"{intervals}; {joints:,} joints at every radius"),
+            ("radius.png", write_radius, f"{intervals}; the same joints at every radius"),
         )
     }
-    if example is not None:
-        subtitle = f"{people_of(report['about'])}; {discs}"
-        drawn["example.png"] = partial(write_example, example=example, subtitle=subtitle)
-    pictures = {title: name for title, name in PICTURES.items() if name in drawn}
+    subtitle = f"{people_of(report['about'])}; {discs}"
+    drawn["example.png"] = partial(write_example, example=example, subtitle=subtitle)
     with filled(out, "occlusion") as wrote:
         wrote(out / ARRAYS)
         for name, draw in drawn.items():
             with whole_file(out / name) as partial_path:
                 draw(partial_path)
             wrote(out / name)
-        texts = {JSON_FILE: json_text(report), MARKDOWN_FILE: markdown(report, pictures)}
+        texts = {JSON_FILE: json_text(report), MARKDOWN_FILE: markdown(report, PICTURES)}
         write_texts(out, texts)
         for name in texts:
             wrote(out / name)

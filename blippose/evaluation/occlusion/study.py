@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
-from blippose.evaluation.intervals import LEVEL, Bootstrap, units
+from blippose.evaluation.intervals import LEVEL, Bootstrap, units, video_counts
 from blippose.evaluation.occlusion.answers import Occluded, looks
 from blippose.evaluation.occlusion.effects import Effects, by_joint, figures
 from blippose.evaluation.occlusion.findings import findings, limits
@@ -30,6 +31,7 @@ def study(answers: Occluded, about: Mapping[str, Any], samples: int, seed: int) 
         "about": {
             **about,
             "num_images": len(plan.targets),
+            **video_counts(plan.targets.video),
             "interval": {
                 "level": LEVEL,
                 "unit": unit,
@@ -66,15 +68,21 @@ def _settings(answers: Occluded) -> dict[str, Any]:
 
 
 def _all(effects: Effects) -> dict[str, Any]:
-    return _pooled(effects, 0, effects.complete(0))
+    pairs = effects.complete(0)
+    return _pooled(effects, 0, pairs, effects.clear_others(0, pairs))
 
 
-def _pooled(effects: Effects, radius: int, pairs: Any) -> dict[str, Any]:
+def _pooled(
+    effects: Effects,
+    radius: int,
+    pairs: Bool[np.ndarray, "persons 16"],
+    others: Bool[np.ndarray, "persons 16 16"],
+) -> dict[str, Any]:
     """Over all hidden joints: the hidden joint's own error, and the others'."""
     own = pairs[..., None] & np.eye(NUM_JOINTS, dtype=bool)
-    others = effects.clear_others(radius, pairs)
     return {
         "num": int(pairs.sum()),
+        "num_others": int(others.sum()),
         "own": figures(effects.pooled(radius, own)),
         "others": figures(effects.pooled(radius, others)),
     }
@@ -83,8 +91,14 @@ def _pooled(effects: Effects, radius: int, pairs: Any) -> dict[str, Any]:
 def _joints(effects: Effects) -> dict[str, Any]:
     pairs = effects.complete(0)
     own, others = by_joint(effects.own(0, pairs)), by_joint(effects.others(0, pairs))
+    num_others = effects.clear_others(0, pairs).sum(axis=(0, 2))
     return {
-        name: {"num": int(pairs[:, joint].sum()), "own": next(own), "others": next(others)}
+        name: {
+            "num": int(pairs[:, joint].sum()),
+            "num_others": int(num_others[joint]),
+            "own": next(own),
+            "others": next(others),
+        }
         for joint, name in enumerate(JOINTS)
     }
 
@@ -104,14 +118,15 @@ def _matrix(effects: Effects) -> dict[str, Any]:
 
 
 def _curve(effects: Effects) -> list[dict[str, Any]]:
-    """Every radius, from the least, on the joints that are complete at all of them."""
+    """Every radius, from the least, on the joints that are complete, or clear, at all of them."""
     plan, pairs = effects.answers.plan, effects.everywhere()
+    others = effects.clear_everywhere(pairs)
     radius_input = np.median(plan.radius_input, axis=0)
     return [
         {
             "radius_heads": float(plan.settings.radius[radius]),
             "radius_input_px": float(radius_input[radius]),
-            **_pooled(effects, radius, pairs),
+            **_pooled(effects, radius, pairs, others),
         }
         for radius in np.argsort(plan.settings.radius).tolist()
     ]
