@@ -29,7 +29,7 @@ from blippose.pose import JOINTS, Pose
 _SIDE = 480  # px of the longer side of a tile
 ROWS = ("nothing hidden", "disc over the joint", "same area elsewhere\non the body")
 _CAPTION = "caption (bold: changed;\npx: off the truth)"
-_COLUMNS = ("what the model sees", "predicted, and true in white", "attention")
+_COLUMNS = ("what the model sees", "predicted, and true, paler", "attention")
 
 
 @dataclass(frozen=True, eq=False)
