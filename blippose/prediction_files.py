@@ -91,8 +91,8 @@ def predict_files(
 
     `STEM.png`, or `STEM_2.png` where the name is taken, is the image with its skeleton. Images
     that cannot be read are listed on stderr and in the JSON, and the rest is done. What an earlier
-    call made is replaced, or goes at the end; an overlay replaces no other file. Where no image
-    can be read, all that an earlier call made stays as it is.
+    call made is replaced, or goes at the end; no other file is replaced. Where no image can be
+    read, all that an earlier call made stays as it is.
 
     Args:
         predictor: makes the predictions.
@@ -105,10 +105,11 @@ def predict_files(
             800 px are drawn two to four times as large then.
 
     Raises:
-        UserError: `out` cannot be written, or an overlay would replace a file that no earlier call
-            wrote as it is.
+        UserError: `out` cannot be written, or holds a file that would be replaced and that no
+            earlier call wrote as it is.
     """
     overlays = _overlay_paths(paths, out)
+    _refuse_foreign([*overlays, *(out / name for name in _NAMES[format])], out)
     has_earlier = (out / JSON_FILE).is_file()
     done, files = 0, tuple[str, ...]()
     with suppress(_NothingDoneError), filled(out, "predict") as wrote:
@@ -136,7 +137,7 @@ def predict_files(
 
 
 def _overlay_paths(paths: Sequence[Path], out: Path) -> list[Path]:
-    """A name for each image's overlay, none twice, nor alike but for case, and no other file's."""
+    """A name for each image's overlay, none twice, nor alike but for case, and no image's."""
     originals = {path.resolve() for path in paths}
     numbers: dict[str, int] = {}  # the last one given to a stem
     taken: set[str] = set()
@@ -153,12 +154,15 @@ def _overlay_paths(paths: Sequence[Path], out: Path) -> list[Path]:
                 f"out={out}: the overlay would replace the image {overlays[-1]}; "
                 "name a folder that does not hold the images"
             )
-    for overlay in foreign(overlays, out, "predict"):  # on some disks A.PNG is a.png
-        raise UserError(
-            f"out={out}: an overlay would replace {overlay}, which no earlier call of predict "
-            "wrote as it is; name another folder"
-        )
     return overlays
+
+
+def _refuse_foreign(paths: Iterable[Path], out: Path) -> None:
+    for path in foreign(paths, out, "predict"):  # on some disks A.PNG is a.png
+        raise UserError(
+            f"out={out}: predict would replace {path}, which no earlier call of it wrote as it "
+            "is; name another folder"
+        )
 
 
 def _short(stem: str) -> str:

@@ -290,6 +290,41 @@ def test_an_overlay_never_replaces_a_file_that_predict_did_not_write(tmp_path: P
     assert mine.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        ("predictions.json", "json"),
+        ("predictions.csv", "json"),
+        ("coco_images.json", "coco"),
+        ("coco_results.json", "coco"),
+        ("pred.mat", "hrnet"),
+    ],
+)
+def test_a_file_of_the_users_own_is_never_replaced_and_one_of_ours_is(
+    tmp_path: Path, name: str, format: Format
+) -> None:
+    path, out = photo(tmp_path / "a.jpg", 30, 20), tmp_path / "out"
+    mine = out / name
+    out.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(UserError, match=rf"would replace .*{name}, which no earlier call"):
+        predict_files(KnownPoses(shares()), [path], out, progress=False, format=format)
+    assert [each.name for each in out.iterdir()] == [name]
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    for _ in range(2):
+        predict_files(KnownPoses(shares()), [path], out, progress=False, format=format)
+    assert mine.read_bytes() != b"mine"
+
+
+def test_what_a_format_does_not_write_is_the_users_and_stays(tmp_path: Path) -> None:
+    path, out = photo(tmp_path / "a.jpg", 30, 20), tmp_path / "out"
+    out.mkdir()
+    (out / "pred.mat").write_text("mine")
+    predict_files(KnownPoses(shares()), [path], out, progress=False)
+    assert (out / "pred.mat").read_text() == "mine"
+
+
 def test_an_out_that_is_a_file_is_one_clear_line(tmp_path: Path) -> None:
     path = photo(tmp_path / "a.png", 30, 20)
     with pytest.raises(UserError, match="cannot be written"):
