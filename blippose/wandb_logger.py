@@ -31,6 +31,7 @@ _SHORT = {"batch_size": "bs", "optimizer": "", "scheduler": "", "model": ""}  # 
 _CONNECT_SECONDS = 10  # wandb waits 90 for a server that does not answer
 _FINISH_SECONDS = 60  # wandb waits for ever for one that has stopped to answer
 _HEADER = 7  # bytes of a .wandb file before the first record; wandb writes every 15 s
+_OFFLINE = ("offline", "dryrun")  # of W&B's modes; the same
 _STEP = "trainer/global_step"
 _SMALL = ("mae", "epe", "loss")  # of a metric's name: the least is the best
 _BEST = {
@@ -205,7 +206,7 @@ def wandb_logger(
     wandb.setup(settings=wandb.Settings(silent=True))
     _drop_empty(_parts(folder, run_id))
     run = _start(start, folder, run_id)
-    is_offline = run.settings.mode == "offline"
+    is_offline = run.settings.mode in _OFFLINE
     if not is_offline and run.url:
         print(f"W&B: {run.url}", flush=True)
     run.define_metric(_STEP)
@@ -220,7 +221,7 @@ def _start(start: Any, folder: Path, run_id: str) -> Any:
     import wandb  # noqa: PLC0415
 
     later = f"send it later with: {_sync(folder)}"
-    if os.environ.get("WANDB_MODE"):  # the user's own decision
+    if os.environ.get("WANDB_MODE") in (*_OFFLINE, "disabled"):  # the user's own decision
         return start()
     if not has_key():
         print(f"W&B is offline, as there is no key; {later}", flush=True)

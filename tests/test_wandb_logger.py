@@ -325,6 +325,48 @@ def test_key_without_a_server_costs_seconds_and_a_line_and_loses_nothing(
     assert_whole(history(part), json.loads(inspected(part, "--summary"))["summary"])
 
 
+@pytest.mark.parametrize("mode", ["online", "run", "shared"])
+def test_modes_that_need_a_server_are_offline_without_a_key(
+    tmp_path: Path,
+    mode: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", mode)
+    log(tmp_path / "run", ROWS)
+    assert capfd.readouterr().out.startswith("W&B is offline, as there is no key; send it later")
+    [part] = parts(tmp_path / "run")
+    assert_whole(history(part), json.loads(inspected(part, "--summary"))["summary"])
+
+
+def test_mode_online_without_a_server_is_offline_with_a_line(
+    tmp_path: Path,
+    log_in: Online,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "online")
+    with closed() as url:
+        log_in(url)
+        log(tmp_path / "run", ROWS)
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith("blippose: W&B cannot be used (")
+    [part] = parts(tmp_path / "run")
+    assert_whole(history(part), json.loads(inspected(part, "--summary"))["summary"])
+
+
+@pytest.mark.parametrize("mode", ["offline", "dryrun"])
+def test_modes_without_a_server_send_each_row_once_also_after_a_stop(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", mode)
+    log(tmp_path / "run", ROWS[:5])
+    log(tmp_path / "run", ROWS[5:], restored=5)
+    rows = [row for part in parts(tmp_path / "run") for row in history(part)]
+    assert [row["_step"] for row in rows] == [*range(len(ROWS))]
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.slow
 def test_server_that_is_lost_on_the_way_does_not_keep_the_run_from_its_end(
     tmp_path: Path,
