@@ -85,7 +85,7 @@ def fit(
     run: Run,
     *,
     options: FitOptions = FitOptions(),  # noqa: B008  a frozen value
-    logger: Callable[..., RowLogger] | None = None,
+    logger: Callable[..., RowLogger | None] | None = None,
     group: str | None = None,
 ) -> None:
     """Train, or go on from the run's last checkpoint, and write the results into `run`.
@@ -222,7 +222,7 @@ def _fit(
 
 @contextmanager
 def _loggers(
-    run: Run, logger: Callable[..., RowLogger] | None, group: str | None
+    run: Run, logger: Callable[..., RowLogger | None] | None, group: str | None
 ) -> Iterator[list[Logger]]:
     loggers: list[Logger] = [CSVLogger(run.folder / METRICS)]
     if logger is None or not runs.is_first_process():
@@ -236,6 +236,9 @@ def _loggers(
         group=group,
         config=run.record["config"],
     )
+    if row_logger is None:
+        yield loggers
+        return
     run.note(wandb_id=row_logger.version)  # an agent of W&B's may have brought its own
     code = 1
     try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import netrc
 import os
 import shlex
 import shutil
@@ -15,19 +14,18 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, final
-from urllib.parse import urlsplit
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from blippose.errors import first_line
 from blippose.metrics import PoseMetrics
+from blippose.wandb_settings import LONGEST, has_key, run_name
 
-_SHORT = {"batch_size": "bs", "optimizer": "", "scheduler": "", "model": ""}  # in W&B's names
 _CONNECT_SECONDS = 10  # wandb waits 90 for a server that does not answer
 _FINISH_SECONDS = 60  # wandb waits for ever for one that has stopped to answer
 _HEADER = 7  # bytes of a .wandb file before the first record; wandb writes every 15 s
@@ -176,12 +174,34 @@ def wandb_logger(
     project: str = "blippose",
     entity: str | None = None,
     tags: list[str] | None = None,
-) -> RowLogger:
+) -> RowLogger | None:
     """A logger on a W&B run of this id, which it goes on with where there is one.
 
     Offline where no key is found or the server is of no use, and where an earlier part of the run
-    is still to be sent; says so in one line. An agent of W&B's brings its own id.
+    is still to be sent; None where W&B is of no use at all. Says so in one line. An agent of W&B's
+    brings its own id.
     """
+    import wandb  # noqa: PLC0415
+
+    try:
+        return _begun(
+            folder,
+            run_id,
+            project=project,
+            entity=entity,
+            name=run_name(folder.name),
+            group=group and group[:LONGEST],
+            tags=tags,
+            config=config,
+        )
+    except Exception as error:  # wandb's own, the disk's
+        _warn(f"W&B cannot be used ({_reason(error)}); training goes on, metrics.csv has it all")
+        with suppress(Exception):
+            wandb.teardown()  # or the next of a grid would find what is left of this one
+        return None
+
+
+def _begun(folder: Path, run_id: str, **told: Any) -> RowLogger:
     import wandb  # noqa: PLC0415
 
     settings = wandb.Settings(
@@ -190,19 +210,7 @@ def wandb_logger(
         finish_timeout=_FINISH_SECONDS,
         finish_timeout_raises=True,
     )
-    start = partial(
-        wandb.init,
-        project=project,
-        entity=entity,
-        id=run_id,
-        name=run_name(folder.name),
-        group=group,
-        tags=tags,
-        config=config,
-        dir=folder,
-        resume="allow",
-        settings=settings,
-    )
+    start = partial(wandb.init, id=run_id, dir=folder, resume="allow", settings=settings, **told)
     wandb.setup(settings=wandb.Settings(silent=True))
     _drop_empty(_parts(folder, run_id))
     run = _start(start, folder, run_id)
@@ -279,33 +287,3 @@ def _sync(folder: Path) -> str:
 
 def _warn(line: str) -> None:
     print(f"blippose: {line}", file=sys.stderr, flush=True)
-
-
-def run_name(folder: str) -> str:
-    """A short name for a run, of that of its folder.
-
-    >>> run_name("batch_size=2,lr=2e-5,optimizer=adamw")
-    'bs2-lr2e-5-adamw'
-    >>> run_name("demo")
-    'demo'
-    """
-    parts = [part.partition("=") for part in folder.split(",")]
-    if not all(is_cell for _, is_cell, _ in parts):
-        return folder
-    return "-".join(_SHORT.get(key, key) + value for key, _, value in parts)
-
-
-def has_key() -> bool:
-    """Whether wandb would find a key to log in with: in the environment or in a netrc file."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-    places = (os.environ.get("NETRC"), "~/.netrc", "~/_netrc")
-    path = next((p for p in places if p and Path(p).expanduser().is_file()), None)
-    if path is None:
-        return False
-    try:
-        keys = netrc.netrc(Path(path).expanduser())
-    except (netrc.NetrcParseError, OSError):
-        return False
-    return keys.authenticators(urlsplit(server).netloc) is not None

@@ -89,6 +89,7 @@ LAYERS = (
         "random_state",
         "loggers",
         "wandb_logger",
+        "wandb_settings",
         "callbacks",
         "guards",
         "evaluation",
@@ -109,6 +110,7 @@ LAYERS = (
     {"__main__"},
 )
 WITHOUT_TORCH = (
+    "wandb_settings",
     "pose",
     "whole_file",
     "waiting",

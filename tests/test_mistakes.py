@@ -19,6 +19,18 @@ WRONG = {
     "no key": (["train", CSV, "=3"], "blippose: =3: expected key=value, got no key"),
     "key without a value": (["train", "seed"], "cannot be read as key=value; expected seed=VALUE"),
     "sweep file of train": (["train", "a.yaml"], "did you mean `blippose sweep a.yaml`?"),
+    "project that W&B does not take": (
+        ["train", "logger.project=a/b"],
+        "blippose: logger.project=a/b: expected 1 to 128 characters, and none of / \\ # ? % :",
+    ),
+    "project of a grid that W&B does not take": (
+        ["train", "-m", "seed=1,2", f"logger.project={'x' * 129}"],
+        "xxx: expected 1 to 128 characters",
+    ),
+    "tag that W&B does not take": (
+        ["train", f"logger.tags=[a,{'x' * 65}]"],
+        "blippose: logger.tags: expected 1 to 64 characters each, got 65: 'xxx",
+    ),
     "empty folder of all runs": (["train", CSV, "runs="], "blippose: runs=: expected the folder"),
     "empty folder of all runs of a grid": (
         ["train", "-m", CSV, "seed=1,2", "runs="],

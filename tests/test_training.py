@@ -177,6 +177,11 @@ def test_run_whose_logger_cannot_be_closed_is_not_done_and_ends_when_resumed(
     assert fit(tmp_path, 1).is_done
 
 
+def test_logger_that_cannot_begin_is_gone_without(fit: Make, tmp_path: Path) -> None:
+    assert fit(tmp_path, 1, logger=lambda **_: None).is_done
+    assert (tmp_path / "metrics.csv").is_file()
+
+
 def test_checkpoint_that_cannot_go_on_is_refused(fit: Make, tmp_path: Path) -> None:
     fit(tmp_path, 1, options=FitOptions(keep_last=True))
 

@@ -29,16 +29,18 @@ from wandb_server import WandbServer
 
 from blippose import wandb_logger as ours
 from blippose.cli import main
-from blippose.wandb_logger import wandb_logger
+from blippose.errors import UserError
+from blippose.wandb_logger import RowLogger, wandb_logger
+from blippose.wandb_settings import WandbSettings, check_environment, run_name
 
 KEY = "0123456789" * 4
-VARIABLES = ("API_KEY", "MODE", "BASE_URL", "IDENTITY_TOKEN_FILE", "SWEEP_ID", "RUN_ID")
 Online = Callable[[str], None]
 
 
 @pytest.fixture(autouse=True)
 def nobody_is_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in (*(f"WANDB_{variable}" for variable in VARIABLES), "NETRC"):
+    named = [name for name in os.environ if name.startswith("WANDB_")]
+    for name in (*named, "NETRC"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
@@ -189,10 +191,16 @@ ROWS = [{"step": n, "val/mae": float(abs(3 - n)), "train/loss": 9.0 - n} for n i
 CONFIG = {"optimizer": {"lr": 2e-5}, "seed": 0}
 
 
+def begun(folder: Path, **settings: Any) -> RowLogger:
+    logger = wandb_logger(folder, "abcd1234", "group", CONFIG, **settings)
+    assert logger is not None
+    return logger
+
+
 def log(folder: Path, rows: list[dict[str, Any]], restored: int = 0, code: int = 0) -> None:
     """A process that goes on from a checkpoint with as many rows, and ends."""
     folder.mkdir(exist_ok=True)
-    logger = wandb_logger(folder, "abcd1234", "group", CONFIG)
+    logger = begun(folder)
     logger.go_on(ROWS[:restored])
     for row in rows:
         logger.log_metrics({k: v for k, v in row.items() if k != "step"}, row["step"])
@@ -310,7 +318,7 @@ def test_key_without_a_server_costs_seconds_and_a_line_and_loses_nothing(
     with serve() as url:
         log_in(url)
         began = time.monotonic()
-        logger = wandb_logger(folder, "abcd1234", "group", CONFIG)
+        logger = begun(folder)
         assert time.monotonic() - began < 60  # W&B itself waits 90
         logger.go_on(ROWS)
         logger.close(0)
@@ -380,7 +388,7 @@ def test_server_that_is_lost_on_the_way_does_not_keep_the_run_from_its_end(
     folder.mkdir()
     server = WandbServer()
     log_in(server.url)
-    logger = wandb_logger(folder, "abcd1234", "group", CONFIG)
+    logger = begun(folder)
     server.close()
     logger.go_on(ROWS[:4])
     picture = np.zeros((8, 8, 3), np.uint8)
@@ -412,3 +420,77 @@ def test_agents_of_wandb_bring_the_id_of_the_run(
     assert_whole(kept.history, kept.summary)
     assert not wandb_server.runs
     assert capfd.readouterr().err == ""
+
+
+FLAWED = {
+    "WANDB_API_KEY": (f"{KEY} ", "API key cannot start or end with whitespace"),
+    "WANDB_BASE_URL": ("127.0.0.1:9", "Input should be a valid URL"),
+    "WANDB_SILENT": ("maybe", "Input should be a valid boolean"),
+    "WANDB_MODE": ("of", "Input should be 'online', 'offline'"),
+    "WANDB_TAGS": ("x" * 65, "is 65 characters"),
+    "WANDB_PROJECT": ("a/b", "Invalid project name"),
+}
+
+
+@pytest.mark.parametrize("name", FLAWED)
+def test_a_variable_that_wandb_refuses_is_named_without_its_value(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value, why = FLAWED[name]
+    monkeypatch.setenv("WANDB_NOTES", "good")
+    check_environment()
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=f"^{name}: W&B refuses its value") as told:
+        check_environment()
+    assert why in str(told.value)
+    assert "\n" not in str(told.value)
+    assert KEY not in str(told.value)
+
+
+@pytest.mark.parametrize("words", [[], ["-m", "seed=1,2"]])
+def test_a_variable_that_wandb_refuses_ends_train_before_data_are_drawn_and_leaves_no_run(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "of")
+    assert main(["train", "data.synthetic.num_persons=3", *words]) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith("blippose: WANDB_MODE: W&B refuses its value (Input should be 'online'")
+    assert not list(tmp_path.glob("*/*"))
+
+
+def test_wandb_that_cannot_even_be_offline_costs_a_line_and_not_the_training(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    assert wandb_logger(tmp_path / "run", "no/id", "group", CONFIG) is None
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith("blippose: W&B cannot be used (UsageError: Run ID cannot contain")
+    assert line.endswith("training goes on, metrics.csv has it all")
+    log(tmp_path / "run", ROWS)  # as the next of a grid may
+
+
+def test_names_and_groups_are_cut_to_what_wandb_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    cell = ",".join(f"setting_number_{n}=value_number_{n}" for n in range(7))
+    assert len(run_name(cell)) == 128
+    (tmp_path / cell).mkdir()
+    logger = wandb_logger(tmp_path / cell, "abcd1234", "g" * 200, CONFIG)
+    assert logger is not None
+    assert (logger.run.name, logger.run.group) == (run_name(cell), "g" * 128)
+    logger.close(0)
+
+
+@pytest.mark.parametrize("project", ["", "x" * 129, *(f"a{sign}b" for sign in "/\\#?%:")])
+def test_projects_that_wandb_refuses_are_refused_and_the_others_taken(project: str) -> None:
+    with pytest.raises(UserError, match=r"^logger\.project="):
+        WandbSettings(project=project)
+    if project:
+        with pytest.raises(wandb.Error):
+            wandb.Settings(project=project)
+    WandbSettings(project="x" * 128, tags=["é", "x" * 64])
+    wandb.Settings(project="x" * 128, run_tags=["é", "x" * 64])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _Keys = TypeVar("_Keys")
 OWN_DATA, OWN_PEOPLE = "blippose.data.PoseDataModule", "blippose.data.Synthetic"
+OWN_LOGGER = "blippose.wandb_logger.wandb_logger"
 _MOST_SAMPLES = 100_000  # x 8 bytes an image
 # Of a model that is asked without decoding=.
 UNSTATED = "the model does not say how it was validated: it is asked by decoding=free"
@@ -165,6 +166,22 @@ def check_rates(optimizer: Mapping[str, Any]) -> None:
     for key in ("lr", "weight_decay"):
         if not 0 <= (value := own.get(key, 0)) < math.inf:
             raise UserError(f"optimizer.{key}={spelled(value)}: expected 0 or more")
+
+
+def check_logger(logger: Any) -> None:
+    """Refuse, before torch is imported, names and variables that W&B would not take.
+
+    Loggers of others are left to themselves.
+    """
+    from blippose.arguments import check_arguments  # noqa: PLC0415
+    from blippose.wandb_settings import WandbSettings, check_environment  # noqa: PLC0415
+
+    if not isinstance(logger, Mapping) or logger.get("_target_") != OWN_LOGGER:
+        return
+    own = {key: value for key, value in logger.items() if not key.startswith("_")}
+    check_arguments(WandbSettings, own, "logger")
+    WandbSettings(**own)
+    check_environment()
 
 
 def drawn_people(settings: Mapping[str, Any]) -> Synthetic:

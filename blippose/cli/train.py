@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from blippose.cli.config import (
     check_data_files,
     check_data_values,
+    check_logger,
     check_rates,
     check_run_folder,
     check_targets,
@@ -243,6 +244,7 @@ def _check_groups(plain: Mapping[str, Any]) -> None:
         check_arguments(keys, plain[key], key)
     check_data_values(plain["data"])
     check_rates(plain["optimizer"])
+    check_logger(plain.get("logger"))
 
 
 def _command(folder: Path) -> str:
