@@ -295,8 +295,9 @@ def _has_checkpoint(folder: Path) -> bool:
 
 def _kept(record: Mapping[str, Any] | None, config: Mapping[str, Any]) -> dict[str, Any]:
     """What a run that begins again has from the try before: its place in W&B."""
-    is_same = record is not None and not difference(record["config"], config)
-    return {"wandb_id": record["wandb_id"]} if record and is_same and "wandb_id" in record else {}
+    if record is None or difference(record["config"], config):
+        return {}
+    return {key: record[key] for key in ("wandb_id", "wandb_group") if key in record}
 
 
 def best_checkpoint(folder: str | Path) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import shutil
 import signal
 import sys
 import threading
@@ -113,6 +114,8 @@ def fit(
     if last is None and runs.is_first_process():
         for name in (runs.BEST, METRICS):  # of a try that came to no checkpoint
             (run.folder / name).unlink(missing_ok=True)
+        if "wandb_id" not in run.record:  # or `wandb sync` would send that try too
+            shutil.rmtree(run.folder / "wandb", ignore_errors=True)
     start = last or options.ckpt_path
     # Signals end first: a launcher has seconds to put a job back, and W&B may take its time.
     with _loggers(run, logger, group) as loggers, StopSignals() as signals:
@@ -229,17 +232,22 @@ def _loggers(
         yield loggers
         return
     # Drawn, as one made of names would be another's in a team's project.
-    run.note(wandb_id=run.record.get("wandb_id") or secrets.token_hex(4))
+    # The group too, as the command of a cell alone does not say it.
+    run.note(
+        wandb_id=run.record.get("wandb_id") or secrets.token_hex(4),
+        wandb_group=group or run.record.get("wandb_group"),
+    )
     row_logger = logger(
         folder=run.folder,
         run_id=run.record["wandb_id"],
-        group=group,
+        group=run.record["wandb_group"],
         config=run.record["config"],
     )
     if row_logger is None:
         yield loggers
         return
-    run.note(wandb_id=row_logger.version)  # an agent of W&B's may have brought its own
+    # An agent of W&B's may have brought its own id, and a variable the project.
+    run.note(wandb_id=row_logger.version, wandb_project=row_logger.name)
     code = 1
     try:
         yield [*loggers, row_logger]

@@ -24,7 +24,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from blippose.errors import first_line
 from blippose.metrics import PoseMetrics
-from blippose.wandb_settings import LONGEST, has_key, run_name
+from blippose.wandb_settings import LONGEST, PROJECT, has_key, run_name
 
 _CONNECT_SECONDS = 10  # wandb waits 90 for a server that does not answer
 _FINISH_SECONDS = 60  # wandb waits for ever for one that has stopped to answer
@@ -171,7 +171,7 @@ def wandb_logger(
     run_id: str,
     group: str | None,
     config: dict[str, Any],
-    project: str = "blippose",
+    project: str | None = None,
     entity: str | None = None,
     tags: list[str] | None = None,
 ) -> RowLogger | None:
@@ -187,11 +187,11 @@ def wandb_logger(
         return _begun(
             folder,
             run_id,
-            project=project,
+            project=project or os.environ.get("WANDB_PROJECT") or PROJECT,
             entity=entity,
             name=run_name(folder.name),
             group=group and group[:LONGEST],
-            tags=tags,
+            tags=tags or None,  # or WANDB_TAGS would not be read
             config=config,
         )
     except Exception as error:  # wandb's own, the disk's

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from blippose.errors import UserError, first_line
 
+PROJECT = "blippose"  # where neither the config nor the environment names one
 LONGEST = 128  # characters that W&B takes of a project's, a group's or a run's name
 _LONGEST_TAG = 64
 _NOT_IN_PROJECTS = "/\\#?%:"

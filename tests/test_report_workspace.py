@@ -24,7 +24,7 @@ def grid_of(folder: Path) -> Grid:
     return Grid.of(find_cells([folder]), MEASURES["mae_all"])
 
 
-def logged(poster_grid: Path, folder: Path, projects: tuple[str, ...] = ("poses",)) -> Path:
+def logged(poster_grid: Path, folder: Path, projects: tuple[str | None, ...] = ("poses",)) -> Path:
     """The grid as if its runs had been logged to these projects in turn."""
     shutil.copytree(poster_grid, folder)
     for i, run in enumerate(sorted(folder.glob("*/run.json"))):
@@ -79,6 +79,16 @@ def test_runs_of_several_projects_have_no_common_workspace(
     folder = logged(poster_grid, tmp_path / "grid", ("poses", "others"))
     with pytest.raises(UserError, match=r"several projects \(team/others, team/poses\)"):
         workspace.workspace(grid_of(folder), "grid", ACCURACY, "team")
+
+
+def test_the_project_is_that_which_a_variable_named_as_the_run_began(
+    poster_grid: Path, tmp_path: Path
+) -> None:
+    folder = logged(poster_grid, tmp_path / "grid", (None,))
+    for run in folder.glob("*/run.json"):
+        record = json.loads(run.read_text()) | {"wandb_project": "mine"}
+        run.write_text(json.dumps(record))
+    assert workspace.workspace(grid_of(folder), "grid", ACCURACY, "team").project == "mine"
 
 
 def test_a_server_that_refuses_is_a_line(

@@ -182,6 +182,38 @@ def test_logger_that_cannot_begin_is_gone_without(fit: Make, tmp_path: Path) -> 
     assert (tmp_path / "metrics.csv").is_file()
 
 
+def test_cell_that_its_own_command_goes_on_with_is_of_its_grid_in_the_logger(
+    fit: Make, tmp_path: Path
+) -> None:
+    groups = []
+
+    def logger(group: str | None, **_: Any) -> None:
+        groups.append(group)
+
+    with pytest.raises(RunFailedError, match="killed"):
+        fit(tmp_path, 2, StopAfter(1), logger=logger, group="study")
+    fit(tmp_path, 2, logger=logger)
+    assert groups == ["study", "study"]
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_run_that_begins_anew_leaves_of_earlier_wandb_runs_its_own_alone(
+    fit: Make, tmp_path: Path, is_kept: bool
+) -> None:
+    """One that diverged before its first checkpoint leaves no run.json, and so no id."""
+    run = Run.open(tmp_path, {"num_epochs": 1})
+    if is_kept:
+        with pytest.raises(RunFailedError), run.started():
+            run.note(wandb_id="abcd1234")
+            raise RuntimeError("killed")
+    part = tmp_path / "wandb/offline-run-20260101_000000-abcd1234/run-abcd1234.wandb"
+    part.parent.mkdir(parents=True)
+    part.write_text("rows")
+    (tmp_path / "metrics.csv").write_text("step\n1\n")
+    fit(tmp_path, 1)
+    assert part.exists() == is_kept
+
+
 def test_checkpoint_that_cannot_go_on_is_refused(fit: Make, tmp_path: Path) -> None:
     fit(tmp_path, 1, options=FitOptions(keep_last=True))
 

@@ -485,6 +485,25 @@ def test_names_and_groups_are_cut_to_what_wandb_takes(
     logger.close(0)
 
 
+def test_project_and_tags_are_those_of_the_config_or_else_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+
+    def told(**settings: Any) -> tuple[str, tuple[str, ...]]:
+        (tmp_path / "run").mkdir(exist_ok=True)
+        logger = begun(tmp_path / "run", **settings)
+        logger.close(0)
+        wandb.teardown()
+        return logger.name, tuple(logger.run.tags or ())
+
+    assert told(tags=[]) == ("blippose", ())
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    monkeypatch.setenv("WANDB_TAGS", "a,b")
+    assert told(tags=[]) == ("mine", ("a", "b"))
+    assert told(project="theirs", tags=["c"]) == ("theirs", ("c",))
+
+
 @pytest.mark.parametrize("project", ["", "x" * 129, *(f"a{sign}b" for sign in "/\\#?%:")])
 def test_projects_that_wandb_refuses_are_refused_and_the_others_taken(project: str) -> None:
     with pytest.raises(UserError, match=r"^logger\.project="):

@@ -13,8 +13,10 @@ from typing import Any
 
 from blippose.errors import UserError, first_line
 from blippose.report.axes import SEED, Axis
+from blippose.report.cells import Cell
 from blippose.report.grid import Grid
 from blippose.report.measures import TRAIN_LOSS, Measure
+from blippose.wandb_settings import PROJECT
 
 _STEP = "trainer/global_step"
 
@@ -129,9 +131,15 @@ def _place(grid: Grid) -> _Place:
     logged = [cell for cell in grid.cells if cell.fact("wandb_id")]
     if not logged:
         raise UserError("wandb=true: none of these runs was logged to W&B (logger=wandb)")
-    loggers = [cell.config.get("logger") or {} for cell in logged]
-    places = {(one.get("entity"), one.get("project", "blippose")) for one in loggers}
+    places = {_logged_to(cell) for cell in logged}
     if len(places) > 1:
         names = ", ".join(sorted(f"{entity or '-'}/{project}" for entity, project in places))
         raise UserError(f"wandb=true: these runs are in several projects ({names})")
     return _Place(*places.pop())
+
+
+def _logged_to(cell: Cell) -> tuple[str | None, str]:
+    """Entity and project."""
+    logger = cell.config.get("logger") or {}
+    project = cell.fact("wandb_project") or logger.get("project") or PROJECT
+    return logger.get("entity"), str(project)
