@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import string
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
 from blippose import threads
 from blippose.cli import main
 from blippose.cli.cell_names import cell_name
-from blippose.cli.grammar import named
+from blippose.cli.grammar import named, quoted
 
 CSV = "logger=csv"
 
@@ -113,6 +115,23 @@ def test_an_existing_path_needs_no_quotes(capfd: pytest.CaptureFixture[str]) -> 
     Path("a,b=(1)").mkdir()
     assert main(["predict", "images=a,b=(1)"]) == 2
     assert "holds no image" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("sign", [*string.punctuation.replace("/", ""), " ", "\n", "é"])
+def test_a_path_that_is_there_is_read_as_it_stands_whatever_its_name(sign: str) -> None:
+    for name in (f"a{sign}b", f"a{sign}"):
+        Path(name).mkdir()
+        override = OverridesParser.create().parse_override(quoted(f"out={name}"))
+        assert override.value() == name
+
+
+@pytest.mark.parametrize("sign", "#;&!^<>`~é")
+def test_a_value_that_is_not_there_yet_may_hold_what_hydra_does_not_read(sign: str) -> None:
+    parser, value = OverridesParser.create(), f"d{sign}1"
+    assert parser.parse_override(quoted(f"data.root={value}")).value() == value
+    swept = parser.parse_override(quoted(f"name={value},b"))
+    assert list(swept.sweep_string_iterator()) == [f"'{value}'", "'b'"]
+    assert parser.parse_override(quoted(f"images=[{value},b]")).value() == [value, "b"]
 
 
 def test_cell_names_are_short_sorted_and_one_for_one_value() -> None:

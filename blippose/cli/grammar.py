@@ -24,6 +24,9 @@ _FLAGS_WITH_VALUE = (
 )
 # Hydra reads them as numbers, truths and nothing.
 _NO_WORD = re.compile(r"null|true|false|nan|[+-]?(inf|[\d.][\d._e+-]*)", re.IGNORECASE)
+# Its grammar reads these as they stand, and these at all; the rest it reads in quotes alone.
+_PLAIN = re.compile(r"[\w/+.$%*@?|-]*", re.ASCII)
+_READ = re.compile(r"[\w/+.$%*@?|\\:,=()\[\]{}'\" \t-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -142,19 +145,17 @@ def named(arguments: Sequence[str], key: str) -> list[str]:
 def quoted(argument: str) -> str:
     """Quotes round a path that exists, as Hydra's grammar reads runs/a/lr=1,x=2 otherwise.
 
-    And round a glob, such as runs/a/seed=*, and values with a ~ or a letter beyond ASCII, which
-    that grammar does not read at all: of these nothing need exist.
+    And round a glob, such as runs/a/seed=*, and values with a #, a ~ or anything else that this
+    grammar does not read at all: of these nothing need exist.
     """
     key, _, value = argument.partition("=")
-    is_plain = value.isascii() and not re.search(r"[,=:()\[\]{}'\"\s~]", value)
-    if is_plain or key.startswith("-"):
+    if _PLAIN.fullmatch(value) or key.startswith("-"):
         return argument
     is_glob = re.search(r"[*?]", value) and not re.search(r"[,()\[\]{}'\"\s]", value)
     if is_glob or is_there(value):
         return f"{key}={in_quotes(value)}"
-    is_unread = not value.isascii() or "~" in value
     plain_values = re.fullmatch(r"(\[?)([^()\[\]{}'\"]*)(\]?)", value)
-    if is_unread and plain_values:
+    if not _READ.fullmatch(value) and plain_values:
         opening, values, closing = plain_values.groups()
         return f"{key}={opening}{','.join(map(in_quotes, values.split(',')))}{closing}"
     return argument
