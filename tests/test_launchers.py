@@ -134,12 +134,15 @@ if __name__ == "__main__":
 def test_cells_that_are_asked_to_end_write_their_checkpoints_at_once(tmp_path: Path) -> None:
     """One after another, the last might be killed before it is asked."""
     (tmp_path / "slow.py").write_text(SLOW_TO_LEAVE)
-    with subprocess.Popen([sys.executable, tmp_path / "slow.py"]) as grid:
+    command = [sys.executable, tmp_path / "slow.py"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as grid:
         end = time.monotonic() + 60
         while len(list(tmp_path.glob("began-*"))) < 2:
             assert grid.poll() is None
             assert time.monotonic() < end
             time.sleep(0.05)
         grid.terminate()
-        assert grid.wait(30) == 75
+        said, _ = grid.communicate(timeout=30)
+        assert grid.returncode == 75
+    assert sorted(said.splitlines()[2:]) == ["a: stopped", "b: stopped"]
     assert len(list(tmp_path.glob("asked-*"))) == 2

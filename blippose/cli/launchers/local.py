@@ -99,9 +99,16 @@ class _Worker(threading.Thread):
         self._process: Any = None
         self._pipe: Any = None
         self._is_ended = False
+        self._has_left = threading.Event()
 
     def run(self) -> None:
         """Run tasks until none is left."""
+        try:
+            self._run_all()
+        finally:
+            self._has_left.set()
+
+    def _run_all(self) -> None:
         while not self._is_ended:
             try:
                 task = self.waiting.get_nowait()
@@ -110,8 +117,8 @@ class _Worker(threading.Thread):
             log = self.logs / f"{task.name}.log"
             print(f"{task.name}: started, its words go to {log}", flush=True)
             try:
-                self._run(task, log)
-                print(f"{task.name}: ended", flush=True)
+                how = "ended" if self._run(task, log) else "stopped"
+                print(f"{task.name}: {how}", flush=True)
             except Exception as error:  # one cell that cannot be sent or dies is not the others
                 self._process = None
                 if not self._is_ended:
@@ -120,7 +127,8 @@ class _Worker(threading.Thread):
             self._pipe.send(None)
             self._process.join()
 
-    def _run(self, task: Task, log: Path) -> None:
+    def _run(self, task: Task, log: Path) -> bool:
+        """Whether it came to its end; if not, its process was asked to leave, and did."""
         if self._process is None:
             context = multiprocessing.get_context("spawn")
             self._pipe, theirs = context.Pipe()
@@ -136,6 +144,8 @@ class _Worker(threading.Thread):
             code, self._process = self._process.exitcode, None
             if code != CAN_BE_RESUMED:
                 raise _DiedError(_how(code)) from error
+            return False
+        return True
 
     def ask_to_end(self) -> None:
         """Ask a process that is still at work to write a checkpoint and leave."""
@@ -147,9 +157,8 @@ class _Worker(threading.Thread):
 
     def wait(self, until: float) -> None:
         """For its process to leave, but no longer than `until` (time.monotonic)."""
-        process = self._process
-        if process is not None and process.is_alive():
-            process.join(max(0.0, until - time.monotonic()))
+        if self.ident is not None:  # a thread whose join a signal broke off passes for dead
+            self._has_left.wait(max(0.0, until - time.monotonic()))
 
 
 def _serve(pipe: Any, environment: dict[str, str], parent: int) -> None:
