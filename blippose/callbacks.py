@@ -24,6 +24,7 @@ from blippose.model import PoseCaptioner
 from blippose.pose import Pose
 from blippose.release_images import shown
 from blippose.wandb_logger import RowLogger
+from blippose.whole_file import whole_file
 
 # MAE with the mean pose in place of what did not parse: a model that falls silent must not win.
 MONITOR = "val/mae_all"
@@ -167,7 +168,8 @@ def write_samples(
         title="Validation images",
         subtitle=f"{source}; MAE in input pixels of {captioner.frame.input_size}",
     )
-    Image.fromarray(sheet).save(path)
+    with whole_file(path) as partial:
+        Image.fromarray(sheet).save(partial)
 
 
 @dataclass(frozen=True)

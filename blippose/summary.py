@@ -45,8 +45,8 @@ def print_summary(run: Run, console: Console) -> None:
         f"Distances in {results['frame']}; PCKh in image pixels; decoding: {results['decoding']}"
         f"{forced_without(results['decoding'])}.",
     )
-    picture = run.folder / results["picture"]
-    _print_lines(console, f"picture  {picture}", f"run      {run.folder}")
+    lines = [f"picture  {run.folder / results['picture']}"] if "picture" in results else []
+    _print_lines(console, *lines, f"run      {run.folder}")
 
 
 def forced_without(decoding: str) -> str:

@@ -159,7 +159,7 @@ def _results(
     blind_pose: Float[Tensor, "16 2"],
     folder: Path,
 ) -> dict[str, Any]:
-    """What best.ckpt says of its epoch, and its picture."""
+    """What best.ckpt says of its epoch, and its picture where one can be written."""
     path = folder / runs.BEST
     if not path.is_file():
         raise UserError(
@@ -167,9 +167,17 @@ def _results(
             "max_epochs, max_steps and limit_val_batches one leaves none"
         )
     best = load_weights(captioner, path)["blippose"]
-    write_samples(folder / PICTURE, captioner, data)
     results = run_results(data, blind_pose, best["metrics"], best["epoch"])
-    return {**results, "decoding": captioner.reader.decoding.name, "picture": PICTURE}
+    results["decoding"] = captioner.reader.decoding.name
+    try:
+        write_samples(folder / PICTURE, captioner, data)
+    except OSError as error:  # a full disk is no reason to train again
+        why = error.strerror or error
+        print(
+            f"blippose: no {folder / PICTURE} ({why}); the run lacks nothing else", file=sys.stderr
+        )
+        return results
+    return {**results, "picture": PICTURE}
 
 
 def _trainer(

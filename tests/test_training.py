@@ -19,6 +19,7 @@ from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers.logger import DummyLogger
 from PIL import Image
+from rich.console import Console
 from torch.optim import Optimizer
 
 from blippose import training, training_check
@@ -35,6 +36,7 @@ from blippose.muon import NUM_MATRICES, Muon
 from blippose.readback import ReadbackMask
 from blippose.runs import Run, RunFailedError
 from blippose.schedules import warmup_cosine
+from blippose.summary import print_summary
 from blippose.trained_weights import load_weights
 
 Make = Callable[..., Any]
@@ -130,6 +132,22 @@ def test_run_ends_with_results_picture_and_best_weights(fit: Make, tmp_path: Pat
     assert Image.open(tmp_path / results["picture"]).width > 300
     assert (tmp_path / "best.ckpt").is_file()
     assert not (tmp_path / "last.ckpt").exists()
+
+
+def test_picture_that_cannot_be_written_costs_a_line_and_not_the_run(
+    fit: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "samples.png").mkdir()  # stands for a disk without room
+    run = fit(tmp_path, 1)
+    assert run.is_done
+    assert "picture" not in run.record["results"]
+    told = capsys.readouterr()
+    [line] = [line for line in told.err.splitlines() if line.startswith("blippose: ")]
+    assert line.startswith(f"blippose: no {tmp_path}/samples.png (")
+    console = Console(width=300)
+    print_summary(run, console)
+    assert "picture  " not in capsys.readouterr().out
+    assert not list(tmp_path.glob(".samples*"))
 
 
 def test_results_are_those_of_the_best_epoch_as_logged(fit: Make, tmp_path: Path) -> None:
