@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from blippose import __version__
+from blippose.caption import CaptionFormat
 from blippose.decoding import Decoding, Free
 from blippose.evaluation.markdown import bullets, table
 from blippose.pose import JOINTS
@@ -60,11 +61,7 @@ stands in `config.json` too, under `text_config`. Where it stops after 21 tokens
 `generation_config=model.generation_config`. With torchvision installed, transformers resizes a
 little differently from what the model was trained on; without it, the tokens are those that
 blippose itself writes of opaque images of eight bits a colour."""
-_ONLY_BLIPPOSE = """\
-**`BlipProcessor` cannot prepare images for this model.** It stretches the whole image into the
-square; the model was trained on WHAT. Its settings here are right but for that, and what
-`generate` says of stretched images is worse than it needs to be. blippose does it right:
-
+_PREDICTOR = """\
 ```python
 from pathlib import Path
 
@@ -75,6 +72,18 @@ predictor = PosePredictor.from_pretrained(".")  # where this file is
 [prediction] = predictor([read_image(Path("photo.jpg"))])MORE
 prediction.pose.xy  # (16, 2), pixels of the image
 ```"""
+_LESS_EXACT = """\
+**The figures below are not of plain `generate`.** They are of blippose's own decoding (NAME).
+`generate` is less exact, and the code above may find few joints in what it says, or none. What
+was measured is this:
+
+"""
+_ONLY_BLIPPOSE = """\
+**`BlipProcessor` cannot prepare images for this model.** It stretches the whole image into the
+square; the model was trained on WHAT. Its settings here are right but for that, and what
+`generate` says of stretched images is worse than it needs to be. blippose does it right:
+
+"""
 _WHAT = {
     "letterbox": "images whose longer side fits, with a mean-coloured border",
     "person": "square crops round a person (MPII's objpos, 200 x scale x 1.25 px)",
@@ -97,15 +106,12 @@ def model_card(
         run: the record of its run; empty where it is not known.
         has_split: whether `split.json` lies beside the card.
     """
-    form = predictor.caption_format
-    first, second, *_, last = (JOINTS[j] for j in form.joint_order)
     blocks = [
         f"{_HEAD}\n# {title}",
         "BLIP, fine-tuned by blippose until its caption of an image is the pose of the person in "
         f"it: {len(JOINTS)} joints, each with the bins of x and y.",
         *_warning(predictor),
-        f"    {first} ( {form.number(41)}, {form.number(88)} ), {second} ( {form.number(43)}, "
-        f"{form.number(70)} ), ... {last} ( {form.number(60)}, {form.number(45)} )",
+        f"    {_example(predictor.caption_format)}",
         "## Use",
         _use(predictor),
         "## Coordinates",
@@ -118,6 +124,17 @@ def model_card(
     return "\n\n".join(blocks) + "\n"
 
 
+def _example(form: CaptionFormat) -> str:
+    """Three joints at made-up places, as shares of the image's sides."""
+    first, second, *_, last = (JOINTS[j] for j in form.joint_order)
+    places = {first: (0.43, 0.92), second: (0.45, 0.73), last: (0.63, 0.47)}
+    said = [
+        f"{name} ( {', '.join(form.number(int(share * form.bins)) for share in xy)} )"
+        for name, xy in places.items()
+    ]
+    return f"{said[0]}, {said[1]}, ... {said[2]}"
+
+
 def _warning(predictor: PosePredictor) -> Iterator[str]:
     if predictor.synthetic:
         yield "**It has seen drawn people only. On photos its poses are wrong.**"
@@ -128,10 +145,16 @@ def _use(predictor: PosePredictor) -> str:
     kind = "person" if frame.crop == "person" else frame.resize
     if kind in _WHAT:
         more = "  # crops=[Crop.of_person(...)]" if kind == "person" else ""
-        return _ONLY_BLIPPOSE.replace("WHAT", _WHAT[kind]).replace("MORE", more)
+        only = _ONLY_BLIPPOSE.replace("WHAT", _WHAT[kind])
+        return only + _PREDICTOR.replace("MORE", more)
     caption_format = predictor.caption_format
     code = _USE.replace("NUMBER", caption_format.number(r"(\d+)"))
-    return code.replace("BINS", str(caption_format.bins))
+    code = code.replace("BINS", str(caption_format.bins))
+    decoding = predictor.stated.decoding
+    if decoding is None or decoding == Free():
+        return code
+    less_exact = _LESS_EXACT.replace("NAME", decoding.name)
+    return f"{code}\n\n{less_exact}{_PREDICTOR.replace('MORE', '')}"
 
 
 def _frame_lines(predictor: PosePredictor) -> Iterator[str]:

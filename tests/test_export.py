@@ -21,12 +21,13 @@ from transformers import BlipForConditionalGeneration
 
 from blippose.caption import CaptionFormat
 from blippose.cli import main
-from blippose.decoding import TokenGrammar
+from blippose.decoding import Constrained, Free, Parallel, TokenGrammar
 from blippose.errors import UserError
 from blippose.export import export_checkpoint
 from blippose.images import read_image
 from blippose.lineage import Lineage
 from blippose.model import PoseCaptioner
+from blippose.model_card import _example
 from blippose.predictor import PosePredictor
 from blippose.synthetic.scene import render_frame
 
@@ -183,6 +184,27 @@ def test_the_card_tells_frame_format_figures_and_split(
     record = json.loads((tmp_path / "out/blippose.json").read_text())
     assert record["manifest"] == "f" * 64
     assert record["frame"]["input_size"] == 32
+
+
+@pytest.mark.parametrize(
+    ("decoding", "is_told"), [(Free(), False), (Constrained(), True), (Parallel(), True)]
+)
+def test_where_the_figures_are_of_blipposes_own_decoding_the_card_says_so_beside_generates_code(
+    make_checkpoint: Any, tmp_path: Path, decoding: Any, is_told: bool
+) -> None:
+    export_checkpoint(make_checkpoint(decoding=decoding), tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    use = card.partition("## Use")[2].partition("## ")[0]
+    assert "model.generate(" in use
+    assert ("The figures below are not of plain `generate`" in use) == is_told
+    assert ("PosePredictor.from_pretrained" in use) == is_told
+
+
+@pytest.mark.parametrize("bins", [16, 96, 342])
+def test_the_cards_example_is_of_bins_that_there_are(bins: int) -> None:
+    numbers = [int(number) for number in re.findall(r"\d+", _example(CaptionFormat(bins)))]
+    assert len(numbers) == 6
+    assert 0 < min(numbers) < max(numbers) < bins
 
 
 @pytest.mark.parametrize(
