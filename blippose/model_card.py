@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from blippose import __version__
@@ -29,7 +31,6 @@ _HEAD = """\
 library_name: transformers
 pipeline_tag: image-to-text
 tags: [blip, human-pose-estimation, keypoint-detection, mpii, blippose]
----
 """
 _USE = """\
 ```python
@@ -107,7 +108,7 @@ def model_card(
         has_split: whether `split.json` lies beside the card.
     """
     blocks = [
-        f"{_HEAD}\n# {title}",
+        f"{_head(run)}\n# {title}",
         "BLIP, fine-tuned by blippose until its caption of an image is the pose of the person in "
         f"it: {len(JOINTS)} joints, each with the bins of x and y.",
         *_warning(predictor),
@@ -122,6 +123,19 @@ def model_card(
         bullets(_origin_lines(record, run, has_split)),
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def _head(run: Mapping[str, Any]) -> str:
+    """What the hub reads."""
+    base = _base_model(run)
+    return _HEAD + (f"base_model: {base}\n" if base else "") + "---\n"
+
+
+def _base_model(run: Mapping[str, Any]) -> str | None:
+    """The name that its first weights have on the hub, where they came from there."""
+    weights = str(run["config"]["model"]["weights"]) if "config" in run else ""
+    is_name = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", weights) and not Path(weights).is_dir()
+    return weights if is_name else None
 
 
 def _example(form: CaptionFormat) -> str:
@@ -224,6 +238,8 @@ def _origin_lines(
         yield f"its first weights had learned from: {', '.join(map(_split, earlier))}"
     if config:
         yield f"first weights: `{config['model']['weights']}`"
+    if base := _base_model(run):
+        yield f"licence: that of the base model, `{base}`, whose page on the hub names it"
     if command := run.get("command"):
         yield f"command: `{command}`"
     if versions := run.get("versions"):

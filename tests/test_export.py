@@ -200,6 +200,23 @@ def test_where_the_figures_are_of_blipposes_own_decoding_the_card_says_so_beside
     assert ("PosePredictor.from_pretrained" in use) == is_told
 
 
+@pytest.mark.parametrize(
+    ("weights", "is_told"), [("Salesforce/base", True), ("tiny", False), ("./some/base", False)]
+)
+def test_the_card_names_the_base_model_of_the_hub_and_its_licence(
+    make_checkpoint: Any, tmp_path: Path, weights: str, is_told: bool
+) -> None:
+    path = make_checkpoint()
+    record = {"state": "failed", "config": {"model": {"weights": weights}}, "config_hash": ""}
+    (path.parent / "run.json").write_text(json.dumps(record))
+    export_checkpoint(path, tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    head = card.split("---\n")[1].splitlines()
+    assert head[0] == "library_name: transformers"
+    assert ("base_model: Salesforce/base" in head) == is_told == ("base_model" in card)
+    assert ("licence: that of the base model, `Salesforce/base`" in card) == is_told
+
+
 @pytest.mark.parametrize("bins", [16, 96, 342])
 def test_the_cards_example_is_of_bins_that_there_are(bins: int) -> None:
     numbers = [int(number) for number in re.findall(r"\d+", _example(CaptionFormat(bins)))]
