@@ -65,8 +65,10 @@ def check_environment() -> None:
         try:
             wandb.Settings().update_from_env_vars({name: value})
         except (wandb.Error, ValueError) as error:
-            is_list = isinstance(error, ValidationError)
-            why = error.errors()[0]["msg"] if is_list else first_line(error)
+            if isinstance(error, ValidationError):
+                why = error.errors()[0]["msg"]
+            else:
+                why = first_line(error)
             raise UserError(
                 f"{name}: W&B refuses its value ({why}); mend or unset it, or leave W&B out with "
                 "logger=csv"

@@ -222,8 +222,8 @@ def test_run_that_begins_anew_leaves_of_earlier_wandb_runs_its_own_alone(
     run = Run.open(tmp_path, {"num_epochs": 1})
     if is_kept:
         with pytest.raises(RunFailedError), run.started():
-            run.note(wandb_id="abcd1234")
             raise RuntimeError("killed")
+        run.note(wandb_id="abcd1234")
     part = tmp_path / "wandb/offline-run-20260101_000000-abcd1234/run-abcd1234.wandb"
     part.parent.mkdir(parents=True)
     part.write_text("rows")
