@@ -276,12 +276,12 @@ def test_every_decoding_says_how_sure_it_is(
     decoding: Decoding,
 ) -> None:
     reader = CaptionReader(keen, tokenizer, caption_format, decoding)
-    said = reader.read(image, with_confidence=True)
+    said = reader.read(lambda _: image, with_confidence=True)
     assert said.confidence is not None
     known = np.array([parsed.pose.valid for parsed in said.parsed])
     assert ((said.confidence > 0) == known).all()
     assert (said.confidence <= 1).all()
-    assert reader.read(image).confidence is None
+    assert reader.read(lambda _: image).confidence is None
 
 
 def test_decodings_to_the_end_are_as_sure_as_the_constrained_one(
@@ -292,7 +292,7 @@ def test_decodings_to_the_end_are_as_sure_as_the_constrained_one(
 ) -> None:
     def sure(decoding: Decoding) -> np.ndarray:
         reader = CaptionReader(keen, tokenizer, caption_format, decoding)
-        confidence = reader.read(image, with_confidence=True).confidence
+        confidence = reader.read(lambda _: image, with_confidence=True).confidence
         assert confidence is not None
         return confidence
 
@@ -305,8 +305,8 @@ def test_by_expectation_joints_lie_between_bins_and_captions_stay(
     caption_format: CaptionFormat,
     image: Tensor,
 ) -> None:
-    whole = CaptionReader(keen, tokenizer, caption_format, Constrained()).read(image)
-    mean = CaptionReader(keen, tokenizer, caption_format, Constrained(True)).read(image)
+    whole = CaptionReader(keen, tokenizer, caption_format, Constrained()).read(lambda _: image)
+    mean = CaptionReader(keen, tokenizer, caption_format, Constrained(True)).read(lambda _: image)
     assert mean.captions == whole.captions
     moved = np.stack(
         [a.pose.xy - b.pose.xy for a, b in zip(mean.parsed, whole.parsed, strict=True)]
@@ -327,7 +327,7 @@ def test_teacher_forced_poses_are_by_expectation_as_those_that_the_model_reads_i
 ) -> None:
     """Shown its own captions and choosing them again: the same poses."""
     reader = CaptionReader(keen, tokenizer, caption_format, Constrained(expectation))
-    said = reader.read(image)
+    said = reader.read(lambda _: image)
     with torch.no_grad():
         own = keen.text_decoder(input_ids=said.tokens, encoder_hidden_states=image).logits
     numbers = number_ids(tokenizer, caption_format.bins)

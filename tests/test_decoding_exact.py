@@ -139,7 +139,8 @@ def reading_in_bf16() -> Callable[[Decoding], tuple[Tensor, list[tuple[str | Non
     def read(decoding: Decoding) -> tuple[Tensor, list[tuple[str | None, ...]], Tensor]:
         reader = CaptionReader(blip, load_tokenizer("tiny"), TINY, decoding)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            reading = reader.read(blip.vision_model(pixel_values=pixels)[0], with_confidence=True)
+            states = blip.vision_model(pixel_values=pixels)[0]
+            reading = reader.read(lambda _, states=states: states, with_confidence=True)
         assert reading.confidence is not None
         reasons = [parsed.reasons for parsed in reading.parsed]
         return reading.tokens, reasons, torch.from_numpy(reading.confidence)

@@ -89,7 +89,7 @@ def test_an_unknown_order_is_refused_by_name() -> None:
 def test_captions_are_decoded_in_the_order_of_their_format(
     keen: BlipForConditionalGeneration, tokenizer: BertTokenizer, image: Tensor, decoding: Decoding
 ) -> None:
-    reading = CaptionReader(keen, tokenizer, TORSO, decoding).read(image)
+    reading = CaptionReader(keen, tokenizer, TORSO, decoding).read(lambda _: image)
     assert named(tokenizer, reading.tokens[0]) == in_order(TORSO_OUTWARDS)
     assert all(parsed.pose.valid.all() for parsed in reading.parsed)
 

@@ -90,7 +90,7 @@ def test_each_joint_is_what_generate_says_after_its_prompt(
     caption_format: CaptionFormat,
 ) -> None:
     reader = CaptionReader(talkative, few_numbers, caption_format, Prompted())
-    said = reader.read(look(talkative, pixels))
+    said = reader.read(lambda _: look(talkative, pixels))
     assert not said.truncated.any()
     grammar, seen = reader.writer.grammar, set()
     for joint, name in enumerate(JOINTS):
@@ -136,9 +136,10 @@ def test_what_is_said_of_a_joint_does_not_depend_on_the_other_images(
 ) -> None:
     reader = CaptionReader(talkative, tokenizer, CaptionFormat(32), Prompted(expectation=True))
     states = look(talkative, pixels)
-    together = reader.read(states, with_confidence=True)
+    together = reader.read(lambda _: states, with_confidence=True)
     for row in range(len(pixels)):
-        alone = reader.read(states[row : row + 1], with_confidence=True)
+        one = states[row : row + 1]
+        alone = reader.read(lambda _, one=one: one, with_confidence=True)
         assert alone.captions[0] == together.captions[row]
 
 
