@@ -41,7 +41,11 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     {'data.batch_size': 2}
     """
     free = [*_NOT_IDENTITY, *(["data.root"] if _is_drawn(config) else [])]
-    return {key: value for key, value in flatten(config) if not _is_free(key, free)}
+    decides = {key: value for key, value in flatten(config) if not _is_free(key, free)}
+    if decides.get("decoding.flip_test") is False:  # as earlier versions said it
+        del decides["decoding.flip_test"]
+        decides["decoding.test_views"] = 1
+    return decides
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -402,8 +402,9 @@ class PoseCaptioner(L.LightningModule):
             raise UserError(f"a checkpoint of coordinates in another frame ({differs})")
         self.lineage = lineage_in(checkpoint)
         said = checkpoint.get("blippose", {}).get("decoding")
-        if self._takes_decoding and said is not None:
-            self.reader.decoding = from_record(said)
+        decoding = None if said is None else from_record(said)
+        if self._takes_decoding and decoding is not None:
+            self.reader.decoding = decoding
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to load and to read the model without its run, plain data only.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from blippose import __version__
@@ -132,10 +131,9 @@ def _head(run: Mapping[str, Any]) -> str:
 
 
 def _base_model(run: Mapping[str, Any]) -> str | None:
-    """The name that its first weights have on the hub, where they came from there."""
+    """The name of its first weights on the hub, if they are BLIP's; others may be folders."""
     weights = str(run["config"]["model"]["weights"]) if "config" in run else ""
-    is_name = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", weights) and not Path(weights).is_dir()
-    return weights if is_name else None
+    return weights if re.fullmatch(r"Salesforce/[\w.-]+", weights) else None
 
 
 def _example(form: CaptionFormat) -> str:

@@ -175,6 +175,17 @@ def test_a_calibration_that_harms_is_not_kept_nor_is_an_earlier_one(
 
 
 @pytest.mark.usefixtures("without_pictures")
+def test_a_later_eval_of_few_persons_keeps_the_calibration_there_is(
+    folder: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = Path(shutil.copytree(run, tmp_path / "seed=0"))
+    for fitted in (calibrated_by(0.0), lambda *_: None):
+        monkeypatch.setattr("blippose.evaluation.evidence._calibration", fitted)
+        assert main(["eval", f"run={judged}", f"data.root={folder}/data", QUICK]) == 0
+        assert load_calibrations(judged)
+
+
+@pytest.mark.usefixtures("without_pictures")
 def test_a_judged_run_predicts_with_calibrated_confidence_by_each_decoding_judged(
     folder: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

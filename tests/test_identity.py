@@ -27,3 +27,10 @@ def test_what_changes_no_result_is_not_identity(other: dict[str, Any]) -> None:
 
 def test_new_and_lost_keys_are_differences() -> None:
     assert difference({"a": 1}, {"b": {"c": 2}}) == ["a: 1 -> (absent)", "b.c: (absent) -> 2"]
+
+
+def test_no_flip_test_as_earlier_versions_said_it_is_one_view() -> None:
+    was, now = ({"decoding": each} for each in ({"flip_test": False}, {"test_views": 1}))
+    assert not difference(was, now)
+    assert config_hash(was) == config_hash(now)
+    assert difference({"decoding": {"flip_test": True}}, {"decoding": {"test_views": 2}})

@@ -22,6 +22,13 @@ def _commands(program: str) -> list[str]:
     return [line for line in lines if line.split()[0] == program]
 
 
+def test_the_best_recipes_header_expects_what_the_readme_has() -> None:
+    header = (ROOT / "conf/experiment/best.yaml").read_text()
+    epe, *shares = re.findall(r"[\d.]*\.\d+", header.partition("Expected:")[2].partition("(")[0])
+    line = next(line for line in README.splitlines() if line.startswith("| model, free-running"))
+    assert [epe, *shares] == line.split(" | ")[2:6]
+
+
 def test_readme_has_commands_of_both_kinds() -> None:
     assert len(_commands("make")) >= 2
     assert len(_commands("blippose")) >= 6

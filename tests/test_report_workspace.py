@@ -91,6 +91,17 @@ def test_the_project_is_that_which_a_variable_named_as_the_run_began(
     assert workspace.workspace(grid_of(folder), "grid", ACCURACY, "team").project == "mine"
 
 
+def test_a_run_that_never_came_to_wandb_is_in_no_project(
+    poster_grid: Path, tmp_path: Path
+) -> None:
+    """Its id is noted before W&B is asked, its project only once W&B has said it."""
+    folder = logged(poster_grid, tmp_path / "grid", (None,))
+    for number, run in enumerate(folder.glob("*/run.json")):
+        place = {"wandb_project": "mine"} if number else {}
+        run.write_text(json.dumps(json.loads(run.read_text()) | place))
+    assert workspace.workspace(grid_of(folder), "grid", ACCURACY, "team").project == "mine"
+
+
 def test_a_server_that_refuses_is_a_line(
     poster_grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

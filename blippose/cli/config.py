@@ -20,7 +20,10 @@ OWN_DATA, OWN_PEOPLE = "blippose.data.PoseDataModule", "blippose.data.Synthetic"
 OWN_LOGGER = "blippose.wandb_logger.wandb_logger"
 _MOST_SAMPLES = 100_000  # x 8 bytes an image
 # Of a model that is asked without decoding=.
-UNSTATED = "the model does not say how it was validated: it is asked by decoding=free"
+UNSTATED = (
+    "the model does not say how it was validated, or says a way that is no longer there: it is "
+    "asked by decoding=free"
+)
 
 
 @dataclass(frozen=True)

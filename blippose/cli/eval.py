@@ -221,7 +221,7 @@ def _judge(
         paths = write_files(folder, report, evidence, subject.images)
         if evidence.calibration is not None and is_helped(report["confidence"]):
             evidence.calibration.save(out)
-        elif evidence.train_answers is not None:
+        elif evidence.calibration is not None:
             forget_calibration(out, subject.decoding.name)
     seconds = time.monotonic() - started
     if is_alone:

@@ -179,7 +179,7 @@ def is_there(word: str) -> bool:
     """Whether it names a file or folder, which many words with commas are too long to do."""
     try:
         return Path(word).expanduser().exists()
-    except OSError:  # a name of over 255 bytes
+    except (OSError, RuntimeError):  # a name of over 255 bytes, the home of nobody
         return False
 
 

@@ -33,8 +33,10 @@ def to_record(decoding: Decoding) -> dict[str, Any] | None:
     return None
 
 
-def from_record(record: Any) -> Decoding:
+def from_record(record: Any) -> Decoding | None:
     """The way that `to_record` wrote down, as it stands in somebody's file.
+
+    None of a flip test, in which earlier versions asked the mirror image in its place.
 
     Raises:
         UserError: it is none, or has settings that the way does not take.
@@ -46,8 +48,8 @@ def from_record(record: Any) -> Decoding:
             f"decoding.way={name}: expected one of {', '.join(_WAYS)}; a newer blippose may know "
             "others"
         )
-    if settings.pop("flip_test", False):  # of earlier versions: the mirror image in its place
-        settings["test_views"] = 2
+    if settings.pop("flip_test", False) is True:
+        return None
     check_arguments(_WAYS[name], settings, "decoding")
     return _WAYS[name](**settings)
 

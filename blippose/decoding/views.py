@@ -45,8 +45,9 @@ class AskedView:
 
     def of(self, image: UInt8[Tensor, "batch 3 size size"]) -> UInt8[Tensor, "batch 3 size size"]:
         """The view; what comes in from outside of the image is padding."""
-        shown = _moved(image, self.right, self.down)
-        return shown.flip(-1) if self.is_mirrored else shown
+        if self.right or self.down:
+            image = _moved(image, self.right, self.down)
+        return image.flip(-1) if self.is_mirrored else image
 
     def read_back(
         self, log_probability: Float[Tensor, "batch 16 2 number"], bin_px: float
@@ -79,7 +80,7 @@ def asked_views(num_views: int, patch_px: int) -> tuple[AskedView, ...]:
         num_views: one of `NUMBERS_OF_VIEWS`.
         patch_px: side of a vision patch, input pixels.
     """
-    step = patch_px // 4
+    step = max(1, patch_px // 4)
     if num_views == 4:
         return (
             AskedView(step, step),

@@ -16,7 +16,6 @@ from blippose.report.axes import SEED, Axis
 from blippose.report.cells import Cell
 from blippose.report.grid import Grid
 from blippose.report.measures import TRAIN_LOSS, Measure
-from blippose.wandb_settings import PROJECT
 
 _STEP = "trainer/global_step"
 
@@ -66,7 +65,7 @@ def workspace(grid: Grid, title: str, accuracy: Measure, entity: str) -> Any:
     """
     wr, ws = _panels(), _workspaces()
 
-    ids = [str(cell.fact("wandb_id")) for cell in grid.cells if cell.fact("wandb_id")]
+    ids = [str(cell.fact("wandb_id")) for cell in grid.cells if _logged_to(cell)]
     measures = list(dict.fromkeys([accuracy, grid.measure]))
     curves = [TRAIN_LOSS.name, *(f"val/{one.name}" for one in measures)]
     lines = [wr.LinePlot(title=name, x=_STEP, y=[name], max_runs_to_show=100) for name in curves]
@@ -128,18 +127,19 @@ def _summary(one: Measure) -> str:
 
 
 def _place(grid: Grid) -> _Place:
-    logged = [cell for cell in grid.cells if cell.fact("wandb_id")]
-    if not logged:
+    places = {place for cell in grid.cells if (place := _logged_to(cell))}
+    if not places:
         raise UserError("wandb=true: none of these runs was logged to W&B (logger=wandb)")
-    places = {_logged_to(cell) for cell in logged}
     if len(places) > 1:
-        names = ", ".join(sorted(f"{entity or '-'}/{project}" for entity, project in places))
+        names = ", ".join(sorted(f"{place.entity or '-'}/{place.project}" for place in places))
         raise UserError(f"wandb=true: these runs are in several projects ({names})")
-    return _Place(*places.pop())
+    return places.pop()
 
 
-def _logged_to(cell: Cell) -> tuple[str | None, str]:
-    """Entity and project."""
+def _logged_to(cell: Cell) -> _Place | None:
+    """Where W&B said that it is; None of a cell that W&B did not get."""
     logger = cell.config.get("logger") or {}
-    project = cell.fact("wandb_project") or logger.get("project") or PROJECT
-    return logger.get("entity"), str(project)
+    project = cell.fact("wandb_project") or logger.get("project")
+    if not project or not cell.fact("wandb_id"):
+        return None
+    return _Place(logger.get("entity"), str(project))

@@ -2,7 +2,7 @@
 
 Without `release.json` the folder counts as half written and is rebuilt. Images take their
 randomness from (seed, video, frame), so neither the number of workers nor an interruption shows,
-and a release of more persons of one seed holds those of a smaller one.
+and releases of one seed share the people of their videos, whatever their number of persons.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from blippose.waiting import locked
 
 MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
 GENERATOR_VERSION = 3  # rises when the same seed would draw or annotate others
+_PEOPLE_SINCE = 2  # the version since which one seed has the same people in the same poses
 _MARK, _STARTED = "release.json", "release.incomplete"
 # scipy writes the date into the header of 124 bytes; a fixed text keeps files byte-identical.
 _HEADER = b"MATLAB 5.0 MAT-file Platform: posix, Created by: blippose.synthetic".ljust(116)
@@ -135,14 +136,14 @@ def check_unchanged(annotations: Path) -> None:
 
 
 def people_of(annotations: Path) -> tuple[int, int] | None:
-    """Generator's version and seed of a drawn release; None of any other.
+    """Who was drawn: the first generator's version that draws them, and seed; None of no release.
 
     Where they are the same, videos of one number hold the same people, however many there are.
     """
     held = _held(annotations.parent)
     if held is None or annotations.name != MAT_NAME:
         return None
-    return held["generator_version"], held["seed"]
+    return min(held["generator_version"], _PEOPLE_SINCE), held["seed"]
 
 
 def _identity(num_persons: int, seed: int) -> dict[str, Any]:
@@ -190,7 +191,7 @@ def _claim(root: Path, wanted: Mapping[str, Any]) -> None:
     if held is not None and held != wanted:
         raise UserError(
             f"{root} holds {_described(held)}, not {_described(wanted)}: name another folder by "
-            "data.root=, or remove that one"
+            "data.root=, or remove that one if no run that learned from it is to be judged again"
         )
     if not is_free and held is None and not (root / _STARTED).is_file():
         raise UserError(
