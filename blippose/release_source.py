@@ -27,6 +27,8 @@ class Synthetic:
                 f"data.synthetic.num_persons={self.num_persons}: expected 2 or more, one to train "
                 "on and one to judge by"
             )
+        if self.seed < 0:
+            raise UserError(f"data.synthetic.seed={self.seed}: expected 0 or more")
 
 
 @dataclass(frozen=True)

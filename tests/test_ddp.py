@@ -38,7 +38,7 @@ def train(release: Path, folder: Path, die_at: str = "") -> int:
 
 def position(folder: Path) -> tuple[int, int]:
     """Epochs and batches behind the last checkpoint."""
-    epochs, batches = checkpoint_files.read(folder / LAST)["resume"]["position"]
+    epochs, batches = checkpoint_files.read(folder / LAST)["PoseDataModule"]["position"]
     return epochs, batches
 
 

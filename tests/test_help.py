@@ -122,7 +122,8 @@ def test_help_shows_the_ways_to_decode(command: str, capsys: pytest.CaptureFixtu
     header = capsys.readouterr().out.partition("debug=false")[0]
     assert f"blippose {command} " in header
     assert "decoding=constrained" in header
-    assert "decoding=parallel decoding.refine=1" in header
+    of_its_keys = {"train": "decoding=parallel decoding.refine=1"}
+    assert of_its_keys.get(command, "decoding=best decoding.test_views=4") in header
 
 
 @pytest.mark.parametrize(

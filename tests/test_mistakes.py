@@ -238,6 +238,10 @@ WRONG = {
         ["train", CSV, "data.synthetic.num_persons=1"],
         "blippose: data.synthetic.num_persons=1: expected 2 or more",
     ),
+    "seed below 0": (
+        ["train", CSV, "data.synthetic.seed=-1"],
+        "blippose: data.synthetic.seed=-1: expected 0 or more",
+    ),
     "share that is a percentage": (
         ["train", CSV, "data.train_fraction=80.0"],
         "blippose: data.train_fraction=80.0: expected more than 0 and less than 1, such as 0.8",
