@@ -104,7 +104,9 @@ def watched(words: list[str]) -> list[dict[str, float]]:
         trainer.callbacks[:] = [First(clock), *trainer.callbacks, Last(clock)]
         fit(trainer, *args, **kwargs)
 
-    def timed_pixels(batch: ViewsBatch) -> PoseBatch:
+    def timed_pixels(batch: PoseBatch | ViewsBatch) -> PoseBatch:
+        if "views" not in batch:  # of validation
+            return with_pixels(batch)
         clock.add("wait")
         made = with_pixels(batch)
         clock.add("views")
