@@ -74,7 +74,7 @@ def asked_views(num_views: int, patch_px: int) -> tuple[AskedView, ...]:
     """The views of an image; of one or two the first is the image itself.
 
     Four stand at the corners of a square of half a patch, so that images, and mirror images, are
-    moved to either side alike. Twice as many, with the other two of each, were no better.
+    moved to either side alike. Twice as many, with the other two of each, were hardly better.
 
     Args:
         num_views: one of `NUMBERS_OF_VIEWS`.
