@@ -154,7 +154,8 @@ def test_runs_too_short_for_a_training_loss_show_the_validations(
 
 def test_runs_with_a_training_loss_show_it(poster: Grid) -> None:
     assert loss_of(poster) is TRAIN_LOSS
-    assert curves_figure(poster, [TRAIN_LOSS]).get_suptitle() == ""
+    said = "training loss: of the batches that were logged, not of epochs"
+    assert said in curves_figure(poster, [TRAIN_LOSS]).get_suptitle()
 
 
 def test_a_value_without_a_curve_is_not_in_the_legend(poster_grid: Path, tmp_path: Path) -> None:

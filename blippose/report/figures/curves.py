@@ -249,6 +249,8 @@ def _notes(grid: Grid, roles: Roles, measures: Sequence[Measure]) -> list[str]:
     if silent and measures[0] in (TRAIN_LOSS, MEASURES["loss"]):
         who = f"{len(silent)} of {counted(len(started), 'run')}"
         notes.append(f"{who} logged no training loss: fewer steps than trainer.log_every_n_steps")
+    if TRAIN_LOSS in measures and len(silent) < len(started):
+        notes.append("training loss: of the batches that were logged, not of epochs")
     return notes
 
 
