@@ -23,7 +23,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 from same_run import assert_same
-from tiny_training import Trainings, tiny
+from tiny_training import Trainings, tiny, trainings_in
 
 from blippose import checkpoint_files, training
 from blippose.augmentation import Augmentation
@@ -43,8 +43,9 @@ MARKER = Path("code_ran")
 
 
 @pytest.fixture(scope="module")
-def trainings(tmp_path_factory: pytest.TempPathFactory, release_root: Path) -> Trainings:
-    return Trainings(tmp_path_factory.mktemp("trainings"), tiny(release_root))
+def trainings(tmp_path_factory: pytest.TempPathFactory, release_root: Path) -> Iterator[Trainings]:
+    with trainings_in(tmp_path_factory.mktemp("trainings"), tiny(release_root)) as begun:
+        yield begun
 
 
 class Untouched:

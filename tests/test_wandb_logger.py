@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 import tiny_grid
 import wandb
-from tiny_training import Trainings, tiny
+from tiny_training import Trainings, tiny, trainings_in
 from wandb_server import WandbServer
 
 from blippose import wandb_logger as ours
@@ -69,8 +69,9 @@ def wandb_server() -> Iterator[WandbServer]:
 
 
 @pytest.fixture(scope="module")
-def trainings(tmp_path_factory: pytest.TempPathFactory, release_root: Path) -> Trainings:
-    return Trainings(tmp_path_factory.mktemp("trainings"), tiny(release_root, "wandb"))
+def trainings(tmp_path_factory: pytest.TempPathFactory, release_root: Path) -> Iterator[Trainings]:
+    with trainings_in(tmp_path_factory.mktemp("trainings"), tiny(release_root, "wandb")) as begun:
+        yield begun
 
 
 def parts(folder: Path) -> list[Path]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import forked
@@ -21,11 +23,24 @@ def tiny(release: Path, logger: str = "csv") -> list[str]:
     return [*words, f"logger={logger}", "keep_last=true", "ema_decay=0.9"]
 
 
+@contextmanager
+def trainings_in(folder: Path, common: list[str]) -> Iterator[Trainings]:
+    """Trainings; what those that were killed have left running is killed at the end."""
+    trainings = Trainings(folder, common)
+    try:
+        yield trainings
+    finally:
+        for group in trainings.groups:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+
+
 class Trainings:
     """One after the other, begun in `folder`; they print into its `log`."""
 
     def __init__(self, folder: Path, common: list[str]) -> None:
         self.folder, self.common = folder, common
+        self.groups: list[int] = []  # of processes
         forked.begin(["--help"], folder).join()  # what is timed must not wait for imports
 
     @property
@@ -55,6 +70,8 @@ class Trainings:
             fate = forked.Fate(number, signal.SIGKILL if die_at else signal.SIGTERM)
         command = ["train", *self.common, *words]
         process = forked.begin(command, self.folder, environment, fate)
+        assert process.pid is not None
+        self.groups.append(process.pid)
         try:
             process.join(kill_after)
         finally:  # its own children go on, as W&B's service does after a kill
