@@ -44,6 +44,11 @@ def fit(
     return seen.persons
 
 
+def keeping(root: Path, **when: int) -> ModelCheckpoint:
+    """Lightning's own callback; each checkpoint is named by its step."""
+    return ModelCheckpoint(root / "kept", "{step}", save_top_k=-1, **when)
+
+
 @pytest.mark.parametrize("when", ["after each step", "after each validation"])
 def test_what_is_left_of_an_epoch_is_seen_and_nothing_twice(
     make_captioner: Callable[..., PoseCaptioner],
@@ -52,7 +57,7 @@ def test_what_is_left_of_an_epoch_is_seen_and_nothing_twice(
     when: str,
 ) -> None:
     how = {"after each step": {"every_n_train_steps": 1}}.get(when, {"every_n_epochs": 1})
-    kept = ModelCheckpoint(tmp_path / "kept", "{step}", save_top_k=-1, **how)
+    kept = keeping(tmp_path, **how)
     settings = {"optimizer": torch.optim.SGD, "scheduler": warmup_cosine}
     make = lambda: make_captioner(**settings)  # noqa: E731
     whole = fit(make(), make_data(batch_size=4), tmp_path, kept)
@@ -69,7 +74,7 @@ def test_the_middle_of_an_epoch_is_refused_with_another_number_of_persons_a_step
     make_data: Callable[..., PoseDataModule],
     tmp_path: Path,
 ) -> None:
-    kept = ModelCheckpoint(tmp_path / "kept", "{step}", save_top_k=-1, every_n_train_steps=1)
+    kept = keeping(tmp_path, every_n_train_steps=1)
     fit(make_captioner(), make_data(batch_size=4), tmp_path, kept)
     middle, end = (tmp_path / "kept" / f"step={step}.ckpt" for step in (2, STEPS))
     with pytest.raises(UserError, match="with 4 persons a step, and now there are 2"):
@@ -82,7 +87,7 @@ def test_a_later_fit_of_the_same_data_begins_at_the_first_person(
     make_data: Callable[..., PoseDataModule],
     tmp_path: Path,
 ) -> None:
-    kept = ModelCheckpoint(tmp_path / "kept", "{step}", save_top_k=-1, every_n_train_steps=2)
+    kept = keeping(tmp_path, every_n_train_steps=2)
     whole = fit(make_captioner(), make_data(batch_size=4), tmp_path, kept)
     data, path = make_data(batch_size=4), tmp_path / "kept" / "step=2.ckpt"
     assert fit(make_captioner(), data, tmp_path, ckpt_path=path) == whole[2:]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blippose.cli.config import (
-    check_samples,
+    check_counts,
     checked,
     out_folder,
     places,
@@ -62,10 +62,7 @@ def _check(keys: _Keys) -> None:
     subsets = ("val", "test", "auto")
     if keys.subset not in subsets:
         raise UserError(f"subset={keys.subset}: expected one of {', '.join(subsets)}")
-    check_samples(keys.samples)
-    for key, least in (("batch_size", 1), ("seed", 0)):
-        if getattr(keys, key) < least:
-            raise UserError(f"{key}={getattr(keys, key)}: expected {least} or more")
+    check_counts(keys.samples, keys.batch_size, keys.seed)
 
 
 def _choice(keys: _Keys) -> Choice:

@@ -9,7 +9,7 @@ from typing import Any
 
 from blippose.arguments import suggest
 from blippose.cli.config import (
-    check_samples,
+    check_counts,
     checked,
     out_folder,
     places,
@@ -111,14 +111,11 @@ def _check(keys: _OcclusionKeys) -> None:
                 f"{key}={value}: expected one of {', '.join(names)}{suggest(str(value), names)}"
             )
     _num_images(keys.images)
-    check_samples(keys.samples)
-    for key in ("curve_joints", "batch_size"):
-        if getattr(keys, key) < 1:
-            raise UserError(f"{key}={getattr(keys, key)}: expected 1 or more")
+    check_counts(keys.samples, keys.batch_size, keys.seed)
+    if keys.curve_joints < 1:
+        raise UserError(f"curve_joints={keys.curve_joints}: expected 1 or more")
     if keys.curve_joints > NUM_JOINTS:
         raise UserError(f"curve_joints={keys.curve_joints}: expected {NUM_JOINTS} or fewer")
-    if keys.seed < 0:
-        raise UserError(f"seed={keys.seed}: expected 0 or more")
 
 
 def _num_images(images: Any) -> int:

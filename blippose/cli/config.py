@@ -77,14 +77,19 @@ def checked(keys: Callable[..., _Keys], values: Mapping[str, Any], prefix: str =
     return keys(**own)
 
 
-def check_samples(samples: int) -> None:
-    """Refuse no resamples, and more than memory holds.
+def check_counts(samples: int, batch_size: int, seed: int) -> None:
+    """Refuse numbers that no study can be made with, and more resamples than memory holds.
 
     Raises:
-        UserError: fewer than 1, or too many.
+        UserError: one is too small, or `samples` too large.
     """
-    if samples < 1:
-        raise UserError(f"samples={samples}: expected 1 or more")
+    for key, value, least in (
+        ("samples", samples, 1),
+        ("batch_size", batch_size, 1),
+        ("seed", seed, 0),
+    ):
+        if value < least:
+            raise UserError(f"{key}={value}: expected {least} or more")
     if samples > _MOST_SAMPLES:
         raise UserError(f"samples={samples}: expected {_MOST_SAMPLES:,} or fewer")
 

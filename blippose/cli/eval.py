@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from blippose.cli.config import (
     UNSTATED,
+    check_counts,
     check_data_files,
     check_data_values,
-    check_samples,
     check_targets,
     checked,
     instantiate_key,
@@ -116,10 +116,7 @@ def _check_numbers(keys: _EvalKeys) -> None:
     subsets = ("val", "test", "auto")
     if keys.subset not in subsets:
         raise UserError(f"subset={keys.subset}: expected one of {', '.join(subsets)}")
-    for key, least in (("batch_size", 1), ("seed", 0)):
-        if getattr(keys, key) < least:
-            raise UserError(f"{key}={getattr(keys, key)}: expected {least} or more")
-    check_samples(keys.samples)
+    check_counts(keys.samples, keys.batch_size, keys.seed)
     if not 0 < keys.tenth <= 1:
         raise UserError(f"tenth={keys.tenth}: expected more than 0 and up to 1, such as 0.11")
 
@@ -219,10 +216,11 @@ def _judge(
         report = trust_report(evidence, keys.samples, keys.seed)
         folder = out if is_alone and keys.out is not None else out / _below(subject)
         paths = write_files(folder, report, evidence, subject.images)
-        if evidence.calibration is not None and is_helped(report["confidence"]):
-            evidence.calibration.save(out)
-        elif evidence.calibration is not None:
-            forget_calibration(out, subject.decoding.name)
+        if evidence.calibration is not None:
+            if is_helped(report["confidence"]):
+                evidence.calibration.save(out)
+            else:
+                forget_calibration(out, subject.decoding.name)
     seconds = time.monotonic() - started
     if is_alone:
         _print(report, paths, out, was_stored, seconds, Console())

@@ -106,8 +106,10 @@ def is_complete(root: Path, num_persons: int, seed: int) -> bool:
 
     Its .mat is the one that was drawn; images are looked for by name, not opened.
     """
-    drawn, found = _mark(root).get("mat_sha256"), _sha256(Path(root) / MAT_NAME)
-    if _held(root) != _identity(num_persons, seed) or found is None or found != drawn:
+    if _held(root) != _identity(num_persons, seed):
+        return False
+    found = _sha256(Path(root) / MAT_NAME)
+    if found is None or found != _mark(root).get("mat_sha256"):
         return False
     try:
         names = set(os.listdir(Path(root) / "images"))  # noqa: PTH208  names are all it takes
@@ -123,9 +125,11 @@ def check_unchanged(annotations: Path) -> None:
     Raises:
         UserError: it was cut off or changed.
     """
-    root, found = annotations.parent, _sha256(annotations)
-    held, drawn = _held(root), _mark(root).get("mat_sha256")
-    if held is None or annotations.name != MAT_NAME or found in (None, drawn):
+    root = annotations.parent
+    held = _held(root)
+    if held is None or annotations.name != MAT_NAME:
+        return
+    if _sha256(annotations) in (None, _mark(root).get("mat_sha256")):
         return
     raise UserError(
         f"{annotations}: cut off or changed since blippose drew it (another sha256 than in "
