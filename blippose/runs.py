@@ -128,6 +128,15 @@ class Run:
         """Of what decides its outcome."""
         return config_hash(self.record["config"])
 
+    def check_free(self) -> None:
+        """Look, before what takes seconds, whether another process of this machine trains there.
+
+        Raises:
+            UserError: one does, as far as the system tells.
+        """
+        if is_first_process() and is_held(self.folder):
+            raise self._is_taken()
+
     @contextmanager
     def started(self) -> Iterator[None]:
         """Runs, and is recorded as failed if the block raises.
@@ -168,12 +177,15 @@ class Run:
             with lock:
                 yield
         except Timeout as error:
-            raise UserError(
-                f"{self.folder}: another process is training there; wait for it, or choose "
-                "another name="
-            ) from error
+            raise self._is_taken() from error
         except OSError as error:
             raise UserError(f"{self.folder}: cannot be written ({error.strerror})") from error
+
+    def _is_taken(self) -> UserError:
+        return UserError(
+            f"{self.folder}: another process is training there; wait for it, or choose another "
+            "name="
+        )
 
     def _look_again(self) -> None:
         """Take up what another process has left in the folder since this run was opened.

@@ -345,6 +345,25 @@ def test_other_pixels_are_asked_about_again(folder: Path, run: Path, tmp_path: P
     assert len({row["caption"] for row in after["rows"]}) == 1  # of images that are all alike
 
 
+@pytest.mark.parametrize("command", ["eval", "predict"])
+def test_views_that_cannot_be_asked_are_refused_before_a_model_is_read(
+    run: Path,
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    unread = tmp_path / "run"
+    shutil.copytree(run, unread)
+    (unread / "best.ckpt").write_bytes(b"no checkpoint")
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save("photo.png")
+    words = ["run=run", "decoding=best", "decoding.test_views=3"]
+    photos = ["images=photo.png"] if command == "predict" else []
+    assert main([command, *words, *photos]) == 2
+    assert "decoding.test_views=3: expected one of 1, 2, 4" in capfd.readouterr().err
+
+
 def test_no_release_is_drawn_or_replaced_to_be_judged_on(
     folder: Path, run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

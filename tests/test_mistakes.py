@@ -94,6 +94,10 @@ WRONG = {
         ["predict", "images=a.jpg", "decoding.refine=1"],
         "decoding.refine: belongs to decoding=best or decoding=parallel",
     ),
+    "test views as earlier versions had them": (
+        ["eval", "run=a", "decoding=best", "decoding.flip_test=true"],
+        "decoding.flip_test: no such key; decoding.test_views=2 asks the mirror image too",
+    ),
     "keys of another option": (
         ["train", "data=mpii", "data.synthetic.num_persons=3"],
         "data.synthetic.num_persons: belongs to data=synthetic",

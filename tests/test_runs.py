@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from run_config import CONFIG, changed
 
+from blippose.cli import main
 from blippose.errors import UserError
 from blippose.identity import config_hash, difference
 from blippose.runs import (
@@ -210,6 +211,20 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
         other.communicate("\n")
     with Run.open(tmp_path, {}).started():
         pass
+
+
+@pytest.mark.skipif(not Path("/proc/locks").is_file(), reason="this system does not tell of locks")
+def test_a_folder_where_another_trains_is_refused_before_anything_is_loaded(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "logger=csv", f"runs={tmp_path}", "name=a"]
+    with Run.open(tmp_path / "a", {}).started():
+        assert main(words) == 2
+    out, err = capfd.readouterr()
+    assert "a: another process is training there; wait for it, or choose" in err
+    assert "loading" not in out
+    Run.open(tmp_path / "a", {}).check_free()
+
 
 
 def test_run_of_another_config_that_began_meanwhile_is_left_alone(tmp_path: Path) -> None:

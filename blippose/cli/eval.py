@@ -30,6 +30,7 @@ from blippose.output_folder import check_out, writable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from blippose.decoding import Decoding
     from blippose.evaluation.subject import Subject
 
 # What may be said of a run's data: where they are. Anything else would make another split.
@@ -80,14 +81,15 @@ def run(config: Any) -> int:
         check_data_values(data)
         check_data_files(data)
     check_targets({"decoding": plain.get("decoding")})  # seconds: torch
+    decoding = instantiate_key(config, "decoding")
     if ckpt is not None:
-        return _judge_checkpoint(config, plain, keys, ckpt)
+        return _judge_checkpoint(decoding, plain, keys, ckpt)
     places = {key.removeprefix("data."): plain["data"][key.removeprefix("data.")] for key in given}
     if len(folders) == 1:
         out = out_folder(keys.out, folders[0])
-        _judge_run(config, keys, folders[0], places, out, is_alone=True)
+        _judge_run(decoding, keys, folders[0], places, out, is_alone=True)
         return 0
-    return _judge_runs(config, keys, folders, places)
+    return _judge_runs(decoding, keys, folders, places)
 
 
 def _given_data_keys() -> list[str]:
@@ -153,12 +155,13 @@ def _folders(named: str | list[str]) -> list[Path]:
     return found
 
 
-def _judge_checkpoint(config: Any, plain: dict[str, Any], keys: _EvalKeys, path: Path) -> int:
+def _judge_checkpoint(
+    decoding: Decoding | None, plain: dict[str, Any], keys: _EvalKeys, path: Path
+) -> int:
     check_targets({"data": plain["data"]})
     say_loading(path)
     from blippose.evaluation.subject import Subject  # noqa: PLC0415  seconds, as training
 
-    decoding = instantiate_key(config, "decoding")
     subject = Subject.of_checkpoint(path, plain["data"], keys.device, decoding)
     _say_unstated(decoding, subject)
     _judge(keys, subject, out_folder(keys.out, path.with_name(f"{path.stem}_eval")), is_alone=True)
@@ -166,7 +169,7 @@ def _judge_checkpoint(config: Any, plain: dict[str, Any], keys: _EvalKeys, path:
 
 
 def _judge_run(
-    config: Any,
+    decoding: Decoding | None,
     keys: _EvalKeys,
     folder: Path,
     places: dict[str, Any],
@@ -177,13 +180,12 @@ def _judge_run(
     say_loading(folder)
     from blippose.evaluation.subject import Subject  # noqa: PLC0415  seconds, as training
 
-    decoding = instantiate_key(config, "decoding")
     subject = Subject.of_run(folder, places, keys.device, decoding)
     _say_unstated(decoding, subject)
     return _judge(keys, subject, out, is_alone=is_alone)
 
 
-def _say_unstated(decoding: Any, subject: Subject) -> None:
+def _say_unstated(decoding: Decoding | None, subject: Subject) -> None:
     from blippose.runs import is_first_process  # noqa: PLC0415
 
     if decoding is None and subject.stated.decoding is None and is_first_process():
@@ -262,7 +264,9 @@ def _print(
     print_lines(console, "", *lines)
 
 
-def _judge_runs(config: Any, keys: _EvalKeys, folders: list[Path], places: dict[str, Any]) -> int:
+def _judge_runs(
+    decoding: Decoding | None, keys: _EvalKeys, folders: list[Path], places: dict[str, Any]
+) -> int:
     """Each run's own report, then mean and deviation in their common parent."""
     from rich.console import Console  # noqa: PLC0415
 
@@ -277,7 +281,7 @@ def _judge_runs(config: Any, keys: _EvalKeys, folders: list[Path], places: dict[
     from blippose.runs import Run  # noqa: PLC0415
 
     configs = [Run.read(folder).record["config"] for folder in folders]
-    judged = [_judge_run(config, keys, each, places, each, is_alone=False) for each in folders]
+    judged = [_judge_run(decoding, keys, each, places, each, is_alone=False) for each in folders]
     reports = [report for report in judged if report is not None]
     if len(reports) < len(judged):
         return 0

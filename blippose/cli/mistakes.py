@@ -19,6 +19,8 @@ INSTEAD_OF_GRID = {
     "export": "several runs are a call each with its own out=",
     **dict.fromkeys(("analyze_attention", "analyze_occlusion"), "several runs are a call each"),
 }
+# Keys of earlier versions, which are also the usual words, with what does it now.
+_NOW = {"decoding.flip_test": "decoding.test_views=2 asks the mirror image too"}
 # Of commands to which a path alone is a mistake: the key that it is most likely meant for.
 _PATH_KEYS = {
     "predict": "images",
@@ -89,6 +91,8 @@ def unknown(key: str, command: str) -> str:
     """Of a key that the config has not: whose it is, or what is near."""
     from blippose.arguments import suggest  # noqa: PLC0415
 
+    if key in _NOW:
+        return f"no such key; {_NOW[key]}"
     if found := owners(key, command):
         *others, last = found
         return (

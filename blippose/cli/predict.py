@@ -65,8 +65,8 @@ def run(config: Any) -> int:
     from blippose.threads import limit_threads  # noqa: PLC0415
 
     limit_threads()
-    predictor = _predictor(keys)
     decoding = instantiate_key(config, "decoding")
+    predictor = _predictor(keys)
     if decoding is not None:
         predictor.decode_by(decoding)
         if (said := predictor.stated.taught.caution(decoding)) is not None:

@@ -98,6 +98,7 @@ def run(config: Any) -> int:
             return 0 if run.is_done else _fit_cell(config, plain, keys, run)
         was_done = run.is_done
         if not was_done:
+            run.check_free()
             try:
                 _fit(config, plain, keys, run)
             except RunDoneError:
