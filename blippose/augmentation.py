@@ -95,19 +95,29 @@ class Augmentation:
     def _affine(
         self, xy: Float[np.ndarray, "joint 2"], size: int, shares: Sequence[float]
     ) -> Float[np.ndarray, "2 3"]:
-        """A map of input coordinates: rotation and scale round the middle, then a shift."""
-        turned, scaled, *shifted = (2 * share - 1 for share in shares)
-        angle, scale = math.radians(turned * self.rotate), self.scale**scaled
-        shift = np.array(shifted) * self.shift * size
+        """A map of input coordinates: rotation and scale round the middle, then a shift.
+
+        Scale and shift are drawn among those that keep all joints in view. To draw any and to cut
+        it off would put a joint on the very border of every sixth view.
+        """
+        turned, scaled, *shifted = shares
+        angle = math.radians((2 * turned - 1) * self.rotate)
         sine, cosine = math.sin(angle), math.cos(angle)
-        turn = np.array([[cosine, -sine], [sine, cosine]])
+        turn, middle = np.array([[cosine, -sine], [sine, cosine]]), np.full(2, (size - 1) / 2)
+        smallest, largest = 1 / self.scale, self.scale
+        first, last = np.full(2, -self.shift * size), np.full(2, self.shift * size)
         if len(xy):
             xy = xy @ turn.T
             least, most = xy.min(axis=0), xy.max(axis=0)
-            scale = min(scale, (size - 1) / max(float((most - least).max()), 1e-6))
-            low, high = -(size - 1) / 2 - scale * least, (size - 1) / 2 - scale * most
-            shift = np.minimum(np.maximum(shift, np.minimum(low, high)), high)
-        linear, middle = scale * turn, np.full(2, (size - 1) / 2)
+            largest = min(largest, (size - 1) / max(float((most - least).max()), 1e-6))
+            smallest = min(smallest, largest)
+        scale = smallest * (largest / smallest) ** scaled
+        if len(xy):
+            high = middle - scale * most
+            low = np.minimum(-middle - scale * least, high)
+            first, last = np.clip(first, low, high), np.clip(last, low, high)
+        shift = first + (last - first) * np.array(shifted)
+        linear = scale * turn
         return np.column_stack([linear, middle + shift - linear @ middle])
 
 

@@ -124,6 +124,42 @@ def test_joints_never_leave_the_input(augmentation: Augmentation, seed: int, pos
     assert moved.xy.max() <= SIZE - 1 + 1e-6
 
 
+def test_a_view_puts_no_joint_on_its_very_border_to_keep_it_in() -> None:
+    wide = Pose.of(SIZE / 2 + np.random.default_rng(0).uniform(-0.4, 0.4, (16, 2)) * SIZE)
+    on_border = 0
+    for seed in range(300):
+        moved = draw(Augmentation(rotate=15.0, scale=1.25, shift=0.15), seed, wide).pose(wide)
+        on_border += np.isclose(moved.xy, 0, atol=1e-6).any()
+        on_border += np.isclose(moved.xy, SIZE - 1, atol=1e-6).any()
+    assert on_border < 6
+
+
+def test_draws_reach_as_far_as_was_asked_and_no_farther() -> None:
+    small = Pose.of(SIZE / 2 + np.random.default_rng(0).uniform(-3, 3, (16, 2)))
+    asked = Augmentation(flip=0.3, rotate=20.0, scale=1.5, shift=0.1, color=0.2, erase=0.4)
+    views = [draw(asked, seed, small) for seed in range(600)]
+    assert np.mean([each.is_mirrored for each in views]) == pytest.approx(0.3, abs=0.06)
+    assert np.mean([each.erased.any() for each in views]) == pytest.approx(0.4, abs=0.06)
+    colors = np.array([each.color for each in views])
+    linear = np.array([each.matrix[:, :2] for each in views])
+    scales = np.sqrt(abs(np.linalg.det(linear)))
+    angles = np.degrees(np.arctan2(linear[:, 1, 0], linear[:, 1, 1]))  # of y, as x may be mirrored
+    middle = np.full(2, (SIZE - 1) / 2)
+    shifts = np.array([each.matrix @ [*middle, 1] - middle for each in views]) / SIZE
+    for drawn, least, most in (
+        (colors.min(axis=0), 0.8, 0.81),
+        (colors.max(axis=0), 1.19, 1.2),
+        (scales.min(), 1 / 1.5, 0.68),
+        (scales.max(), 1.47, 1.5),
+        (angles.min(), -20, -19),
+        (angles.max(), 19, 20),
+        (shifts.min(axis=0), -0.1, -0.098),
+        (shifts.max(axis=0), 0.098, 0.1),
+    ):
+        assert (drawn >= least - 1e-9).all()
+        assert (drawn <= most + 1e-9).all()
+
+
 def test_same_draw_gives_the_same_view() -> None:
     first, second, other = (draw(STRONG, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(shown(noise(), first), shown(noise(), second))
