@@ -69,10 +69,10 @@ class Augmentation:
     erase: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("flip", "erase"):
+        for name in ("flip", "color", "erase"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"augmentation.{name}={getattr(self, name)}: expected 0 to 1")
-        for name, least in (("rotate", 0), ("scale", 1), ("shift", 0), ("color", 0)):
+        for name, least in (("rotate", 0), ("scale", 1), ("shift", 0)):
             value = getattr(self, name)
             if not least <= value < np.inf:
                 raise UserError(f"augmentation.{name}={value}: expected {least} or more")

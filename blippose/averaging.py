@@ -46,9 +46,24 @@ class AveragedWeights(Checkpoint):
         self._is_exchanged = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin with the weights, where no checkpoint brought averages."""
+        """Begin with the weights, where no checkpoint brought averages.
+
+        Raises:
+            UserError: weights of less precision than float32, which small steps would not move, or
+                a checkpoint's averages of other weights.
+        """
         named = pl_module.named_parameters()
         self._weights = {name: weight for name, weight in named if weight.requires_grad}
+        if coarse := {str(w.dtype) for w in self._weights.values()} - {"torch.float32"}:
+            raise UserError(
+                f"ema_decay={self.decay}: weights in {coarse.pop().removeprefix('torch.')} cannot "
+                "be averaged; set trainer.precision=bf16-mixed or 32-true, or ema_decay=null"
+            )
+        if self._aside and self._aside.keys() != self._weights.keys():
+            raise UserError(
+                f"ema_decay={self.decay}: the checkpoint's averages are of other weights than are "
+                "trained here; freeze and add as it did, or set ema_decay=null"
+            )
         self._aside = {
             name: self._aside[name].to(weight.device) if self._aside else weight.detach().clone()
             for name, weight in self._weights.items()

@@ -55,6 +55,8 @@ def export_checkpoint(path: Path, out: Path) -> PosePredictor:
     )
     run = run_beside(path)
     record = {"manifest": run.get("results", {}).get("manifest"), **checkpoint["blippose"]}
+    if "optimizer_states" in checkpoint:  # to go on from: what was validated last is not this
+        record["metrics"] = {}
     with _filled(out) as folder:
         predictor.save_pretrained(folder)
         _save_processor(predictor, folder)

@@ -19,6 +19,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from blippose.blip import TINY
 from blippose.calibration import Calibration
+from blippose.caption import CaptionFormat
 from blippose.decoding import UNKNOWN, Decoding, Free, InputFrame, Taught, from_record, to_record
 from blippose.errors import UserError, first_line
 from blippose.lineage import Lineage, taught_in
@@ -107,6 +108,24 @@ def lineage_of(weights: str) -> Lineage:
         raise UserError(
             f"{path}: cannot be read ({first_line(error)}); export it again"
         ) from error
+
+
+def check_locations(weights: str, caption_format: CaptionFormat) -> None:
+    """See that location tokens that weights know are places where captions mean them to be.
+
+    Raises:
+        UserError: they are of other bins: a token keeps what it has learned by its name.
+    """
+    path = _at_hand(weights) if caption_format.location_tokens else None
+    if path is None or not (theirs := read_frame(path).frame.caption_format).location_tokens:
+        return
+    (found, side), (bins, size) = ((f.bins, f.input_size) for f in (theirs, caption_format))
+    if (found, side) != (bins, size):
+        raise UserError(
+            f"model.weights={weights}: its location tokens are {found} bins of {side} px, and "
+            f"model.caption asks for {bins} of {size}; set model.caption.num_bins={found}, or "
+            "start from weights without location tokens"
+        )
 
 
 def _at_hand(weights: str) -> Path | None:

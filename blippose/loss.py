@@ -69,8 +69,9 @@ class SoftNumbers(torch.nn.Module):
         super().__init__()
         self.fixed_weight = fixed_weight
         ids = torch.tensor(list(values))
-        value = torch.tensor(list(values.values()), dtype=torch.float32)
-        near = torch.softmax(-((value[:, None] - value[None]) ** 2) / (2 * sigma**2), dim=-1)
+        value = torch.tensor(list(values.values()), dtype=torch.float64)
+        far = ((value[:, None] - value[None]) / sigma).square()
+        near = torch.softmax(-far / 2, dim=-1).float()
         row = torch.full((vocabulary_size,), -1)
         row[ids] = torch.arange(len(ids))
         self.register_buffer("ids", ids, persistent=False)  # (N,), token of each number

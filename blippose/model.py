@@ -409,7 +409,8 @@ class PoseCaptioner(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to load and to read the model without its run, plain data only.
 
-        With it go the metrics logged last: those of the epoch whose weights these are.
+        With it go the metrics logged last, which are of the last validation: of these weights in
+        the best checkpoint, and of earlier or averaged ones in one to go on from.
         """
         logged = {} if self._trainer is None else self.trainer.callback_metrics
         # How it padded last is its state too, and depends on where batches are made.

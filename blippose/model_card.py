@@ -188,6 +188,12 @@ def _figures(
     record: Mapping[str, Any], run: Mapping[str, Any], decoding: Decoding | None
 ) -> Iterator[str]:
     metrics = record.get("metrics", {})
+    if not metrics:
+        yield (
+            "None: a checkpoint to go on from may have learned on since its last validation, or "
+            "was validated by averages. `blippose eval ckpt=` measures it."
+        )
+        return
     rows = [
         [name, *(_cell(key, metrics.get(f"{prefix}/{key}")) for key in _COLUMNS)]
         for name, prefix in (("free-running", "val"), ("teacher-forced", "val_tf"))

@@ -103,6 +103,7 @@ class Readback(nn.Module):
     """
 
     numbers: Tensor
+    later: Tensor
     value: Tensor
     token: Tensor
 
@@ -120,9 +121,11 @@ class Readback(nn.Module):
                     f"{given!r} for the decoder to read back: expected {kind.__name__}"
                 )
         self.mask, self.noise, self.mask_token = mask, noise, grammar.mask
-        numbers = torch.zeros(vocabulary_size, dtype=torch.bool)
+        numbers, later = (torch.zeros(vocabulary_size, dtype=torch.bool) for _ in range(2))
         numbers[[piece for number in grammar.numbers for piece in number]] = True
+        later[[piece for number in grammar.numbers for piece in number[1:]]] = True
         self.register_buffer("numbers", numbers, persistent=False)  # (V,), is it of a number?
+        self.register_buffer("later", later, persistent=False)  # (V,), and not its first piece?
         if noise is None:
             return
         values = one_token_numbers(grammar, "captioner.readback_noise", "null")
@@ -154,8 +157,11 @@ class Readback(nn.Module):
         if self.mask is None:
             return input_ids
         draw = np.random.default_rng((*key, _MASK_STREAM))
-        hidden = _hidden(input_ids.shape, self.mask, progress, draw)
-        hidden = hidden.to(input_ids.device) & self.numbers[input_ids]
+        hidden = _hidden(input_ids.shape, self.mask, progress, draw).to(input_ids.device)
+        # A number of several pieces is hidden or shown as a whole, by the draw of its first.
+        place = torch.arange(input_ids.shape[1], device=input_ids.device)
+        first = torch.where(self.later[input_ids], 0, place).cummax(dim=1).values
+        hidden = hidden.gather(1, first) & self.numbers[input_ids]
         return input_ids.masked_fill(hidden, self.mask_token)
 
     def _moved(
@@ -191,8 +197,8 @@ def check_decoding(decoding: Decoding, mask: ReadbackMask | None, single_joint: 
         single_joint: share of the training captions that name one joint alone.
 
     Raises:
-        UserError: it reads hidden coordinates, or prompts for single joints, of which the model
-            would have seen none.
+        UserError: it reads hidden coordinates, prompts for single joints or asks for whole
+            captions, of which the model would have seen none.
     """
     remedy = "decoding=constrained, or decoding=free as the study"
     if reads_hidden(decoding) and (mask is None or not mask.hides):
@@ -205,6 +211,11 @@ def check_decoding(decoding: Decoding, mask: ReadbackMask | None, single_joint: 
         raise UserError(
             "decoding: prompted asks for each joint alone, and no training caption names one "
             f"(data.single_joint=0): set data.single_joint=0.3, {remedy}"
+        )
+    if not asks_single_joints(decoding) and single_joint == 1:
+        raise UserError(
+            f"decoding: {decoding.name} asks for whole captions, and every training caption names "
+            "one joint (data.single_joint=1): set fewer, or decoding=prompted"
         )
 
 

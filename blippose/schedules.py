@@ -16,10 +16,11 @@ def warmup_cosine(
     """Rises linearly over the first `warmup` share of steps, then falls towards `final` x rate.
 
     Raises:
-        UserError: `warmup` is outside 0 to 1.
+        UserError: a share is outside 0 to 1.
     """
-    if not 0 <= warmup <= 1:
-        raise UserError(f"scheduler.warmup={warmup}: expected 0 to 1")
+    for name, share in (("warmup", warmup), ("final", final)):
+        if not 0 <= share <= 1:
+            raise UserError(f"scheduler.{name}={share}: expected 0 to 1")
     warmup_steps = max(1, int(warmup * total_steps))
 
     def factor(step: int) -> float:

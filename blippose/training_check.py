@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,10 @@ from blippose import bfloat16
 from blippose.averaging import AveragedWeights
 from blippose.errors import UserError, first_line
 from blippose.fit_options import FitOptions
-from blippose.muon import NUM_MATRICES, Muon
+from blippose.muon import NUM_MATRICES
+from blippose.param_groups import LR_SCALE
+from blippose.readback import ReadbackMask
+from blippose.spelling import spelled
 from blippose.trained_weights import read_checkpoint
 
 
@@ -26,6 +29,7 @@ def check(
     scheduler: Callable[..., Any] | None,
     trainer: Callable[..., Trainer],
     options: FitOptions,
+    mask: ReadbackMask | None = None,
 ) -> None:
     """Try what can be tried before data and weights are read.
 
@@ -34,6 +38,7 @@ def check(
         scheduler: from (optimizer, total steps) to its schedule; None: none.
         trainer: from keywords to a Trainer; used up here, as a strategy in it can serve one alone.
         options: where the training would begin, and what it would keep.
+        mask: coordinates that it hides.
 
     Raises:
         UserError: the Trainer, the optimizer or its schedule refuse an argument, no epoch would be
@@ -50,8 +55,8 @@ def check(
     with _refused("trainer"):
         tried = trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
     _check_trainer(tried)
-    if scheduler is not None:
-        _check_end(tried)
+    if tried.max_epochs == tried.max_steps == -1:
+        _check_endless(scheduler is not None, mask)
     if options.ckpt_path is not None:
         _check_goes_on(options.ckpt_path, tried.max_epochs, tried_optimizer)
 
@@ -79,12 +84,18 @@ def _check_trainer(tried: Trainer) -> None:
             print(said, flush=True)
 
 
-def _check_end(tried: Trainer) -> None:
-    """Schedules fall towards the last step."""
-    if tried.max_epochs == tried.max_steps == -1:
+def _check_endless(is_scheduled: bool, mask: ReadbackMask | None) -> None:
+    """Of a training without an end nothing can be told by shares of it."""
+    named = "name it by trainer.max_epochs or +trainer.max_steps"
+    if is_scheduled:
         raise UserError(
-            "trainer.max_epochs=-1: the learning rate falls towards the end of training; name it "
-            "by trainer.max_epochs or +trainer.max_steps, or keep the rate: scheduler=constant"
+            "trainer.max_epochs=-1: the learning rate falls towards the end of training; "
+            f"{named}, or keep the rate: scheduler=constant"
+        )
+    if mask is not None and 0 < mask.until < 1:
+        raise UserError(
+            f"trainer.max_epochs=-1: captioner.readback_mask.until={mask.until} is a share of "
+            f"the whole training; {named}, or set until 0"
         )
 
 
@@ -104,11 +115,40 @@ def _check_goes_on(path: Path, max_epochs: int | None, optimizer: Optimizer) -> 
             f"{max_epochs} leaves none; set more"
         )
     groups = [group for state in loaded["optimizer_states"] for group in state["param_groups"]]
-    if any((NUM_MATRICES in group) != isinstance(optimizer, Muon) for group in groups):
+    asked = optimizer.param_groups[0]
+    if any(_kind(group) != _kind(asked) for group in groups):
         raise UserError(
             f"ckpt_path={path}: of another optimizer; set its own, or start from the weights "
             f"alone with init_from={path}"
         )
+    ours = _settings([asked])
+    for key, was in _settings(groups).items():
+        if ours.get(key, was) != was:
+            raise UserError(
+                f"ckpt_path={path}: goes on with optimizer.{key}={spelled(was)}, not "
+                f"{spelled(ours[key])}: set that, or start from the weights alone with "
+                f"init_from={path}"
+            )
+
+
+def _kind(group: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells Muon, Adam and AdamW apart."""
+    return NUM_MATRICES in group, group.get("decoupled_weight_decay")
+
+
+def _settings(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What torch takes from a checkpoint whatever the new optimizer was made with.
+
+    The rate without a schedule's factor and a group's own, and the decay of those that decay.
+    """
+    if not groups:
+        return {}
+    first = groups[0]
+    rate = float(first.get("initial_lr", first["lr"])) / first.get(LR_SCALE, 1.0)
+    decay = max(float(group.get("weight_decay", 0.0)) for group in groups)
+    settings: dict[str, Any] = {"lr": float(f"{rate:.12g}"), "weight_decay": decay}
+    settings |= {key: float(first[key]) for key in ("eps", "momentum") if key in first}
+    return settings | ({"betas": list(first["betas"])} if "betas" in first else {})
 
 
 # What torch's optimizers call their settings in messages, and the key of each.

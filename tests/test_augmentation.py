@@ -246,6 +246,7 @@ def test_nothing_is_erased_unless_it_is_asked_for(seed: int) -> None:
         {"scale": float("nan")},
         {"shift": -0.1},
         {"color": -0.1},
+        {"color": 1.1},
         {"erase": 1.1},
     ],
 )

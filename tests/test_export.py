@@ -186,6 +186,19 @@ def test_the_card_tells_frame_format_figures_and_split(
     assert record["frame"]["input_size"] == 32
 
 
+def test_a_checkpoint_to_go_on_from_has_no_figures_of_other_weights_on_its_card(
+    make_checkpoint: Any, tmp_path: Path
+) -> None:
+    path = make_checkpoint()
+    checkpoint = torch.load(path, weights_only=True)
+    torch.save({**checkpoint, "optimizer_states": []}, path.with_name("last.ckpt"))
+    export_checkpoint(path.with_name("last.ckpt"), tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    assert "1.50" not in card
+    assert "`blippose eval ckpt=` measures" in card
+    assert json.loads((tmp_path / "out/blippose.json").read_text())["metrics"] == {}
+
+
 @pytest.mark.parametrize(
     ("decoding", "is_told"), [(Free(), False), (Constrained(), True), (Parallel(), True)]
 )

@@ -246,7 +246,7 @@ def test_transformers_alone_says_the_same_locations(run: Path, tmp_path: Path) -
 
 
 def test_training_goes_on_from_an_export_without_growing_again(
-    run: Path, release_root: Path, tmp_path: Path
+    run: Path, release_root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     export_checkpoint(run / "best.ckpt", out)
@@ -259,6 +259,11 @@ def test_training_goes_on_from_an_export_without_growing_again(
     key = "blip.text_decoder.bert.embeddings.word_embeddings.weight"
     assert was["state_dict"][key].shape == (211 + 64, 192)
     torch.testing.assert_close(now["state_dict"][key], was["state_dict"][key])
+    others = ["name=c", "model.caption.num_bins=48"]
+    assert main(["train", *words, *weights, *others]) == 2
+    assert "its location tokens are 64 bins of 96 px, and model.caption asks for 48 of 96" in (
+        capfd.readouterr().err
+    )
 
 
 def test_weights_with_location_tokens_need_their_own_tokenizer(

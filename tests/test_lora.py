@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import SIZE
 from torch import Tensor
 
+from blippose.blip import load_tokenizer
+from blippose.caption import CaptionFormat
 from blippose.errors import UserError
 from blippose.export import export_checkpoint
+from blippose.location_tokens import add_location_tokens, grow_vocabulary
 from blippose.lora import is_addition, merged
 from blippose.model import PoseCaptioner
 from blippose.predictor import PosePredictor, load_checkpoint
@@ -55,6 +59,19 @@ def test_only_additions_are_trained_and_they_begin_as_nothing(
     assert trained
     assert all(is_addition(name) for name in trained)
     assert torch.equal(logits(captioner.blip), before)
+
+
+def test_tokens_that_are_new_are_trained_beside_the_additions(
+    blip: Any, tokenizer_folder: Path
+) -> None:
+    caption_format = CaptionFormat(SIZE, num_bins=64, location_tokens=True)
+    tokenizer = load_tokenizer(str(tokenizer_folder))
+    add_location_tokens(tokenizer, caption_format)
+    grow_vocabulary(blip, tokenizer, caption_format)
+    captioner = PoseCaptioner(blip, tokenizer, caption_format, torch.optim.AdamW, lora_rank=2)
+    trained = [name for name, weight in captioner.named_parameters() if weight.requires_grad]
+    [table] = [name for name in trained if not is_addition(name)]
+    assert table == "blip.text_decoder.bert.embeddings.word_embeddings.weight"
 
 
 def test_merged_weights_are_the_same_model(trained: PoseCaptioner, blip: Any) -> None:

@@ -99,6 +99,20 @@ def test_soft_numbers_without_width_are_the_caption_loss(seed: int) -> None:
     torch.testing.assert_close(loss_of(soft, logits, labels), expected)
 
 
+def test_a_target_is_a_distribution_also_at_the_least_and_the_greatest_number() -> None:
+    near = SoftNumbers({value: value for value in range(9)}, 1.0, 9).near
+    torch.testing.assert_close(near.sum(dim=-1), torch.ones(9))
+    weights = torch.exp(-0.5 * torch.arange(9.0) ** 2)
+    torch.testing.assert_close(near[0], weights / weights.sum())
+
+
+@pytest.mark.parametrize(("sigma", "at_its_number"), [(1e-300, 1.0), (1e300, 0.25)])
+def test_a_target_of_any_width_is_a_distribution(sigma: float, at_its_number: float) -> None:
+    near = SoftNumbers(VALUES, sigma, VOCABULARY).near
+    torch.testing.assert_close(near.sum(dim=-1), torch.ones(4))
+    torch.testing.assert_close(near.diagonal(), torch.full((4,), at_its_number))
+
+
 @pytest.mark.parametrize("sigma", [1.0, 2.0])
 def test_soft_numbers_by_hand(sigma: float) -> None:
     # Two numbers two apart: the Gaussian gives the right one 1 / (1 + exp(-4 / (2 sigma^2))).

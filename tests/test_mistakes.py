@@ -162,6 +162,10 @@ WRONG = {
         ["train", CSV, "trainer.max_epochs=-1"],
         "trainer.max_epochs or +trainer.max_steps, or keep the rate: scheduler=constant",
     ),
+    "share of no end that is hidden": (
+        ["train", CSV, "trainer.max_epochs=-1", "scheduler=constant", "ingredient=mask_schedule"],
+        "captioner.readback_mask.until=0.5 is a share of the whole training; name it by trainer.m",
+    ),
     "no epochs": (["train", CSV, "model.weights=random", "trainer.max_epochs=0"], "max_epochs=0"),
     "absent checkpoint": (
         ["train", CSV, "model.weights=random", "ckpt_path=nowhere.ckpt"],

@@ -238,6 +238,17 @@ def test_the_share_that_is_asked_for_is_hidden(
         assert hidden[number].float().mean() == pytest.approx(share, abs=0.03)
 
 
+def test_what_is_hidden_is_by_the_captioners_seed_and_by_process(
+    make_captioner: MakeCaptioner, batch: PoseBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, mask = batch["input_ids"].repeat(20, 1), ReadbackMask(first=0.5)
+    first = hide(make_captioner(readback_mask=mask), ids)
+    assert torch.equal(hide(make_captioner(readback_mask=mask), ids), first)
+    assert not torch.equal(hide(make_captioner(readback_mask=mask, seed=1), ids), first)
+    monkeypatch.setattr(TrainerAt, "global_rank", 1)
+    assert not torch.equal(hide(make_captioner(readback_mask=mask), ids), first)
+
+
 def test_a_training_without_an_end_hides_as_at_its_beginning(
     make_captioner: MakeCaptioner, tokenizer: BertTokenizer, batch: PoseBatch
 ) -> None:

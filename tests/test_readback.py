@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from conftest import SIZE
 from transformers import BertTokenizer
 
+from blippose.blip import load_tokenizer
 from blippose.caption import CaptionFormat
 from blippose.decoding import Constrained, Decoding, Free, Parallel, Prompted, TokenGrammar
 from blippose.errors import UserError
 from blippose.readback import Readback, ReadbackMask, ReadbackNoise, check_decoding
+from blippose.vocabulary import write_tiny_tokenizer
 
 KEY = (0, 1, 2, 0)
 NUM_ROWS = 400
@@ -95,6 +99,23 @@ def test_which_are_moved_has_nothing_to_do_with_which_are_hidden(
     seen = shown[inner & (shown != tokenizer.mask_token_id)]
     ends = torch.tensor(tokenizer.convert_tokens_to_ids(["0", str(SIZE - 1)]))
     assert torch.isin(seen, ends).double().mean() == pytest.approx(0.5, abs=0.08)
+
+
+def test_a_number_of_several_pieces_is_hidden_or_shown_as_a_whole(tmp_path: Path) -> None:
+    write_tiny_tokenizer(tmp_path, 10)  # 10 to 31 are two pieces each
+    tokenizer = load_tokenizer(str(tmp_path))
+    ids = tokenizer(["pelvis (27,5), pelvis (6,31)"] * NUM_ROWS, return_tensors="pt").input_ids
+    is_hidden = readback(tokenizer, None, ReadbackMask(first=0.3))(ids, KEY, 0.0) == (
+        tokenizer.mask_token_id
+    )
+    pieces = tokenizer.convert_ids_to_tokens(ids[0].tolist())
+    digits = [place for place, piece in enumerate(pieces) if piece.strip("#").isdigit()]
+    assert [pieces[place] for place in digits] == ["2", "##7", "5", "6", "3", "##1"]
+    assert torch.equal(is_hidden[:, digits[0]], is_hidden[:, digits[1]])
+    assert torch.equal(is_hidden[:, digits[4]], is_hidden[:, digits[5]])
+    assert not torch.equal(is_hidden[:, digits[0]], is_hidden[:, digits[4]])
+    assert is_hidden[:, digits].double().mean(dim=0) == pytest.approx([0.3] * 6, abs=0.08)
+    assert is_hidden.any(dim=0).sum() == 6  # nothing else ever
 
 
 def test_shares_are_spread_only_once_the_first_one_has_ended(
@@ -184,3 +205,9 @@ def test_single_joints_are_asked_of_a_model_alone_that_was_trained_with_some() -
     check_decoding(Prompted(), None, 0.25)
     with pytest.raises(UserError, match=r"data\.single_joint=0\): set data\.single_joint=0\.3"):
         check_decoding(Prompted(), SOME, 0.0)
+
+
+def test_whole_captions_are_asked_of_a_model_alone_that_was_trained_with_some() -> None:
+    check_decoding(Prompted(), None, 1.0)
+    with pytest.raises(UserError, match=r"every training caption names one joint \(data\.sing"):
+        check_decoding(Constrained(), None, 1.0)

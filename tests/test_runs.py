@@ -226,7 +226,6 @@ def test_a_folder_where_another_trains_is_refused_before_anything_is_loaded(
     Run.open(tmp_path / "a", {}).check_free()
 
 
-
 def test_run_of_another_config_that_began_meanwhile_is_left_alone(tmp_path: Path) -> None:
     late = Run.open(tmp_path, CONFIG)
     with Run.open(tmp_path, changed(seed=1)).started():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -11,12 +13,14 @@ from blippose.errors import UserError
 from blippose.schedules import warmup_cosine
 
 
-def rates(total_steps: int, warmup: float = 0.1, final: float = 0.01) -> list[float]:
+def rates(
+    total_steps: int, warmup: float = 0.1, final: float = 0.01, num_more: int = 0
+) -> list[float]:
     """What each step of the optimizer uses, with a rate of 1, and what would come after."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     schedule = warmup_cosine(optimizer, total_steps, warmup, final)
     values = []
-    for _ in range(total_steps + 1):
+    for _ in range(total_steps + 1 + num_more):
         values.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         schedule.step()
@@ -27,6 +31,7 @@ def test_rate_rises_then_falls_to_final() -> None:
     values = rates(100)
     assert values[0] == pytest.approx(0.1)
     assert values[9] == values[10] == pytest.approx(1.0)
+    assert values[32] == pytest.approx(0.01 + 0.99 * (1 + math.cos(math.pi * 22 / 90)) / 2)
     assert values[55] == pytest.approx((1 + 0.01) / 2)
     assert values[100] == pytest.approx(0.01)
     assert values[:10] == sorted(values[:10])
@@ -45,7 +50,12 @@ def test_no_warmup_starts_at_the_full_rate() -> None:
     assert rates(10, warmup=0.0)[0] == 1.0
 
 
-@pytest.mark.parametrize("warmup", [-0.1, 1.1])
-def test_warmup_outside_0_to_1_is_refused(warmup: float) -> None:
-    with pytest.raises(UserError, match=r"warmup=.*expected 0 to 1"):
-        rates(10, warmup)
+def test_behind_the_end_the_rate_stays() -> None:
+    assert rates(10, final=0.2, num_more=5)[10:] == pytest.approx([0.2] * 6)
+
+
+@pytest.mark.parametrize("key", ["warmup", "final"])
+@pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
+def test_shares_outside_0_to_1_are_refused(key: str, share: float) -> None:
+    with pytest.raises(UserError, match=rf"scheduler\.{key}=.*expected 0 to 1"):
+        rates(10, **{key: share})

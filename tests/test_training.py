@@ -20,7 +20,6 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers.logger import DummyLogger
 from PIL import Image
 from rich.console import Console
-from torch.optim import Optimizer
 
 from blippose import training, training_check
 from blippose.augmentation import Augmentation
@@ -235,11 +234,17 @@ def test_run_that_begins_anew_leaves_of_earlier_wandb_runs_its_own_alone(
 def test_checkpoint_that_cannot_go_on_is_refused(fit: Make, tmp_path: Path) -> None:
     fit(tmp_path, 1, options=FitOptions(keep_last=True))
 
-    def check(name: str, num_epochs: int, optimizer: type[Optimizer] = torch.optim.AdamW) -> None:
+    def check(name: str, num_epochs: int, kind: Any = torch.optim.AdamW, **asked: Any) -> None:
         trainer = partial(Trainer, accelerator="cpu", max_epochs=num_epochs)
+        optimizer = partial(kind, **{"lr": 1e-2, **asked})
         training_check.check(optimizer, None, trainer, FitOptions(ckpt_path=tmp_path / name))
 
     check("last.ckpt", 2)
+    for key, other in (("lr", 1e-4), ("weight_decay", 0.5), ("betas", (0.8, 0.9)), ("eps", 1e-3)):
+        with pytest.raises(UserError, match=rf"goes on with optimizer\.{key}=.*not .*: set that"):
+            check("last.ckpt", 2, **{key: other})
+    with pytest.raises(UserError, match="of another optimizer"):
+        check("last.ckpt", 2, torch.optim.Adam)
     with pytest.raises(UserError, match=r"has 1 epochs behind it and trainer\.max_epochs=1"):
         check("last.ckpt", 1)
     with pytest.raises(UserError, match="holds weights alone"):

@@ -192,14 +192,15 @@ def _fit(
     parts = {key: instantiate_key(config, key) for key in ("optimizer", "scheduler")}
     decoding = instantiate_key(config, "decoding")
     captioner_of = partial(instantiate_key(config, "captioner"), **parts, decoding=decoding)
+    mask = instantiate_key(config, "captioner.readback_mask")
     if run.resume_from is None:  # what was begun goes on
-        mask = instantiate_key(config, "captioner.readback_mask")
         check_decoding(decoding, mask, plain["data"].get("single_joint") or 0.0)
     trainer = instantiate_key(config, "trainer")
     training_check.check(
         **parts,
         trainer=trainer,
         options=options if run.resume_from is None else replace(options, ckpt_path=None),
+        mask=mask,
     )
     captioner_of = partial(captioner_of, **_patch_weight(plain, run))
     captioner, data = _captioner_and_data(config, plain, captioner_of, shelf)
@@ -274,7 +275,7 @@ def _captioner_and_data(
 ) -> tuple[Any, Any]:
     from blippose import training  # noqa: PLC0415
     from blippose.blip import load_blip, load_tokenizer  # noqa: PLC0415
-    from blippose.frame_file import lineage_of  # noqa: PLC0415
+    from blippose.frame_file import check_locations, lineage_of  # noqa: PLC0415
     from blippose.location_tokens import (  # noqa: PLC0415
         add_location_tokens,
         grow_vocabulary,
@@ -288,6 +289,7 @@ def _captioner_and_data(
     architecture = with_location_tokens(model["architecture"], tokenizer)
     add_location_tokens(tokenizer, caption_format)
     check_length(tokenizer, caption_format, architecture["text"]["max_position_embeddings"])
+    check_locations(model["weights"], caption_format)
     fit_together = {"caption_format": caption_format, "tokenizer": tokenizer}
     data = instantiate_key(config, "data")(**fit_together)
     if shelf is None:
