@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from common import in_one_line
 
 from blippose.blip import load_tokenizer
 from blippose.caption import CaptionFormat
@@ -25,6 +26,7 @@ from blippose.evaluation.ceilings import caption_ceiling, ceiling_figures
 from blippose.evaluation.targets import Targets
 from blippose.location_tokens import add_location_tokens
 
+DEFAULT = Path("data/synthetic_1500_seed0")  # drawn where it is missing
 FORMATS = (
     CaptionFormat(96),
     CaptionFormat(96, 48),
@@ -60,7 +62,7 @@ class Length:
 
 def targets_of(root: Path, form: CaptionFormat) -> Targets:
     """The validation persons of a release, stretched to the format's input."""
-    drawn = None if root.is_dir() else Synthetic(1500, 0)
+    drawn = Synthetic(1500, 0) if root == DEFAULT else None
     data = PoseDataModule(load_tokenizer("tiny"), form, str(root), synthetic=drawn, cache=None)
     data.prepare_data()
     data.find_persons()
@@ -81,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--root", type=Path, default=Path("data/synthetic_1500_seed0"))
+    parser.add_argument("--root", type=Path, default=DEFAULT)
     parser.add_argument("--tokenizer", default="tiny", help="tiny, a folder, or a hub's name")
     asked = parser.parse_args()
     try:
@@ -110,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    in_one_line(main)

@@ -21,7 +21,6 @@ import argparse
 import os
 import resource
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +30,7 @@ from statistics import median
 
 import numpy as np
 import torch
+from common import in_one_line
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -184,6 +184,8 @@ def main() -> int:
     print(f"{'':22}   px        {'':11}  images / s  ratio     s", end="     ")
     print("least to most     processor ms an image, ratio")
     if given.photos:
+        if not list(given.photos.glob("*.jpg")):
+            parser.error(f"--photos {given.photos}: no *.jpg there")
         persons: Sequence[mpii.Person] = photos_as_persons(given.photos)
         images, size, title = given.photos, given.size or 384, f"{len(persons)} photos"
     else:
@@ -198,4 +200,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    in_one_line(main)

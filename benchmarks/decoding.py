@@ -11,10 +11,10 @@
 `generate` is transformers' own, greedy, on a BLIP that nothing of blippose has touched, with the
 same weights and images. The limit is the vision tower and one pass of the decoder over a whole
 caption. Each measurement is a process of its own; ways take turns, and the medians are compared.
-Seconds are of the clock, with one thread of the processor. Fails where, with one image on a
-processor, `constrained` is not three times, `parallel` not six (refine 0) or five times (refine 1)
-as fast as `generate`, or `parallel` not within 1.15 and 1.5 of the limit, or any way but `best`
-holds more memory than `generate`.
+Seconds are of the clock; of the processor where one thread is asked of it. Fails where, with one
+image on a processor, `constrained` is not three times, `parallel` not six (refine 0) or five times
+(refine 1) as fast as `generate`, or `parallel` not within 1.15 and 1.5 of the limit, or any way
+but `best` holds more memory than `generate`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from common import check_device, in_one_line
 
 CONF = Path(__file__).parents[1] / "conf" / "model"
 _PARALLEL = ("parallel 0", "parallel 1", "parallel end")
@@ -265,6 +267,7 @@ def main() -> None:
     parser.add_argument("--run", help="a run folder: print the accuracy of each way instead")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    check_device(parser, given.device)
     if given.way:
         measure(given)
     elif given.run:
@@ -276,4 +279,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    in_one_line(main)

@@ -15,6 +15,7 @@ import argparse
 import time
 
 import torch
+from common import check_device
 from torch.utils.flop_counter import FlopCounterMode
 from train import architecture, random_blip, synchronize
 
@@ -85,4 +86,5 @@ if __name__ == "__main__":
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     given = parser.parse_args()
+    check_device(parser, given.device)
     main(given.model, given.device)

@@ -1,11 +1,12 @@
 """How often the intervals of `blippose eval` hold what they promise in 95 of 100 cases.
 
-    blippose eval ckpt=FILE data.train_fraction=0.05     of many persons that FILE has not seen
-    python benchmarks/intervals.py FOLDER/per_image.csv
+    blippose data data.synthetic.seed=77
+    blippose eval ckpt=runs/demo/best.ckpt data.synthetic.seed=77 data.train_fraction=0.2
+    python benchmarks/intervals.py runs/demo/best_eval/per_image.csv
 
-The persons of the file stand for all there are. Videos are drawn from them, as many as a
-validation has, each as a video of its own; a figure is true where its interval holds the one of
-all persons.
+The first two judge many persons that the model has not seen. They stand for all there are: videos
+are drawn from them, as many as a validation has, each as a video of its own, and a figure is true
+where its interval holds the one of all persons.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+from common import in_one_line
 
 from blippose.evaluation.intervals import Bootstrap
 
@@ -56,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    in_one_line(main)

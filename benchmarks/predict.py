@@ -11,13 +11,13 @@ files grow on disk, not in memory.
 from __future__ import annotations
 
 import argparse
-import re
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from common import held_mb, in_one_line
 from PIL import Image
 
 from blippose.caption import CaptionFormat
@@ -29,12 +29,6 @@ from blippose.predictor import PosePredictor, Prediction
 
 MOST_GROWTH = 20.0  # MB
 SIZE = (320, 240)
-
-
-def resident() -> float:
-    """MB that this process holds now; Linux alone tells."""
-    found = re.search(r"VmRSS:\s*(\d+) kB", Path("/proc/self/status").read_text())
-    return float(found[1]) / 1024 if found else float("nan")
 
 
 class Known:
@@ -74,7 +68,7 @@ class Watched:
         """What the predictor says; now and then, what the process holds."""
         predictions = self.predictor(images, batch_size=batch_size)
         if self.done // self.step != (self.done + len(images)) // self.step or not self.done:
-            self.megabytes.append(resident())
+            self.megabytes.append(held_mb())
             seconds = time.perf_counter() - self.began
             print(f"{self.done + len(images):>8,} {self.megabytes[-1]:>9.1f} MB {seconds:>7.0f} s")
         self.done += len(images)
@@ -101,6 +95,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--model", help="a model for from_pretrained; else a known pose")
     given = parser.parse_args()
+    if given.images < 20:
+        parser.error("--images: 20 or more, of which memory is read ten times")
     predictor = PosePredictor.from_pretrained(given.model) if given.model else Known()
     watched = Watched(predictor, max(1, given.images // 10))
     with tempfile.TemporaryDirectory() as folder:
@@ -113,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    in_one_line(main)

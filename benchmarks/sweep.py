@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import re
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 
 import lightning
 import torch
+from common import held_mb
 
 from blippose.cli import main
 from blippose.cli.job import Job
@@ -28,12 +28,6 @@ from blippose.cli.job import Job
 SIZES, RATES, OPTIMIZERS = (1, 2, 4), ("5e-6", "2e-5", "5e-5"), ("adam", "adamw")
 COMMON = ["data.synthetic.num_persons=40", "trainer.max_epochs=1", "logger=csv"]
 MOST_SECONDS, MOST_GROWTH = 2.0, 1.10
-
-
-def resident() -> float:
-    """MB that this process holds now; Linux alone tells."""
-    found = re.search(r"VmRSS:\s*(\d+) kB", Path("/proc/self/status").read_text())
-    return float(found[1]) / 1024 if found else float("nan")
 
 
 class Clock:
@@ -58,7 +52,7 @@ class Clock:
             began, self._fitting = time.perf_counter(), 0.0
             value = job(own, config)
             whole = time.perf_counter() - began
-            self.cells.append((whole, self._fitting, resident()))
+            self.cells.append((whole, self._fitting, held_mb()))
             return value
 
         lightning.Trainer.fit = timed_fit  # type: ignore[method-assign]

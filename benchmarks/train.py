@@ -12,9 +12,13 @@ same work by Lightning's Trainer, PoseDataModule and PoseCaptioner: same weights
 Each measurement is a process of its own; the sides take turns, and the medians are compared: of
 the clock, and of the processor, which other work on the machine disturbs less. The peak is of what
 training holds; what imports took before it (those of both sides, in either) is told apart, as on a
-GPU, which holds none: a whole process's peak is both. Fails where a step is slower than the plain
-loop's, and with `--curves` where losses differ by more than 1e-4. The images are as large as most
-of MPII's; `--drawn` leaves them as they are drawn, 320 x 180, which costs the plain loop less.
+GPU, which holds none: a whole process's peak is both. What ours does once, cutting the images, is
+not in its steps. The images are as large as most of MPII's; `--drawn` leaves them as they are
+drawn, 216 to 480 px wide, which costs the plain loop less.
+
+Fails, with a line for each, where less comes out than was asked: tiny 1.5 times as fast, base as
+fast, and 1.15 times from batch 4 on; at most .9 of the memory, of training and of whole processes;
+at most 2 % of a step waiting; with `--curves` losses within 1e-4.
 """
 
 from __future__ import annotations
@@ -23,7 +27,6 @@ import argparse
 import itertools
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -34,9 +37,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import check_device, held_mb, in_one_line
 
 CONF = Path(__file__).parents[1] / "conf" / "model"
 RATE, SEED = 2e-5, 0
+MOST_MEMORY, MOST_WAIT = 0.9, 0.02
 MOST_DIFFERENCE = 1e-4
 
 
@@ -253,12 +258,6 @@ def plain(given: argparse.Namespace) -> dict[str, list[float]]:
     return {"losses": [float(loss) for loss in losses], "wait": loader.seconds, **clock.seconds()}
 
 
-def resident(field: str) -> float:
-    """MB that the process holds (VmRSS), or has held at most (VmHWM)."""
-    found = re.search(rf"{field}:\s*(\d+) kB", Path("/proc/self/status").read_text())
-    return float(found[1]) / 1024 if found else float("nan")
-
-
 def run(given: argparse.Namespace) -> dict[str, Any]:
     """One side, with the MB that imports took and those that training held on top at most."""
     import torch  # noqa: PLC0415
@@ -269,10 +268,10 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
 
     from blippose import training  # noqa: F401, PLC0415
 
-    imports = resident("VmRSS")
+    imports = held_mb()
     found = {"plain": plain, "ours": ours}[given.side](given)
     on_gpu = given.device == "cuda"
-    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else resident("VmHWM") - imports
+    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else held_mb("VmHWM") - imports
     return {**found, "imports": imports, "peak": peak}
 
 
@@ -299,8 +298,8 @@ def measure(given: argparse.Namespace, side: str, batch: int) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def compare(given: argparse.Namespace, batch: int) -> bool:
-    """Print a line of the table; whether ours is as fast, and its losses are the same."""
+def compare(given: argparse.Namespace, batch: int) -> list[str]:
+    """Print a line of the table; in what ours is not what was asked for."""
     found: dict[str, list[dict[str, Any]]] = {"plain": [], "ours": []}
     for turn in range(given.rounds):
         for side in list(found)[:: -1 if turn % 2 else 1]:  # neither is always the first
@@ -326,8 +325,20 @@ def compare(given: argparse.Namespace, batch: int) -> bool:
         f"| {wait['plain']:>5.1%} {wait['ours']:>5.1%}   | {difference:.1e}",
         flush=True,
     )
+    asked = {"tiny": 1.5}.get(given.model, 1.15 if batch >= 4 else 1.0)
     speed = clock["plain"] / clock["ours"]
-    return speed >= 1 and (not given.curves or difference <= MOST_DIFFERENCE)
+    whole = (imports + memory["ours"]) / (imports + memory["plain"])
+    held = memory["ours"] / memory["plain"]
+    missed = {
+        f"{speed:.2f} times as fast as the plain loop; asked {asked:g}": speed < asked,
+        f"memory of training {held:.2f} of its; asked {MOST_MEMORY:g}": held > MOST_MEMORY,
+        f"of whole processes {whole:.2f} of its; asked {MOST_MEMORY:g}": whole > MOST_MEMORY,
+        f"{wait['ours']:.1%} of a step is waiting; asked {MOST_WAIT:.0%}": wait["ours"]
+        > MOST_WAIT,
+        f"losses differ by {difference:.1e}; asked {MOST_DIFFERENCE:g}": given.curves
+        and not difference <= MOST_DIFFERENCE,
+    }
+    return [f"{given.model} {batch}: {what}" for what, is_missed in missed.items() if is_missed]
 
 
 def _pair(of: dict[str, float], digits: int) -> str:
@@ -352,7 +363,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--root", help="a release; default: one that is drawn")
     parser.add_argument("--drawn", action="store_true", help="do not enlarge the drawn images")
     parser.add_argument("--side", choices=("plain", "ours"), help="this one alone, as JSON")
-    return parser.parse_args()
+    given = parser.parse_args()
+    check_device(parser, given.device)
+    return given
 
 
 def main() -> None:
@@ -371,10 +384,10 @@ def main() -> None:
         print("| MB of training, peak  | imports | wait for data | losses")
         print("model batch |   plain    ours share |   plain    ours share ", end="")
         print("|   plain    ours share |      MB | plain  ours   | differ")
-        fine = [compare(given, batch) for batch in given.batch]
-    if not all(fine):
-        raise SystemExit("slower than the plain loop, or other losses")
+        missed = [line for batch in given.batch for line in compare(given, batch)]
+    if missed:
+        raise SystemExit("\n".join(missed))
 
 
 if __name__ == "__main__":
-    main()
+    in_one_line(main)

@@ -1,4 +1,4 @@
-"""The house: who may import whom (README, file tree), and what must do without torch."""
+"""The house: who may import whom (docs/code.md), and what must do without torch."""
 
 from __future__ import annotations
 
@@ -175,6 +175,29 @@ def own_imports(path: Path) -> set[str]:
 
 def layer(name: str) -> int:
     return next(number for number, names in enumerate(LAYERS) if name in names)
+
+
+def first_sentences(path: Path) -> str:
+    """The first paragraph of a module's or a package's docstring."""
+    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    return " ".join(text.partition("\n\n")[0].split())
+
+
+def lines_of(names: set[str]) -> Iterator[str]:
+    """A line for each module or package, as docs/code.md has them."""
+    for name in sorted(names):
+        module = PACKAGE / f"{name}.py"
+        path = module if module.is_file() else PACKAGE / name / "__init__.py"
+        shown = f"{name}.py" if module.is_file() else f"{name}/"
+        yield f"- `{shown}`: {first_sentences(path)}"
+
+
+def test_the_page_of_the_code_has_each_layers_modules_in_their_own_words() -> None:
+    page = (PACKAGE.parent / "docs" / "code.md").read_text()
+    found = [part.splitlines() for part in page.split("\n## ")[1:]]
+    assert [[line for line in part if line.startswith("- `")] for part in found] == [
+        list(lines_of(names)) for names in LAYERS
+    ]
 
 
 def test_every_module_has_its_layer() -> None:

@@ -54,6 +54,12 @@ def test_an_ingredient_changes_the_recipe_alone(name: str) -> None:
     assert not [key for key in different if key.startswith(untouched)]
 
 
+@pytest.mark.parametrize("name", INGREDIENTS)
+def test_every_ingredient_is_judged_once_at_its_end(name: str) -> None:
+    changed = settings("experiment=recipe", f"ingredient={name}")
+    assert changed["trainer.max_epochs"] == changed["trainer.check_val_every_n_epoch"]
+
+
 def test_the_sweep_from_random_weights_is_of_the_recipe_on_the_default_people() -> None:
     common = [f"{key}={value}" for key, value in RANDOM.settings.items()]
     changed, best = settings(*common), settings("experiment=best")

@@ -106,7 +106,7 @@ class CaptionReader:
             if by_mean:
                 parsed = self._between_bins(parsed, log_p)
             mass = mass_within(log_p, _xy(parsed, log_p), writer.caption_format)
-            confidence = mass.double().cpu().numpy()
+            confidence = mass.cpu().double().numpy()
         ends = (decoded.tokens == writer.grammar.sep).any(dim=1)
         return Reading(
             decoded.tokens,
@@ -146,7 +146,7 @@ class CaptionReader:
         self, parsed: tuple[ParsedCaption, ...], log_p: Float[Tensor, "batch 16 2 number"]
     ) -> tuple[ParsedCaption, ...]:
         xy = expected_xy(log_p, _xy(parsed, log_p), self.writer.caption_format)
-        return tuple(map(_moved, parsed, xy.double().cpu().numpy()))
+        return tuple(map(_moved, parsed, xy.cpu().double().numpy()))
 
     def _together(
         self,

@@ -135,7 +135,7 @@ def _measured(attention: Attention, grid: PatchGrid, order: Sequence[int]) -> Me
 def _sum(name: str, values: Tensor) -> Measured:
     """Over captions, NaN left out, and how many there are of each."""
     return {
-        f"{name}_sum": _array(values.nan_to_num().double().sum(dim=0)),
+        f"{name}_sum": _array(values.nan_to_num().cpu().double().sum(dim=0)),
         f"{name}_count": _array((~values.isnan()).sum(dim=0)),
     }
 

@@ -28,7 +28,7 @@ def captions_with_attention(
     with asking(captioner):
         found = list(reader(pixels))
     looks = torch.cat([each.cross[:, _WRITTEN, :, :, joint] for each in found])  # (B, L, H, 1 + P)
-    shares = looks.mean(dim=(1, 2))[:, 1:].double().cpu().numpy()
+    shares = looks.mean(dim=(1, 2))[:, 1:].cpu().double().numpy()
     shares /= shares.sum(axis=-1, keepdims=True)
     side = math.isqrt(shares.shape[-1])
     captions = [caption for each in found for caption in each.captions]
