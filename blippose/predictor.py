@@ -327,12 +327,17 @@ def _check_images(images: Sequence[Any]) -> None:
             )
 
 
+def _sentence(error: Exception) -> str:
+    """The first of what torch says, which may go on to list every backend there is."""
+    return first_line(error).partition(". ")[0].rstrip(".")
+
+
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(
-            f"device={name}: not available here ({first_line(error)}); use device=cpu"
+            f"device={name}: not available here ({_sentence(error)}); use device=cpu"
         ) from error
     return device

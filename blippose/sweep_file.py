@@ -46,8 +46,8 @@ class SweepFile:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "no text"
             raise UserError(
-                f"{path}: cannot be read ({reason}); expected a sweep file such as "
-                "sweeps/poster.yaml"
+                f"{path}: cannot be read ({reason}); expected a sweep file, such as "
+                "sweeps/poster.yaml of the repository"
             ) from error
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
