@@ -31,8 +31,8 @@ class SlurmLauncher(CellLauncher):
 
     Args:
         jobs: jobs at the same time.
-        requeues: times that a job may come to its time limit, or be pre-empted in the last fifth of
-            it; earlier pre-emptions do not count.
+        requeues: times that a job may come to its time limit, or be pre-empted in its last fifth;
+            earlier pre-emptions do not count.
         minutes: time limit of a job.
         warning: seconds between the signal and the limit.
         name: of the jobs.
