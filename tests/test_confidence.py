@@ -306,7 +306,9 @@ def test_by_expectation_joints_lie_between_bins_and_captions_stay(
     image: Tensor,
 ) -> None:
     whole = CaptionReader(keen, tokenizer, caption_format, Constrained()).read(lambda _: image)
-    mean = CaptionReader(keen, tokenizer, caption_format, Constrained(True)).read(lambda _: image)
+    mean = CaptionReader(keen, tokenizer, caption_format, Constrained(expectation=True)).read(
+        lambda _: image
+    )
     assert mean.captions == whole.captions
     moved = np.stack(
         [a.pose.xy - b.pose.xy for a, b in zip(mean.parsed, whole.parsed, strict=True)]

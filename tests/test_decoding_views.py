@@ -38,7 +38,11 @@ from blippose.synthetic.scene import render_frame
 
 SIZE = 32
 MIRRORED = AskedView(is_mirrored=True)
-WAYS = (Constrained(test_views=4), Parallel(0, test_views=4), Constrained(True, 4))
+WAYS = (
+    Constrained(test_views=4),
+    Parallel(0, test_views=4),
+    Constrained(expectation=True, test_views=4),
+)
 
 
 @dataclass(frozen=True)
@@ -308,7 +312,10 @@ def test_names_tell_the_number_of_views() -> None:
         way(expectation=e, test_views=v).name for way in ways for e in no_yes for v in (1, 2, 4)
     }
     assert len(names) == 18
-    assert Constrained(True, 2).name == "constrained, expectation, 2 test views"
+    assert (
+        Constrained(expectation=True, test_views=2).name
+        == "constrained, expectation, 2 test views"
+    )
 
 
 def test_evaluation_and_validation_ask_the_views(

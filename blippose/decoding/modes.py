@@ -107,9 +107,9 @@ class Decoding(Protocol):
         """The captions of images."""
 
 
-@dataclass(frozen=True)
-class Free:
-    """Nothing constrained, as Hugging Face's greedy `generate`.
+@dataclass(frozen=True, kw_only=True)
+class _ReadOut:
+    """What of a model's answers becomes a pose, whatever the way to ask.
 
     Args:
         expectation: whether a joint is the mean of what is likely round the number written.
@@ -128,7 +128,17 @@ class Free:
     @property
     def name(self) -> str:
         """All that decides what comes out."""
-        return _named("free", self.expectation, self.test_views)
+        views = [f"{self.test_views} test views"] * (self.test_views > 1)
+        return ", ".join([self._way, *["expectation"] * self.expectation, *views])
+
+    @property
+    def _way(self) -> str:
+        return type(self).__name__.lower()
+
+
+@dataclass(frozen=True)
+class Free(_ReadOut):
+    """Nothing constrained, as Hugging Face's greedy `generate`."""
 
     def __call__(
         self,
@@ -146,27 +156,8 @@ class Free:
 
 
 @dataclass(frozen=True)
-class Constrained:
-    """A number in every place, the best that the grammar allows.
-
-    Args:
-        expectation: whether a joint is the mean of what is likely round the number written.
-        test_views: how often an image is asked, 1, 2 or 4 times; the answers are averaged.
-
-    Raises:
-        UserError: another number of views.
-    """
-
-    expectation: bool = False
-    test_views: int = 1
-
-    def __post_init__(self) -> None:
-        check_test_views(self.test_views)
-
-    @property
-    def name(self) -> str:
-        """All that decides what comes out."""
-        return _named("constrained", self.expectation, self.test_views)
+class Constrained(_ReadOut):
+    """A number in every place, the best that the grammar allows."""
 
     def __call__(
         self,
@@ -183,32 +174,26 @@ class Constrained:
 
 
 @dataclass(frozen=True)
-class Parallel:
+class Parallel(_ReadOut):
     """All numbers at once, from hidden ones on.
 
     Args:
         refine: passes that read the last guess; None: until nothing is left to change.
-        expectation: whether a joint is the mean of what is likely round the number written.
-        test_views: how often an image is asked, 1, 2 or 4 times; the answers are averaged.
 
     Raises:
-        UserError: fewer than no passes, or another number of views.
+        UserError: fewer than no passes.
     """
 
     refine: int | None = 0
-    expectation: bool = False
-    test_views: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.refine is not None and self.refine < 0:
             raise UserError(f"decoding.refine={self.refine}: expected 0 or more passes, or null")
-        check_test_views(self.test_views)
 
     @property
-    def name(self) -> str:
-        """All that decides what comes out."""
-        refine = "to the end" if self.refine is None else self.refine
-        return _named(f"parallel, refine {refine}", self.expectation, self.test_views)
+    def _way(self) -> str:
+        return f"parallel, refine {'to the end' if self.refine is None else self.refine}"
 
     def __call__(
         self,
@@ -225,27 +210,8 @@ class Parallel:
 
 
 @dataclass(frozen=True)
-class Prompted:
-    """Each joint asked by itself, without what was said of the others.
-
-    Args:
-        expectation: whether a joint is the mean of what is likely round the number written.
-        test_views: how often an image is asked, 1, 2 or 4 times; the answers are averaged.
-
-    Raises:
-        UserError: another number of views.
-    """
-
-    expectation: bool = False
-    test_views: int = 1
-
-    def __post_init__(self) -> None:
-        check_test_views(self.test_views)
-
-    @property
-    def name(self) -> str:
-        """All that decides what comes out."""
-        return _named("prompted", self.expectation, self.test_views)
+class Prompted(_ReadOut):
+    """Each joint asked by itself, without what was said of the others."""
 
     def __call__(
         self,
@@ -265,11 +231,6 @@ class Prompted:
         )
         every = torch.ones(numbers.shape[:2], dtype=torch.bool, device=numbers.device)
         return Decoded(written(tokenizer, form, numbers, every), log_p)
-
-
-def _named(way: str, expectation: bool, test_views: int) -> str:
-    views = [f"{test_views} test views"] * (test_views > 1)
-    return ", ".join([way, *["expectation"] * expectation, *views])
 
 
 def _of_numbers(writer: Writer, found: ParallelCaptions) -> Decoded:
