@@ -328,7 +328,7 @@ def test_teacher_forced_poses_are_by_expectation_as_those_that_the_model_reads_i
     expectation: bool,
 ) -> None:
     """Shown its own captions and choosing them again: the same poses."""
-    reader = CaptionReader(keen, tokenizer, caption_format, Constrained(expectation))
+    reader = CaptionReader(keen, tokenizer, caption_format, Constrained(expectation=expectation))
     said = reader.read(lambda _: image)
     with torch.no_grad():
         own = keen.text_decoder(input_ids=said.tokens, encoder_hidden_states=image).logits
@@ -362,7 +362,7 @@ def test_teacher_forced_poses_are_those_of_hugging_face_shown_the_true_captions(
     with torch.no_grad():
         states = keen.vision_model(pixels)[0]
         logits = keen(pixels, input_ids, attention_mask=kept.long()).logits
-    reader = CaptionReader(keen, tokenizer, caption_format, Constrained(expectation))
+    reader = CaptionReader(keen, tokenizer, caption_format, Constrained(expectation=expectation))
     said, parsed = reader.teacher_forced(
         states, input_ids, numbers_alone_are_its_own(logits, input_ids, numbers, pad)
     )
@@ -380,11 +380,11 @@ def test_the_name_of_a_decoding_tells_it_from_all_others() -> None:
         way
         for expectation in (False, True)
         for way in (
-            Free(expectation),
-            Constrained(expectation),
-            Parallel(0, expectation),
-            Parallel(1, expectation),
-            Parallel(None, expectation),
+            Free(expectation=expectation),
+            Constrained(expectation=expectation),
+            Parallel(0, expectation=expectation),
+            Parallel(1, expectation=expectation),
+            Parallel(None, expectation=expectation),
         )
     ]
     assert len({way.name for way in every}) == len(every)
