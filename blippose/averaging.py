@@ -16,6 +16,8 @@ from torch import Tensor
 
 from blippose.errors import UserError
 
+_COARSE = {torch.bfloat16, torch.float16}
+
 
 @final
 class AveragedWeights(Checkpoint):
@@ -54,9 +56,9 @@ class AveragedWeights(Checkpoint):
         """
         named = pl_module.named_parameters()
         self._weights = {name: weight for name, weight in named if weight.requires_grad}
-        if coarse := {str(w.dtype) for w in self._weights.values()} - {"torch.float32"}:
+        for dtype in {weight.dtype for weight in self._weights.values()} & _COARSE:
             raise UserError(
-                f"ema_decay={self.decay}: weights in {coarse.pop().removeprefix('torch.')} cannot "
+                f"ema_decay={self.decay}: weights in {str(dtype).removeprefix('torch.')} cannot "
                 "be averaged; set trainer.precision=bf16-mixed or 32-true, or ema_decay=null"
             )
         if self._aside and self._aside.keys() != self._weights.keys():
