@@ -93,6 +93,7 @@ def test_leak_of_the_test_side_is_counted_where_there_is_one(release: Release) -
 def test_without_a_test_side_nothing_is_said_of_one(release: Release) -> None:
     result = audit(release, kind="video")
     assert [split["test"] for split in result["splits"]] == [0, 0]
+    assert [split["test_shared_videos"] for split in result["splits"]] == [0, 0]
     assert "test" not in printed(result, width=140)
 
 
@@ -157,3 +158,19 @@ def test_paths_and_hashes_stay_whole_on_a_narrow_terminal(release: Release) -> N
     result = audit(release, kind="video")
     text = printed(result, width=40)
     assert f"sha256 {result['sha256']}\n" in text
+
+
+def test_leaks_are_shares_of_the_side_that_is_judged(release: Release) -> None:
+    result = audit(release, kind="video")
+    random = result["splits"][0]
+    shared, val = random["shared_videos"], random["val"]
+    assert shared is not None
+    assert val is not None
+    assert f"{shared} ({shared / val:.0%})" in printed(result, width=140)
+    assert result["persons_without_video"] == 0
+
+
+def test_splits_are_those_of_the_seed(release: Release) -> None:
+    one, other = (audit(release, kind="video", seed=seed)["splits"] for seed in (0, 1))
+    for first, second in zip(one, other, strict=True):
+        assert first["manifest_hash"] != second["manifest_hash"]

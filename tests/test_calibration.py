@@ -155,3 +155,11 @@ def test_a_broken_file_is_no_calibration(tmp_path: Path, change: dict[str, objec
     path.write_text("{")
     assert load_calibrations(tmp_path) == ()
     assert load_calibrations(tmp_path / "nowhere") == ()
+
+
+def test_each_joint_is_calibrated_by_its_own_temperature_and_shift() -> None:
+    temperature, shift = np.linspace(0.5, 2.0, 16), np.linspace(-1.0, 1.0, 16)
+    of_joints = tuple(temperature.tolist()), tuple(shift.tolist())
+    calibration = Calibration(*of_joints, "free", 5.0, 300, "abc")
+    raw = np.full((3, 16), 0.7)
+    np.testing.assert_allclose(calibration(raw), expit(logit(raw) / temperature + shift))

@@ -442,3 +442,11 @@ def test_confidence_of_coarse_bins_is_of_the_part_of_them_that_lies_in_the_disc(
 def test_confidence_of_a_joint_without_numbers_is_none() -> None:
     log_p, nowhere = torch.full((2, 96), torch.nan), torch.full((2,), torch.nan)
     assert float(mass_within(log_p, nowhere, CaptionFormat(96))) == 0
+
+
+def test_bins_finer_than_a_pixel_count_over_the_whole_disc() -> None:
+    fine = CaptionFormat(96, 192)
+    log_p = torch.full((2, 192), -torch.inf)
+    log_p[0, 100] = log_p[0, 109] = np.log(0.5)  # 4.5 px apart
+    log_p[1, 100] = 0.0
+    assert float(mass_within(log_p, torch.full((2,), 49.75), fine)) == pytest.approx(1)

@@ -388,3 +388,25 @@ def test_training_sees_a_file_as_predict_does(
     crop = Crop.of_image(shown.shape[1], shown.shape[0], SIZE)
     assert sample.crop == crop
     np.testing.assert_array_equal(sample.image, crop.cut(Image.fromarray(shown)))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"crop": "person"},
+        {"resize": "letterbox"},
+        {"split": "random"},
+        {"split_seed": 1},
+        {"train_fraction": 0.5},
+        {"test_fraction": 0.1},
+        {"reading": "annotated"},
+    ],
+    ids=str,
+)
+def test_modules_that_would_read_otherwise_share_nothing(
+    tokenizer: BertTokenizer, caption_format: CaptionFormat, setting: dict[str, Any]
+) -> None:
+    plain, other = (
+        PoseDataModule(tokenizer, caption_format, "root", **each) for each in ({}, setting)
+    )
+    assert plain.reads != other.reads

@@ -345,3 +345,31 @@ def test_predictor_mirrors_images_as_the_model_sees_them() -> None:
     np.testing.assert_allclose(mirrored_xy(one.pose_input.xy, size), other.pose_input.xy)
     np.testing.assert_allclose(mirrored_xy(one.pose.xy, image.shape[1]), other.pose.xy, atol=1e-9)
     np.testing.assert_allclose(one.confidence[list(MIRROR)], other.confidence, atol=1e-5)
+
+
+def test_views_are_read_back_by_the_width_of_a_bin(
+    blip: BlipForConditionalGeneration, tokenizer: BertTokenizer
+) -> None:
+    """Bins of 2 px: a view that is moved by 2 px is moved by one bin."""
+    coarse, xy_bin = CaptionFormat(SIZE, 16), joints_drawn(16)
+    reader = CaptionReader(blip, tokenizer, coarse, Told(test_views=4))
+
+    def look(view: AskedView) -> Tensor:
+        moved = AskedView(view.right // 2, view.down // 2, view.is_mirrored)
+        return as_states(around(in_view(xy_bin, moved, 16), 16, 0.5))
+
+    said = reader.read(look)
+    expected = coarse.dequantize(xy_bin.numpy())
+    assert np.array_equal([each.pose.xy for each in said.parsed], expected)
+
+
+def test_confidence_is_of_the_place_between_bins_that_is_said(told: CaptionReader) -> None:
+    """6 lies within 5 px of 10, which is written, and not of 11.4, the mean."""
+    told.decoding = Told(expectation=True)
+    likely = torch.zeros(1, 16, 2, SIZE)
+    likely[..., 1, 10] = 1.0
+    for number, share in ((10, 0.4), (12, 0.25), (13, 0.25), (6, 0.1)):
+        likely[..., 0, number] = share
+    said = told.read(showing(likely.clamp(min=1e-9).log()), with_confidence=True)
+    assert said.confidence is not None
+    np.testing.assert_allclose(said.confidence, 0.9, rtol=1e-5)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from blippose.errors import UserError
-from blippose.images import find_images, read_image
+from blippose.images import find_images, read_image, shown_size
 
 RED, BLUE = (220, 40, 30), (30, 60, 210)
 
@@ -136,6 +136,8 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     image = upright if stored is None else upright.transpose(stored)
     image.save(tmp_path / "a.png", exif=exif)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.asarray(upright))
+    with Image.open(tmp_path / "a.png") as opened:
+        assert shown_size(opened) == upright.size
 
 
 MODES: dict[str, Callable[[Image.Image], Image.Image]] = {

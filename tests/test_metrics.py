@@ -21,6 +21,7 @@ from torchmetrics import Metric, MetricCollection
 
 from blippose import metrics as m
 from blippose.metrics import sums
+from blippose.metrics.modular import Mean
 from blippose.metrics.sums import check_poses, joint_distances
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -538,3 +539,10 @@ def test_every_metric_refuses_a_target_that_would_be_broadcast() -> None:
     ):
         with pytest.raises(ValueError, match="target of shape"):
             inspect.unwrap(function)(preds, target, valid, *more)
+
+
+def test_a_mean_weighs_uneven_batches_by_their_counts() -> None:
+    loss = Mean()
+    loss.update(torch.tensor(1.0), 3)
+    loss.update(torch.tensor(5.0), 1)
+    assert loss.compute() == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -284,3 +285,8 @@ def test_real_neck_to_head_top_is_four_thirds_of_the_head_size(real: Release) ->
 def test_a_scale_that_is_none_is_none(read: Reader, scale: float) -> None:
     """A crop of no side would show one colour."""
     assert only(read(row(annorect(points(), scale=scale)))).scale is None
+
+
+def test_a_releases_hash_is_of_the_files_bytes(read: Reader) -> None:
+    release = read(row())
+    assert release.sha256 == hashlib.sha256(release.path.read_bytes()).hexdigest()

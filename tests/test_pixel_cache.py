@@ -11,6 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,6 +132,34 @@ def test_images_are_cut_once_for_all_splits(
     assert len(cuts) == NUM_PERSONS
     assert len(files(root / "pixels")) == 1
     assert first.train_set.pixels is not again.train_set.pixels
+
+
+def test_rows_keep_their_order_where_images_are_cut_by_parts(
+    root: Path, persons: tuple[mpii.Person, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pixel_cache, "_AT_ONCE", 3)
+    kept = PixelCache(cutter(root), (root / "pixels",)).make(persons)
+    assert kept is not None
+    for row, person in enumerate(persons):
+        np.testing.assert_array_equal(kept[row][0], cutter(root).cut(person)[0])
+
+
+def test_a_person_with_another_rectangle_is_cut_again(
+    root: Path, persons: tuple[mpii.Person, ...]
+) -> None:
+    cache = PixelCache(cutter(root, crop="person"), (root / "pixels",))
+    cache.make(persons)
+    assert cache.find(persons) is not None
+    assert cache.find((replace(persons[0], center=(1.0, 2.0)), *persons[1:])) is None
+
+
+def test_another_pillow_cuts_again(
+    root: Path, persons: tuple[mpii.Person, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = PixelCache(cutter(root), (root / "pixels",))
+    cache.make(persons)
+    monkeypatch.setattr(pixel_cache.PIL, "__version__", "0.0")
+    assert cache.find(persons) is None
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,8 @@ def test_json_and_csv_hold_original_pixels_whatever_the_aspect_ratio(
     rows = read_csv(tmp_path / "out")
     for joint, (xy, row) in enumerate(zip(record["joints"], rows, strict=True)):
         assert (row["file"], row["joint"]) == (str(path), JOINTS[joint])
+        assert (row["width"], row["height"]) == (str(width), str(height))
+        assert row["joint_id"] == str(joint)
         if joint == 9:
             assert xy is None
             assert (row["x"], row["y"], row["reason"]) == ("", "", "absent")
@@ -108,6 +110,14 @@ def test_json_and_csv_hold_original_pixels_whatever_the_aspect_ratio(
         assert [float(row["x"]), float(row["y"])] == xy
     assert record["reasons"][8:10] == [None, "absent"]
     assert (record["width"], record["height"]) == (width, height)
+
+
+def test_the_json_says_how_many_bins_a_caption_counts(tmp_path: Path) -> None:
+    predictor = KnownPoses(shares())
+    predictor.frame = InputFrame(96, 48, "stretch", "full")
+    path = photo(tmp_path / "a.png", 20, 10)
+    predict_files(predictor, [path], tmp_path / "out", progress=False)
+    assert read_json(tmp_path / "out")["caption_format"]["bins"] == 48
 
 
 def test_the_json_says_frame_model_and_format(tmp_path: Path) -> None:

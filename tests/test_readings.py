@@ -106,3 +106,8 @@ def test_real_rows_leave_the_counts_of_the_raw_file(real: Release) -> None:
         "single_person": 14,
         "strict": 0,
     }
+
+
+def test_persons_come_in_the_order_of_the_file(read: Reader) -> None:
+    release = read(*(row(annorect(points()), name=name) for name in ("b.jpg", "a.jpg")))
+    assert [person.image_name for person in select(release)] == ["b.jpg", "a.jpg"]

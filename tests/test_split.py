@@ -165,6 +165,11 @@ def test_unknown_videos_are_split_one_by_one() -> None:
 def test_shared_videos_count_validation_persons() -> None:
     split = Split(train=(0, 1), val=(2, 3, 4), kind="random", seed=0, fraction=0.4)
     assert shared_video_count(split, [7, 8, 7, 7, 9]) == 2
+    assert shared_video_count(split, [7, 8, 7, 7, 9], ()) == 0  # of a side that is empty
+
+
+def test_of_two_sums_as_near_the_smaller_trains() -> None:
+    assert len(split_video([0] * 3 + [1] * 5, 0.5, seed=0).train) == 3
 
 
 @pytest.mark.parametrize("kind", ["random", "video"])
