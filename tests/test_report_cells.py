@@ -110,6 +110,53 @@ def test_other_metrics_are_read_at_the_chosen_epoch(tmp_path: Path) -> None:
     assert estimate.value == pytest.approx(0.3)
 
 
+def validated_twice_an_epoch(folder: Path) -> Cell:
+    """Each metric is best in another validation than the others."""
+    rows = "0,4,4.0,0.9\n0,9,5.0,0.3\n1,14,6.0,0.5\n1,19,4.5,0.95\n"
+    (folder / METRICS).write_text("epoch,step,val/mae_all,val/acc_5px\n" + rows)
+    return read_cell(folder, "run")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "epoch", "mae", "accuracy"), [("mae_all", 1, 4.0, 0.9), ("acc_5px", 2, 4.5, 0.95)]
+)
+def test_metrics_of_validations_of_one_epoch_are_not_mixed(
+    tmp_path: Path, chosen: str, epoch: int, mae: float, accuracy: float
+) -> None:
+    cell, measure = validated_twice_an_epoch(tmp_path), MEASURES[chosen]
+    estimates = [cell.estimate(name, measure) for name in ("mae_all", "acc_5px")]
+    assert [estimate and estimate.value for estimate in estimates] == [mae, accuracy]
+    assert cell.best_epoch(measure) == epoch
+
+
+def test_validations_of_one_epoch_stand_at_their_share_of_its_steps(tmp_path: Path) -> None:
+    history = validated_twice_an_epoch(tmp_path).history
+    for name, values in (("mae_all", [4.0, 5.0, 6.0, 4.5]), ("acc_5px", [0.9, 0.3, 0.5, 0.95])):
+        assert history[f"val/{name}"].epochs.tolist() == [0.5, 1.0, 1.5, 2.0]
+        assert history[f"val/{name}"].values.tolist() == values
+    assert history.num_epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("every", "num", "places"),
+    [
+        (5, 3, [0.5, 1.0, 1.5]),  # of a run that goes on
+        (4, 8, [0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 2.8, 3.2]),  # counted over epochs
+        (20, 3, [2.0, 4.0, 6.0]),
+    ],
+)
+def test_a_validation_in_mid_epoch_does_not_say_how_long_an_epoch_is(
+    tmp_path: Path, every: int, num: int, places: list[float]
+) -> None:
+    """Epochs are of 10 steps."""
+    steps = [every * (i + 1) - 1 for i in range(num)]
+    rows = "".join(f"{step // 10},{step},,{i}.0\n" for i, step in enumerate(steps))
+    (tmp_path / METRICS).write_text(f"epoch,step,train/loss,val/mae\n0,4,3.0,\n{rows}")
+    history = read_history(tmp_path / METRICS)
+    np.testing.assert_allclose(history["val/mae"].epochs, places)
+    np.testing.assert_allclose(history["train/loss"].epochs, [0.5])
+
+
 def evaluation(**about: Any) -> str:
     metrics = {"mae_all": {"value": 5.2, "low": 4.9, "high": 5.5}}
     return json.dumps(

@@ -7,6 +7,7 @@ broken file, it says so in the cell.
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -92,7 +93,12 @@ class Cell:
         return self.record.get(key)
 
     def best_epoch(self, measure: Measure) -> int | None:
-        """The epoch with the best value, counted from 1.
+        """The epoch with the best value, counted from 1."""
+        place = self.best_place(measure)
+        return None if place is None else math.ceil(place)
+
+    def best_place(self, measure: Measure) -> float | None:
+        """The epochs that were over at the best value: 0.5 in the middle of the first one.
 
         An error of parsed joints alone does not choose, as an epoch that says little would win:
         MAE does, in which a missing joint counts.
@@ -100,17 +106,19 @@ class Cell:
         curve = self.history[f"val/{measure.name}"]
         if measure.is_of_parsed and len(of_all := self.history[f"val/{OF_ALL}"]):
             curve = of_all
-        return round(float(curve.epochs[curve.best(measure.is_error)])) if len(curve) else None
+        return float(curve.epochs[curve.best(measure.is_error)]) if len(curve) else None
 
     def estimate(self, name: str, chosen: Measure) -> Estimate | None:
-        """Metric `name` at the best epoch of `chosen`, with eval.json's interval if it fits."""
-        epoch = self.best_epoch(chosen)
-        evaluated = self._evaluated(name, epoch)
+        """Metric `name` at the best validation of `chosen`, with eval.json's interval if it fits.
+
+        An epoch may have several: values of one are not mixed with another's.
+        """
+        evaluated = self._evaluated(name, self.best_epoch(chosen))
         if evaluated is not None:
             return evaluated
-        curve = self.history[f"val/{name}"]
+        curve, place = self.history[f"val/{name}"], self.best_place(chosen)
         for at, value in zip(curve.epochs, curve.values, strict=True):
-            if round(float(at)) == epoch:
+            if at == place:
                 return Estimate(float(value))
         return None
 

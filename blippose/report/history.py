@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +69,7 @@ class History:
     def num_epochs(self) -> int:
         """Validated epochs."""
         ends = [curve.epochs[-1] for name, curve in self.curves.items() if name.startswith(_VAL)]
-        return round(max(ends, default=0))
+        return math.ceil(max(ends, default=0))
 
     @property
     def num_validations(self) -> int:
@@ -115,25 +117,37 @@ def _row(header: list[str], line: list[str]) -> dict[str, float] | None:
 
 def _curves(rows: list[dict[str, float]]) -> dict[str, Curve]:
     points: dict[str, list[tuple[float, float]]] = {}
-    for epoch, row in _placed(rows):
+    for epoch, row in sorted(_placed(rows), key=itemgetter(0)):  # by the place alone
         for name, value in row.items():
             if (name == _TRAIN or name.startswith(_VAL)) and math.isfinite(value):
                 points.setdefault(name, []).append((epoch, value))
-    return {name: Curve(*np.array(sorted(pairs)).T.copy()) for name, pairs in points.items()}
+    return {name: Curve(*np.array(pairs).T.copy()) for name, pairs in points.items()}
 
 
 def _placed(rows: list[dict[str, float]]) -> Iterator[tuple[float, dict[str, float]]]:
     """Each row with the epochs that were over when it was written.
 
-    Validation stands at the end of its epoch; training at its share of the epoch's steps.
+    Validation stands at the end of its epoch, and of several in one the last; the others, and
+    training, at their share of the epoch's steps.
     """
-    ends = [row for row in rows if "epoch" in row and any(name.startswith(_VAL) for name in row)]
-    lengths = [(row["step"] + 1) / (row["epoch"] + 1) for row in ends]
+    ends = _ends(rows)
+    lengths = [(row["step"] + 1) / (epoch + 1) for epoch, row in ends.items()]
     # Before the first validation nothing says how long an epoch is: the rows fill what there is.
     length = float(np.median(lengths)) if lengths else _length_so_far(rows)
     for row in rows:
-        is_end = any(name.startswith(_VAL) for name in row)
-        yield (row["epoch"] + 1 if is_end and "epoch" in row else (row["step"] + 1) / length), row
+        epoch = row.get("epoch", math.inf)
+        is_end = row is ends.get(epoch)
+        yield (epoch + 1 if is_end else min((row["step"] + 1) / length, epoch + 1)), row
+
+
+def _ends(rows: list[dict[str, float]]) -> dict[float, dict[str, float]]:
+    """By epoch, the last validation where there are as many as in any: it stands at the end."""
+    validations = [
+        row for row in rows if "epoch" in row and any(name.startswith(_VAL) for name in row)
+    ]
+    counts = Counter(row["epoch"] for row in validations)
+    most = max(counts.values(), default=0)
+    return {row["epoch"]: row for row in validations if counts[row["epoch"]] == most}
 
 
 def _length_so_far(rows: list[dict[str, float]]) -> float:

@@ -198,11 +198,11 @@ def _is_log(low: float, high: float, measure: Measure) -> bool:
 
 
 def _mark(axes: Axes, grid: Grid, cell: Cell, measure: Measure, shift: float) -> None:
-    """A hollow star round the best epoch; on the training loss at the same epoch."""
-    curve, epoch = curve_of(cell, measure), cell.best_epoch(grid.measure)
-    if not len(curve) or epoch is None:
+    """A hollow star round the best validation; on the training loss at the same place."""
+    curve, place = curve_of(cell, measure), cell.best_place(grid.measure)
+    if not len(curve) or place is None:
         return
-    at = int(np.abs(curve.epochs - epoch).argmin())
+    at = int(np.abs(curve.epochs - place).argmin())
     axes.plot(
         curve.epochs[at] + shift, curve.values[at], **_STAR, markersize=13, clip_on=False, zorder=6
     )
