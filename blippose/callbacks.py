@@ -142,6 +142,8 @@ class SamplePictures(Callback):
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw and send them."""
+        if trainer.sanity_checking:
+            return
         seen = compare(pl_module, self.data, spread(len(self.data.val_set), _NUM_LOGGED))
         sheet = contact_sheet([one.tile for one in seen], [one.label for one in seen], columns=3)
         rows = [(one.name, one.tile, one.mae, one.num_joints, one.caption) for one in seen]

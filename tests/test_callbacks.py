@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import quiet_trainer
 import torch
 from lightning import LightningModule, Trainer
+from reciting import Reciting
 from torch.utils.data import DataLoader
 
 from blippose import callbacks
-from blippose.callbacks import EpochLine
+from blippose.callbacks import EpochLine, SamplePictures, compare
+from blippose.data import PoseDataModule
 from blippose.errors import UserError
 from blippose.guards import ValidationDue
+from blippose.model import PoseCaptioner
+from blippose.pose import Pose
 
 _NUM_BATCHES = 4
 
@@ -176,3 +182,55 @@ def test_an_epoch_of_minutes_tells_how_far_it_is_where_there_are_no_bars(
         *(f"epoch 1: batch {batch} of {_NUM_BATCHES}" for batch in range(1, _NUM_BATCHES + 1)),
         *(f"epoch 1: validation, batch {batch} of {_NUM_BATCHES}" for batch in range(1, 5)),
     ]
+
+
+def test_pictures_show_both_poses_in_the_frame_of_the_image(
+    make_captioner: Callable[..., PoseCaptioner],
+    make_data: Callable[..., PoseDataModule],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A model that says the truth is off by what whole numbers of the input cost, and no more."""
+    drawn: list[tuple[Pose, Pose]] = []
+    tile = np.zeros((8, 8, 3), dtype=np.uint8)
+    monkeypatch.setattr(
+        callbacks, "pose_tile", lambda _, pred, target: drawn.append((pred, target)) or tile
+    )
+    captioner, data = make_captioner(), make_data()
+    samples = [data.val_set[position] for position in range(3)]
+    truth = [captioner.caption_format.encode(sample.pose_input.xy) for sample in samples]
+    captioner.reader.decoding = Reciting(truth)
+    compare(captioner, data, range(3))
+    for sample, (pred, target) in zip(samples, drawn, strict=True):
+        of_input_px = np.array(sample.crop.to_img(np.array([[0.0, 0.0], [1.0, 1.0]])))
+        width, height = of_input_px[1] - of_input_px[0]
+        assert min(width, height) > 2, "the frames differ"
+        both = pred.valid & target.valid
+        assert both.sum() > 8
+        away = np.abs(pred.xy - target.xy)[both]
+        assert (away <= 0.51 * np.array([width, height])).all()
+
+
+def test_no_pictures_are_taken_of_the_check_before_a_training(
+    tmp_path: Path,
+    make_captioner: Callable[..., PoseCaptioner],
+    make_data: Callable[..., PoseDataModule],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken_at: list[int] = []
+
+    def compared(captioner: PoseCaptioner, *args: Any) -> list[callbacks.Compared]:
+        taken_at.append(captioner.trainer.global_step)
+        return compare(captioner, *args)
+
+    monkeypatch.setattr(callbacks, "compare", compared)
+    data = make_data()
+    trainer = quiet_trainer.trainer(
+        tmp_path,
+        callbacks=[SamplePictures(data)],
+        num_sanity_val_steps=1,
+        max_epochs=1,
+        limit_train_batches=1,
+        limit_val_batches=1,
+    )
+    trainer.fit(make_captioner(), data)
+    assert taken_at == [1]
