@@ -192,6 +192,17 @@ def test_an_evaluation_of_something_else_does_not(run: Path, about: dict[str, An
     assert estimate.low is None
 
 
+@pytest.mark.parametrize(("later", "is_taken"), [(0, True), (1, False)])
+def test_an_evaluation_of_the_best_epoch_alone_is_taken(
+    run: Path, later: int, is_taken: bool
+) -> None:
+    epoch = json.loads((run / "run.json").read_text())["results"]["epoch"]
+    (run / "eval.json").write_text(evaluation(epoch=epoch + later))
+    estimate = read_cell(run, "run").estimate("mae_all", MAE)
+    assert estimate is not None
+    assert (estimate.value == 5.2) == is_taken
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"about": 1}', '{"rows": []}'])
 def test_half_an_evaluation_is_none(run: Path, text: str) -> None:
     (run / "eval.json").write_text(text)

@@ -165,6 +165,34 @@ def test_choices_with_seeds_of_their_own_are_compared_too() -> None:
     assert "(what seeds change); 95 %." in verdicts.basis
 
 
+@pytest.mark.parametrize(("share", "is_within"), [(0.99, True), (1.01, False)])
+def test_verdicts_on_seeds_unlike_each_others_are_those_of_tukeys_test(
+    share: float, is_within: bool
+) -> None:
+    """Two choices are a share of the least difference that it sees worse than the best."""
+    values = np.random.default_rng(0).normal(size=(3, 4))
+    values -= values.mean(axis=1, keepdims=True)
+    values[1:] += share * stats.tukey_hsd(*values).confidence_interval(0.95).high[0, 1]
+    cells = []
+    for a, i in itertools.product(range(3), range(4)):
+        history = History({"val/mae_all": Curve(np.ones(1), 5 + values[a, i : i + 1])})
+        record = {"config": {"a": a, "seed": 4 * a + i}}
+        cells.append(Cell(f"{a}{i}", None, CellState.DONE, "", record, history))
+    grid = Grid.of(cells, MAE)
+    within = judge(grid, find_effects(grid).noise).within
+    assert within == {(0,): None, (1,): is_within, (2,): is_within}
+
+
+def test_the_spread_of_a_mean_is_what_seeds_do_to_all_and_to_one() -> None:
+    values = np.random.default_rng(0).normal(size=(2, 3, 4)) + np.array([0.0, 3.0, -2.0, 5.0])
+    spread = find_effects(grid_of(lambda a, b, s: float(values[a, b, s]), seeds=4)).spread
+    y = values.reshape(6, 4)
+    left = y - y.mean(axis=1, keepdims=True) - y.mean(axis=0) + y.mean()
+    within, between = (left**2).sum() / 15, 6 * y.mean(axis=0).var(ddof=1)
+    assert spread is not None
+    assert spread.deviation**2 == pytest.approx((between + 5 * within) / 6)
+
+
 def test_a_pair_of_values_that_no_run_has_is_not_made_up() -> None:
     def score(a: int, b: int, seed: int) -> float:
         return 5.0 + 20 * (a == 1 and b == 2) + 0.01 * seed * (1 + a + b)

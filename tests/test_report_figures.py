@@ -21,8 +21,10 @@ from blippose.report.figures.curves import curves_figure, loss_of
 from blippose.report.figures.effect_plots import effects_figure
 from blippose.report.figures.heat_map import heat_map
 from blippose.report.figures.parallel import parallel_figure
+from blippose.report.figures.roles import Roles
 from blippose.report.figures.style import at_least_a_tenth, styled
 from blippose.report.grid import Grid
+from blippose.report.history import History
 from blippose.report.measures import MEASURES, TRAIN_LOSS
 
 MAE = MEASURES["mae_all"]
@@ -166,6 +168,59 @@ def test_a_value_without_a_curve_is_not_in_the_legend(poster_grid: Path, tmp_pat
     legend = curves_figure(grid, [TRAIN_LOSS]).legends[0]
     rates = [text.get_text() for text in legend.get_texts() if "lr " in text.get_text()]
     assert rates == ["lr 5e-6", "lr 2e-5"]
+
+
+def test_the_legend_names_the_colours_of_the_curves(poster_grid: Path, tmp_path: Path) -> None:
+    """Also where the first value has no curve."""
+    copy = Path(shutil.copytree(poster_grid, tmp_path / "grid"))
+    for metrics in copy.glob("*lr=5e-06*/metrics.csv"):
+        metrics.unlink()
+    grid = Grid.of(find_cells([copy]), MAE)
+    [legend] = curves_figure(grid, [TRAIN_LOSS]).legends
+    pairs = zip(legend.get_texts(), legend.legend_handles, strict=True)
+    said = {text.get_text(): handle.get_color() for text, handle in pairs}  # type: ignore[union-attr]  # all are lines
+    roles = Roles.of(grid.factors)
+    assert roles.color is not None
+    shown = [cell for cell in grid.cells if len(cell.history[TRAIN_LOSS.name])]
+    assert len(shown) == 12
+    for cell in shown:
+        name = f"lr {roles.color.text(grid.value(cell, roles.color))}"
+        assert said[name] == roles.look(grid, cell)["color"]
+
+
+def test_the_star_stands_at_the_epoch_that_the_ranking_measure_chose(poster: Grid) -> None:
+    """And not at the best of the measure that is drawn."""
+    assert poster.best is not None
+    curves = dict(poster.best.history.curves)
+    accuracy = curves["val/acc_5px"]
+    curves["val/acc_5px"] = replace(accuracy, values=accuracy.values[::-1].copy())
+    best = replace(poster.best, history=History(curves))
+    grid = Grid.of([best if cell is poster.best else cell for cell in poster.cells], MAE)
+    figure = curves_figure(grid, [MEASURES["acc_5px"]])
+    [star] = [line for plot in figure.axes for line in plot.lines if line.get_marker() == "*"]
+    assert star.get_xdata()[0] == best.best_epoch(MAE)  # type: ignore[index]
+
+
+def test_up_is_better_on_the_axes_of_what_came_out(poster: Grid) -> None:
+    """The thick line is the best run's; the last axis is that of an error."""
+    figure = parallel_figure(poster, [MEASURES["acc_5px"], MAE])
+    assert figure is not None
+    [best] = [line for line in figure.axes[0].lines if line.get_linewidth() == 2.6]
+    assert best.get_ydata()[-1] == pytest.approx(1.0)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["mae_all", "acc_5px"])
+def test_the_lightest_square_holds_the_best_number(poster_grid: Path, name: str) -> None:
+    grid = Grid.of(find_cells([poster_grid]), MEASURES[name])
+    figure = heat_map(grid)
+    assert figure is not None
+    maps = figure.axes[:-1]
+    squares = [patch for plot in maps for patch in plot.patches if patch.get_fill()]
+    numbers = [float(text.get_text()) for plot in maps for text in plot.texts]
+    luminance = (0.2126, 0.7152, 0.0722)
+    light = [float(np.dot(square.get_facecolor()[:3], luminance)) for square in squares]
+    assert len(light) == len(numbers) == 18
+    assert numbers[int(np.argmax(light))] == min(numbers, key=grid.measure.key)
 
 
 def test_equal_scores_have_no_colour_bar(poster_grid: Path, tmp_path: Path) -> None:

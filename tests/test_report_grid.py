@@ -104,6 +104,14 @@ def test_runs_are_ranked_by_either_direction(poster_grid: Path) -> None:
         assert grid.best is grid.ranked[0]
 
 
+def test_choices_are_ranked_by_either_direction(poster_grid: Path) -> None:
+    found = find_cells([poster_grid])
+    for measure, sign in ((MAE, 1), (MEASURES["acc_5px"], -1)):
+        grid = Grid.of(found, measure)
+        means = [sign * (grid.mean(choice) or 0.0) for choice in grid.choices]
+        assert means == sorted(means)
+
+
 def test_a_cell_that_is_not_there_is_missing(poster_grid: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(poster_grid, tmp_path / "grid"))
     shutil.rmtree(copy / BEST_CELL)
@@ -186,6 +194,13 @@ def judged(name: str, mae: float, manifest: str, **config: Any) -> Cell:
     history = History({"val/mae_all": Curve(np.ones(1), np.array([mae]))})
     record = {"config": {"seed": 0, **config}, "results": scores}
     return Cell(name, None, CellState.DONE, record=record, history=history)
+
+
+def test_a_run_that_goes_on_is_not_the_best_while_another_is_done() -> None:
+    done, ahead = judged("done", 5.0, "one", lr=1), judged("ahead", 4.0, "one", lr=2)
+    grid = Grid.of([done, replace(ahead, state=CellState.RUNNING)], MAE)
+    assert grid.best is done
+    assert [one.name for one in grid.ranked] == ["done", "ahead"]
 
 
 def test_runs_judged_on_other_images_are_ranked_among_themselves() -> None:

@@ -186,6 +186,15 @@ def test_seeds_are_ranked_by_their_mean(tmp_path: Path) -> None:
     assert first.entries[column].margin.startswith("±")
 
 
+def test_the_interval_of_a_mean_is_as_narrow_as_its_seeds_are_many(tmp_path: Path) -> None:
+    report = report_of(write_grid(tmp_path / "seeds", seeds=(0, 1), num_epochs=2))
+    assert report.choices is not None
+    assert report.effects.spread is not None
+    column = report.choices.titles.index("MAE (px)")
+    margins = {row.entries[column].margin for row in report.choices.rows}
+    assert margins == {f"±{report.effects.spread.half_width(1 / 2):.2f}"}
+
+
 def test_the_best_mean_of_each_column_is_bold(tmp_path: Path) -> None:
     """The best of one measure need not be the best of another."""
     grid = write_grid(tmp_path / "seeds", seeds=(0, 1), num_epochs=2)
