@@ -37,6 +37,12 @@ def test_teacher_forcing_far_above_free_running_is_said_with_both_figures() -> N
     assert "@1 px" in sentence
 
 
+def test_a_gap_at_five_pixels_alone_is_said_too() -> None:
+    free = scores(answers(TARGETS, sigma=12.0))
+    forced = scores(Answers("model", "model", TARGETS.xy_input + 3.0))
+    assert "@5 px" in str(cautions.teacher_forcing(free, forced, DRAWS))
+
+
 @pytest.mark.parametrize(("free", "forced"), [(0.5, 0.5), (0.5, 0.54), (0.55, 0.04)])
 def test_teacher_forcing_about_as_good_or_worse_is_not_said(free: float, forced: float) -> None:
     assert cautions.teacher_forcing(within_one_px(free), within_one_px(forced), DRAWS) is None

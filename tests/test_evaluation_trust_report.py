@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from example_persons import SIZE as INPUT
-from example_persons import answers, make_targets
+from example_persons import answers, copies, make_targets
 from PIL import Image
 from torch import nn
 
@@ -107,6 +107,22 @@ def localiser(num: int = 128, **replaced: Any) -> Evidence:
 
 def test_a_localiser_judged_as_it_should_be_gets_no_warning() -> None:
     assert trust_report(localiser(), samples=100)["warnings"] == []
+
+
+def test_what_is_wrong_with_the_answers_is_said_in_the_report() -> None:
+    targets = make_targets(128)
+    silent = answers(targets, sigma=2.5, missing=0.1)
+    copied = copies(targets, right=0.81, far=15.0)
+    for evidence, kind in (
+        (localiser(24), "few units"),
+        (localiser(predictions=stored(targets, silent, silent)), "unparsed joints"),
+        (
+            localiser(predictions=stored(targets, copied, copied)),
+            "copied answers, model, free-running",
+        ),
+    ):
+        kinds = [warning["kind"] for warning in trust_report(evidence, samples=100)["warnings"]]
+        assert kind in kinds
 
 
 def test_report_is_json_and_the_same_again() -> None:

@@ -224,6 +224,47 @@ def test_joints_that_lose_the_same_are_not_ranked(answers: Occluded) -> None:
     assert "Most is lost" not in " ".join(findings(study(tied, ABOUT, 50, 0)))
 
 
+def test_the_joints_that_lose_most_and_least_are_named_so(answers: Occluded) -> None:
+    report = study(_shaken(answers), ABOUT, 50, 0)
+    lost = {name: of["own"]["hidden - clean"]["value"] for name, of in report["joints"].items()}
+    ranked = sorted(lost, key=lambda name: -lost[name])
+    [said] = [each for each in report["findings"] if each.startswith("Most is lost")]
+    assert said.startswith(f"Most is lost of {ranked[0]} +")
+    assert f"; least of {ranked[-3]} +" in said
+
+
+@pytest.mark.parametrize(
+    ("is_silent", "said"),
+    [
+        (False, "the model infers it from the rest"),
+        (True, "still nearer than the mean training pose is not shown"),
+    ],
+)
+def test_a_hidden_joint_is_inferred_only_where_it_is_nearer_than_the_mean_pose(
+    targets: Targets, tmp_path: Path, is_silent: bool, said: str
+) -> None:
+    looker = Looker(targets, silent=is_silent)
+    found, _ = ask(looker, plan_of(targets), tmp_path / "occlusion.npz")
+    assert found is not None
+    assert said in " ".join(findings(study(found, ABOUT, 200, 0)))
+
+
+@pytest.mark.parametrize(
+    ("other", "said", "is_said"),
+    [
+        ({}, "chosen by its score on the validation images", True),
+        ({"subset": "test"}, "chosen by its score", False),
+        ({"state": "running"}, "The run is running: its model may still change", True),
+        ({"synthetic": False}, "The people are drawn", False),
+    ],
+)
+def test_limits_are_those_of_what_was_studied(
+    answers: Occluded, other: dict[str, Any], said: str, is_said: bool
+) -> None:
+    report = study(answers, {**ABOUT, **other}, 50, 0)
+    assert (said in " ".join(report["limits"])) == is_said
+
+
 def test_a_radius_without_room_for_controls_is_refused(targets: Targets) -> None:
     with pytest.raises(UserError, match=r"^radius=50: no disc .* in 12 images; name a smaller"):
         plan_of(targets, radius=(50.0, 1.0)).check_compared()
