@@ -25,6 +25,19 @@ def test_what_changes_no_result_is_not_identity(other: dict[str, Any]) -> None:
     assert difference(CONFIG, other) == []
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        changed(trainer={"max_epochs": 9}),
+        changed(seed=1),
+        changed(data={"batch_size": 3, "num_workers": 0}),
+    ],
+)
+def test_what_changes_a_result_is_identity(other: dict[str, Any]) -> None:
+    assert config_hash(other) != config_hash(CONFIG)
+    assert difference(CONFIG, other)
+
+
 def test_new_and_lost_keys_are_differences() -> None:
     assert difference({"a": 1}, {"b": {"c": 2}}) == ["a: 1 -> (absent)", "b.c: (absent) -> 2"]
 
