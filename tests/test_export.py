@@ -150,6 +150,7 @@ def test_the_folder_is_a_model_for_predict_and_for_training(tiny: Path, tmp_path
     assert f"{results['mean_pose']['mae']:.2f}" in card
     assert results["manifest"] in card
     assert f"blippose train {words[1]}" in card
+    assert "It has seen drawn people only" in card
 
 
 def test_generation_starts_ends_and_is_as_long_as_captions_need(
