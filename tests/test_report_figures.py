@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from blippose.report.cells import find_cells
+from blippose.report.cells import CellState, find_cells, read_cell
 from blippose.report.effects import find_effects
 from blippose.report.figures.curves import curves_figure, loss_of
 from blippose.report.figures.effect_plots import effects_figure
@@ -199,6 +199,15 @@ def test_the_star_stands_at_the_epoch_that_the_ranking_measure_chose(poster: Gri
     figure = curves_figure(grid, [MEASURES["acc_5px"]])
     [star] = [line for plot in figure.axes for line in plot.lines if line.get_marker() == "*"]
     assert star.get_xdata()[0] == best.best_epoch(MAE)  # type: ignore[index]
+
+
+def test_the_star_of_a_best_validation_in_mid_epoch_stands_there(tmp_path: Path) -> None:
+    rows = "0,4,6.0\n0,9,5.0\n1,14,4.0\n1,19,4.5\n"
+    (tmp_path / "metrics.csv").write_text("epoch,step,val/mae_all\n" + rows)
+    best = replace(read_cell(tmp_path, "run"), state=CellState.DONE, record={"config": {"a": 1}})
+    figure = curves_figure(Grid.of([best], MAE), [MAE])
+    [star] = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
+    assert (star.get_xdata()[0], star.get_ydata()[0]) == (1.5, 4.0)  # type: ignore[index]
 
 
 def test_up_is_better_on_the_axes_of_what_came_out(poster: Grid) -> None:
