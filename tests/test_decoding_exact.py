@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor
 from transformers import BlipForConditionalGeneration
 
@@ -54,7 +55,10 @@ def exact() -> BlipForConditionalGeneration:
 def drawn(num: int) -> Tensor:
     """People as the model knows them, and a mirror image of each."""
     frames = (render_frame(seed=3, video=video, frame=0).image for video in range(num))
-    pixels = torch.from_numpy(np.stack([frame[:96, :96] for frame in frames]))
+    inputs = [
+        Image.fromarray(frame).resize((96, 96), Image.Resampling.BICUBIC) for frame in frames
+    ]
+    pixels = torch.from_numpy(np.stack([np.asarray(each) for each in inputs]))
     images = ClipNormalization()(pixels.permute(0, 3, 1, 2))
     return torch.cat([images, images.flip(-1)])
 

@@ -94,7 +94,7 @@ def test_help_names_each_key_with_its_value_and_the_comment_of_conf(
         (["hydra/launcher=local"], "hydra.launcher.jobs=2 processes at the same time"),
         (["-m", "optimizer.lr=1,2"], "optimizer.lr=2e-5 highest learning rate"),
         ([], "* data=synthetic Drawn people in MPII's own format"),
-        ([], "ingredient=rate_high Ten times the rate"),
+        ([], "ingredient=rate_high A rate of 2e-4, ten times the default's"),
         (["trainer=gpu"], "* trainer=gpu One GPU"),
         ([], "hydra/launcher=slurm Jobs of a Slurm array"),
     ],

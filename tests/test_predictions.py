@@ -250,7 +250,7 @@ def test_teacher_forced_rows_are_what_hugging_face_says_beside_each_true_caption
     captioner: PoseCaptioner, data: PoseDataModule, expectation: bool
 ) -> None:
     """Person number n has n + 1 joints, so that the captions of a batch are of unequal lengths."""
-    captioner.reader.decoding = Constrained(expectation)
+    captioner.reader.decoding = Constrained(expectation=expectation)
     some = data.val_set.part(range(6))
     for position, person in enumerate(some.persons):
         xy = np.where(np.arange(16)[:, None] <= position, person.pose.xy, np.nan)
