@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from common import in_one_line
+from process import in_one_line
 
 from blippose.blip import load_tokenizer
 from blippose.caption import CaptionFormat

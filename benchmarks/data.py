@@ -30,8 +30,8 @@ from statistics import median
 
 import numpy as np
 import torch
-from common import in_one_line
 from PIL import Image
+from process import in_one_line
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
@@ -40,6 +40,7 @@ from blippose import mpii, readings, synthetic
 from blippose.data.cutter import Cutter
 from blippose.data.pixel_cache import PixelCache, PixelFile
 from blippose.decoding import ClipNormalization
+from blippose.errors import UserError
 from blippose.geometry import Resize
 from blippose.machine import num_cores
 from blippose.pose import Pose
@@ -169,8 +170,10 @@ def photos_as_persons(folder: Path) -> list[mpii.Person]:
         video=None,
         activity=None,
     )
-    names = sorted(path.name for path in folder.glob("*.jpg")) * 30
-    return [replace(someone, image_name=name) for name in names]
+    names = sorted(path.name for path in folder.glob("*.jpg"))
+    if not names:
+        raise UserError(f"--photos {folder}: no *.jpg there")
+    return [replace(someone, image_name=name) for name in names * 30]
 
 
 def main() -> int:
@@ -184,8 +187,6 @@ def main() -> int:
     print(f"{'':22}   px        {'':11}  images / s  ratio     s", end="     ")
     print("least to most     processor ms an image, ratio")
     if given.photos:
-        if not list(given.photos.glob("*.jpg")):
-            parser.error(f"--photos {given.photos}: no *.jpg there")
         persons: Sequence[mpii.Person] = photos_as_persons(given.photos)
         images, size, title = given.photos, given.size or 384, f"{len(persons)} photos"
     else:

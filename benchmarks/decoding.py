@@ -32,7 +32,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common import check_device, in_one_line
+from process import check_device, in_one_line
 
 CONF = Path(__file__).parents[1] / "conf" / "model"
 _PARALLEL = ("parallel 0", "parallel 1", "parallel end")

@@ -15,7 +15,7 @@ import argparse
 import time
 
 import torch
-from common import check_device
+from process import check_device
 from torch.utils.flop_counter import FlopCounterMode
 from train import architecture, random_blip, synchronize
 

@@ -16,7 +16,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from common import in_one_line
+from process import in_one_line
 
 from blippose.evaluation.intervals import Bootstrap
 

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from common import held_mb, in_one_line
 from PIL import Image
+from process import held_mb, in_one_line
 
 from blippose.caption import CaptionFormat
 from blippose.decoding import InputFrame

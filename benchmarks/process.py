@@ -1,4 +1,4 @@
-"""What the benchmarks share: mistakes in one line, and what a process holds."""
+"""The process of a benchmark: how it ends, what memory it holds, what device it may use."""
 
 from __future__ import annotations
 

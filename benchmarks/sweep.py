@@ -20,7 +20,7 @@ from typing import Any
 
 import lightning
 import torch
-from common import held_mb
+from process import held_mb
 
 from blippose.cli import main
 from blippose.cli.job import Job

@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import check_device, held_mb, in_one_line
+from process import check_device, held_mb, in_one_line
 
 CONF = Path(__file__).parents[1] / "conf" / "model"
 RATE, SEED = 2e-5, 0
