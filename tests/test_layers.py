@@ -52,6 +52,7 @@ LAYERS = (
         "blip",
         "weights_config",
         "decoding",
+        "feed_forward",
         "calibration",
         "attention",
         "vocabulary",

@@ -1,0 +1,137 @@
+"""Feed-forward layers that compute their activation again: the stock model is the reference."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import BlipConfig, BlipForConditionalGeneration
+
+from blippose.feed_forward import recompute_activations
+from blippose.model import PoseCaptioner
+from blippose.sdpa import use_sdpa
+
+Architecture = dict[str, dict[str, Any]]
+WITHIN = 80  # width inside a feed-forward layer, which nothing else has
+
+
+@pytest.fixture
+def models(architecture: Architecture) -> tuple[BlipForConditionalGeneration, ...]:
+    """One that keeps activations, and one of the same weights that does not."""
+    vision, text = (
+        {**architecture[part], "intermediate_size": WITHIN} for part in ("vision", "text")
+    )
+    torch.manual_seed(0)
+    kept = use_sdpa(
+        BlipForConditionalGeneration(BlipConfig(vision_config=vision, text_config=text))
+    )
+    return kept.train(), recompute_activations(copy.deepcopy(kept))
+
+
+def batch(blip: BlipForConditionalGeneration) -> dict[str, Tensor]:
+    torch.manual_seed(1)
+    size = blip.vision_model.config.image_size
+    tokens = torch.randint(1, blip.text_decoder.config.vocab_size, (2, 20))
+    return {
+        "pixel_values": torch.randn(2, 3, size, size),
+        "input_ids": tokens,
+        "attention_mask": torch.ones_like(tokens),
+        "labels": tokens,
+    }
+
+
+def step(blip: BlipForConditionalGeneration) -> tuple[Tensor, list[Tensor]]:
+    """The loss, and the gradient of each weight."""
+    blip.zero_grad()
+    loss = blip(**batch(blip)).loss
+    loss.backward()
+    return loss.detach(), [weight.grad for weight in blip.parameters() if weight.grad is not None]
+
+
+def kept_widths(blip: BlipForConditionalGeneration) -> list[int]:
+    """Tensors that a forward pass keeps for its backward pass, by their last dimension."""
+    kept: dict[int, Tensor] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        blip(**batch(blip))
+    weights = {weight.data_ptr() for weight in blip.parameters()}
+    others = [tensor for pointer, tensor in kept.items() if pointer not in weights]
+    return [tensor.shape[-1] for tensor in others if tensor.dim()]
+
+
+def as_it_is(blip: BlipForConditionalGeneration) -> BlipForConditionalGeneration:
+    return blip
+
+
+def with_checkpointed_layers(blip: BlipForConditionalGeneration) -> BlipForConditionalGeneration:
+    blip.activation_checkpointing_enable()
+    return blip
+
+
+def with_dropout(blip: BlipForConditionalGeneration) -> BlipForConditionalGeneration:
+    for module in blip.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.3
+    return blip
+
+
+@pytest.mark.parametrize("change", [as_it_is, with_checkpointed_layers, with_dropout])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_loss_and_gradients_are_those_of_the_stock_layers_to_the_bit(
+    models: tuple[BlipForConditionalGeneration, ...],
+    change: Callable[[BlipForConditionalGeneration], BlipForConditionalGeneration],
+    precision: torch.dtype,
+) -> None:
+    found = []
+    for blip in models:
+        torch.manual_seed(2)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision is torch.bfloat16):
+            found.append(step(change(blip)))
+    (loss, gradients), (again, others) = found
+    assert loss.equal(again)
+    assert len(gradients) == len(others) > 0
+    assert all(one.equal(other) for one, other in zip(gradients, others, strict=True))
+
+
+def test_of_each_layer_one_tensor_of_the_inner_width_is_kept_and_not_two(
+    models: tuple[BlipForConditionalGeneration, ...],
+) -> None:
+    kept, again = (kept_widths(blip).count(WITHIN) for blip in models)
+    config = models[0].config
+    layers = config.vision_config.num_hidden_layers + config.text_config.num_hidden_layers
+    assert kept == 2 * layers
+    assert again == layers
+
+
+def test_without_gradients_nothing_is_computed_again(
+    models: tuple[BlipForConditionalGeneration, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("checkpoint was called")
+
+    monkeypatch.setattr("blippose.feed_forward.checkpoint", refuse)
+    with torch.no_grad():
+        logits = [blip(**batch(blip)).logits for blip in models]
+    assert logits[0].equal(logits[1])
+    with pytest.raises(AssertionError, match="checkpoint was called"):
+        step(models[1])
+
+
+def test_a_captioner_has_them(make_captioner: Callable[..., PoseCaptioner]) -> None:
+    blip = make_captioner().blip
+    layers = [*blip.vision_model.encoder.layers, *blip.text_decoder.bert.encoder.layer]
+    inner = blip.vision_model.config.intermediate_size
+    assert inner == blip.text_decoder.config.intermediate_size
+    assert kept_widths(blip.train()).count(inner) == len(layers)
+
+
+def test_names_of_weights_stay(models: tuple[BlipForConditionalGeneration, ...]) -> None:
+    assert list(models[0].state_dict()) == list(models[1].state_dict())
