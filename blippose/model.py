@@ -75,6 +75,7 @@ class PoseCaptioner(L.LightningModule):
             the weights' own config says.
         patch_weight: weight of an auxiliary loss: which patch holds each joint, 0 or more; None:
             `LEARN_TO_LOOK`, for weights that know no poses.
+        patch_cells: that a patch's side is divided into, to be told which of them holds a joint.
         dropout: in training, of what the text decoder's layers say, and of the attention of both
             towers; None: what the weights' own config says.
         layer_decay: factor of the learning rate from each layer to the one below it, through the
@@ -107,6 +108,7 @@ class PoseCaptioner(L.LightningModule):
         fixed_weight: float = 1.0,
         label_smoothing: float | None = None,
         patch_weight: float | None = 0.0,
+        patch_cells: int = 1,
         dropout: float | None = None,
         layer_decay: float = 1.0,
         split_weight_decay: bool = False,
@@ -148,7 +150,7 @@ class PoseCaptioner(L.LightningModule):
         )
         width = blip.vision_model.config.hidden_size
         size = self.frame.input_size
-        self.patch_head = PatchHead(width, size) if self.patch_weight else None
+        self.patch_head = PatchHead(width, size, patch_cells) if self.patch_weight else None
         self.validation = Validation(size)
         self.normalization = ClipNormalization()
         self.seen = SeenImages() if freeze_vision else None
