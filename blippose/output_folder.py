@@ -97,6 +97,19 @@ def foreign(paths: Iterable[Path], folder: Path, command: str) -> Iterator[Path]
                 yield path
 
 
+def refuse_foreign(paths: Iterable[Path], folder: Path, command: str) -> None:
+    """Keep what is not this command's from being replaced.
+
+    Raises:
+        UserError: one of `paths` is there, and no earlier call wrote it as it is.
+    """
+    for path in foreign(paths, folder, command):  # on some disks A.PNG is a.png
+        raise UserError(
+            f"out={folder}: {command} would replace {path}, which no earlier call of it wrote as "
+            "it is; name another folder"
+        )
+
+
 def _record(folder: Path, command: str) -> Path:
     return folder / f".{command}.files"
 

@@ -22,7 +22,7 @@ from blippose.drawing import draw_poses
 from blippose.errors import UserError
 from blippose.images import read_image
 from blippose.joint_names import draw_joint_names
-from blippose.output_folder import filled, foreign
+from blippose.output_folder import filled, refuse_foreign
 from blippose.pose import Pose
 from blippose.prediction_formats import (
     COCO_IMAGES,
@@ -109,7 +109,7 @@ def predict_files(
             earlier call wrote as it is.
     """
     overlays = _overlay_paths(paths, out)
-    _refuse_foreign([*overlays, *(out / name for name in _NAMES[format])], out)
+    refuse_foreign([*overlays, *(out / name for name in _NAMES[format])], out, "predict")
     has_earlier = (out / JSON_FILE).is_file()
     done, files = 0, tuple[str, ...]()
     with suppress(_NothingDoneError), filled(out, "predict") as wrote:
@@ -155,14 +155,6 @@ def _overlay_paths(paths: Sequence[Path], out: Path) -> list[Path]:
                 "name a folder that does not hold the images"
             )
     return overlays
-
-
-def _refuse_foreign(paths: Iterable[Path], out: Path) -> None:
-    for path in foreign(paths, out, "predict"):  # on some disks A.PNG is a.png
-        raise UserError(
-            f"out={out}: predict would replace {path}, which no earlier call of it wrote as it "
-            "is; name another folder"
-        )
 
 
 def _short(stem: str) -> str:

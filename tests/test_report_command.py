@@ -81,11 +81,38 @@ def test_several_folders_are_compared_in_one_of_their_own(grid: Path) -> None:
     assert not (grid / "report.html").exists()
 
 
+@pytest.mark.parametrize("out", [None, "mine"])
+@pytest.mark.parametrize("name", ["report.html", "table.md", "grid.pdf", "loss.png"])
+def test_what_no_report_wrote_is_kept(
+    grid: Path, capfd: pytest.CaptureFixture[str], name: str, out: str | None
+) -> None:
+    runs = [str(path) for path in sorted(grid.glob("batch*"))[:2]]
+    words = ["report", *runs, *([] if out is None else [f"out={out}"])]
+    folder = Path(out or "report")
+    assert main(words) == 0
+    assert main(words) == 0
+    (folder / name).write_text("my own")
+    capfd.readouterr()
+    assert main(words) == 2
+    assert f"report would replace {folder / name}, which no earlier call" in capfd.readouterr().err
+    assert (folder / name).read_text() == "my own"
+
+
+def test_pictures_of_an_earlier_report_over_more_runs_go(grid: Path) -> None:
+    assert main(["report", "grid"]) == 0
+    assert (grid / "heatmap.svg").is_file()
+    for run in sorted(grid.glob("batch*"))[1:]:
+        shutil.rmtree(run)
+    assert main(["report", "grid"]) == 0
+    assert not list(grid.glob("heatmap.*"))
+    assert (grid / "grid.pdf").is_file()
+
+
 def test_a_folder_that_cannot_be_written_is_named(
     grid: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", "grid", "out=/dev/null/a"]) == 2
-    assert "choose another with out=FOLDER" in capfd.readouterr().err
+    assert "name a folder that can, with room left" in capfd.readouterr().err
 
 
 def test_without_runs_in_wandb_the_files_are_written_and_the_rest_is_said(

@@ -36,10 +36,13 @@ def run(config: Any) -> int:
     chosen, accuracy = measure(keys.metric, "metric"), measure(keys.accuracy, "accuracy")
     folders = _folders(keys.run)
     grid = Grid.of(find_cells(folders), chosen)
-    from blippose.report.files import PAGE, Report  # noqa: PLC0415  matplotlib takes half a second
+    # matplotlib takes half a second
+    from blippose.report.files import PAGE, Report, keep_foreign  # noqa: PLC0415
 
-    report = Report.of(grid)
     out = Path(keys.out).expanduser() if keys.out else _own_folder(folders)
+    if out not in folders:  # in a run's own folder these names are a report's
+        keep_foreign(out)
+    report = Report.of(grid)
     title = folders[0].resolve().name if len(folders) == 1 else out.resolve().name
     report.write(out, title, accuracy)
     report.print(Console())

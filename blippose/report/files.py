@@ -9,14 +9,14 @@ report.html                        all of it, in one file that opens offline
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from blippose.errors import UserError
+from blippose.output_folder import Wrote, filled, refuse_foreign
 from blippose.prose import print_prose
 from blippose.report.effects import Effects, find_effects
 from blippose.report.figures import style
@@ -35,6 +35,19 @@ from blippose.report.verdicts import judge, sentences
 from blippose.whole_file import write_whole
 
 PAGE = "report.html"
+_TABLES = ("table.csv", "table.md", "table.tex")
+_FIGURES = ("loss", "accuracy", "mae", "grid", "heatmap", "effects", "parallel")
+
+
+def keep_foreign(folder: Path) -> None:
+    """Refuse a folder in which a report would replace what is none's.
+
+    Raises:
+        UserError: a file there has the name of one of a report's, and no report wrote it.
+    """
+    figures = (f"{name}.{end}" for name in _FIGURES for end in ("png", "svg"))
+    names = (PAGE, *_TABLES, *figures, "grid.pdf")
+    refuse_foreign((folder / name for name in names), folder, "report")
 
 
 @dataclass(frozen=True)
@@ -58,21 +71,17 @@ class Report:
         )
 
     def write(self, folder: Path, title: str, accuracy: Measure) -> None:
-        """Write every file.
+        """Write every file; what an earlier report over more runs had besides goes.
 
         Raises:
             UserError: the folder cannot be written.
         """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._write_tables(folder)
+        with filled(folder, "report") as wrote:
+            self._write_tables(folder, wrote)
             with style.styled():
-                drawings = self._write_figures(folder, accuracy)
+                drawings = self._write_figures(folder, accuracy, wrote)
             write_whole(folder / PAGE, self._page(title, drawings, accuracy))
-        except OSError as error:
-            raise UserError(
-                f"{folder}: cannot be written ({error.strerror}); choose another with out=FOLDER"
-            ) from error
+            wrote(folder / PAGE)
 
     def print(self, console: Console) -> None:
         """The table and the verdicts, for the terminal."""
@@ -82,39 +91,43 @@ class Report:
         notes = (f"{cell.name}: {'; '.join(cell.notes)}" for cell in noted)
         print_prose(console, *notes, headline(self.grid), *self.sentences)
 
-    def _write_tables(self, folder: Path) -> None:
-        write_whole(folder / "table.csv", csv_table(self.table, self.grid))
+    def _write_tables(self, folder: Path, wrote: Wrote) -> None:
         readable = self.choices or self.table
-        write_whole(folder / "table.md", markdown_table(readable, self.sentences))
-        write_whole(folder / "table.tex", latex_table(readable, self.sentences))
+        tables = (
+            csv_table(self.table, self.grid),
+            markdown_table(readable, self.sentences),
+            latex_table(readable, self.sentences),
+        )
+        for name, table in zip(_TABLES, tables, strict=True):
+            write_whole(folder / name, table)
+            wrote(folder / name)
 
-    def _write_figures(self, folder: Path, accuracy: Measure) -> dict[str, str]:
+    def _write_figures(self, folder: Path, accuracy: Measure, wrote: Wrote) -> dict[str, str]:
         """Write them; those of the page as <svg>, by name."""
         drawings = {}
-        for name, figure in self._figures(accuracy).items():
+        for name, figure in zip(_FIGURES, self._figures(accuracy), strict=True):
             if figure is None:
-                for end in ("png", "svg"):  # of an earlier report, over more runs
-                    (folder / f"{name}.{end}").unlink(missing_ok=True)
                 continue
             style.save_png(figure, folder / f"{name}.png")
+            wrote(folder / f"{name}.png")
             drawings[name] = style.svg(figure)
             write_whole(folder / f"{name}.svg", drawings[name])
+            wrote(folder / f"{name}.svg")
             if name == "grid":
-                style.save_pdf(figure, folder / "grid.pdf")
+                style.save_pdf(figure, folder / f"{name}.pdf")
+                wrote(folder / f"{name}.pdf")
         return drawings
 
-    def _figures(self, accuracy: Measure) -> dict[str, Figure | None]:
+    def _figures(self, accuracy: Measure) -> Iterator[Figure | None]:
+        """Of each name of `_FIGURES`; None where the runs are too few for it."""
         mae, grid = MEASURES["mae_all"], self.grid
-        measures = list(dict.fromkeys([accuracy, mae, grid.measure]))
-        return {
-            "loss": curves_figure(grid, [loss_of(grid)]),
-            "accuracy": curves_figure(grid, [accuracy]),
-            "mae": curves_figure(grid, [mae]),
-            "grid": curves_figure(grid, self._charts(accuracy)),
-            "heatmap": heat_map(grid),
-            "effects": effects_figure(grid, self.effects),
-            "parallel": parallel_figure(grid, measures),
-        }
+        yield curves_figure(grid, [loss_of(grid)])
+        yield curves_figure(grid, [accuracy])
+        yield curves_figure(grid, [mae])
+        yield curves_figure(grid, self._charts(accuracy))
+        yield heat_map(grid)
+        yield effects_figure(grid, self.effects)
+        yield parallel_figure(grid, list(dict.fromkeys([accuracy, mae, grid.measure])))
 
     def _charts(self, accuracy: Measure) -> Sequence[Measure]:
         shown = [loss_of(self.grid), accuracy, MEASURES["mae_all"], self.grid.measure]
