@@ -343,6 +343,7 @@ def test_pixel_values_of_photos_are_blips_own(
         {"readback_mask": ReadbackMask()},
         {"number_sigma": 1.0, "fixed_weight": 0.2},
         {"patch_weight": 0.5},
+        {"patch_weight": 0.5, "patch_cells": 4},
         {"scheduler": warmup_cosine},
     ],
 )
