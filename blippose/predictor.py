@@ -74,10 +74,10 @@ class PosePredictor:
     >>> predictor = PosePredictor.from_pretrained("tiny")
     >>> [prediction] = predictor([image])
     >>> prediction.caption[:46]
-    'right ankle ( 64, 84 ), right knee ( 67, 65 ),'
+    'right ankle ( 63, 83 ), right knee ( 67, 65 ),'
     >>> head_top = 9  # in MPII's order, `blippose.pose.JOINTS`
     >>> prediction.pose.xy[head_top].round()  # pixels of the image; NaN where a joint is missing
-    array([227.,  20.])
+    array([227.,  21.])
     >>> prediction.pose.valid.all(), round(float(prediction.confidence[head_top]), 2)
     (np.True_, 1.0)
 
