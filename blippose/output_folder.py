@@ -8,14 +8,48 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from blippose.errors import UserError
-from blippose.whole_file import remove_partials, whole_file
+from blippose.whole_file import remove_partials, whole_file, write_whole
 
-Wrote = Callable[[Path], None]  # to be told of each file, once it is there
+
+@dataclass(frozen=True)
+class Filling:
+    """What a command writes into its folder, on record as it comes.
+
+    Args:
+        lines: the record, open to add to.
+        written: sizes of files by their names, bytes.
+    """
+
+    lines: TextIO
+    written: dict[str, int]
+
+    def wrote(self, path: Path) -> None:
+        """Remember a file, once it is there."""
+        self._note(path.name, path.stat().st_size)
+
+    @contextmanager
+    def whole_file(self, path: Path) -> Iterator[Path]:
+        """As `whole_file`; on record before it is there, so that a kill leaves none unknown."""
+        with whole_file(path) as partial:
+            yield partial
+            self._note(path.name, partial.stat().st_size)
+
+    def write_whole(self, path: Path, text: str) -> None:
+        """A file of UTF-8 text."""
+        with self.whole_file(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+    def _note(self, name: str, size: int) -> None:
+        self.written[name] = size
+        self.lines.write(_line(name, size))
+        self.lines.flush()
 
 
 def check_out(out: str | None) -> None:
@@ -57,7 +91,7 @@ def writable(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def filled(folder: Path, command: str) -> Iterator[Wrote]:
+def filled(folder: Path, command: str) -> Iterator[Filling]:
     """A folder, made where it is missing, that ends with the files of this call alone.
 
     What earlier calls of the same command wrote, killed ones too, goes when all is done; a hidden
@@ -70,22 +104,16 @@ def filled(folder: Path, command: str) -> Iterator[Wrote]:
     record, began = _record(folder, command), time.time()
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        earlier, written = _sizes(record), dict[str, int]()
+        earlier = _sizes(record)
         with record.open("a", encoding="utf-8") as lines:
             lines.write("\n")  # after a line that was cut short
-
-            def wrote(path: Path) -> None:
-                written[path.name] = path.stat().st_size
-                lines.write(_line(path.name, written[path.name]))
-                lines.flush()
-
-            yield wrote
-        for name in earlier.keys() - written.keys():
+            filling = Filling(lines, {})
+            yield filling
+        for name in earlier.keys() - filling.written.keys():
             _remove(folder / name, earlier[name])
         remove_partials(folder, before=began)
-        with whole_file(record) as partial:
-            text = "".join(_line(name, size) for name, size in written.items())
-            partial.write_text(text, encoding="utf-8")
+        text = "".join(_line(name, size) for name, size in filling.written.items())
+        write_whole(record, text)
 
 
 def foreign(paths: Iterable[Path], folder: Path, command: str) -> Iterator[Path]:
@@ -93,7 +121,7 @@ def foreign(paths: Iterable[Path], folder: Path, command: str) -> Iterator[Path]
     sizes = _sizes(_record(folder, command))
     for path in paths:
         with suppress(OSError):
-            if path.stat().st_size != sizes.get(path.name):
+            if path.lstat().st_size not in sizes.get(path.name, ()):
                 yield path
 
 
@@ -105,9 +133,19 @@ def refuse_foreign(paths: Iterable[Path], folder: Path, command: str) -> None:
     """
     for path in foreign(paths, folder, command):  # on some disks A.PNG is a.png
         raise UserError(
-            f"out={folder}: {command} would replace {path}, which no earlier call of it wrote as "
-            "it is; name another folder"
+            f"{command} would replace {path}, which no earlier call of it wrote as it is; name "
+            "another folder with out=, or remove that file"
         )
+
+
+def adopt(paths: Iterable[Path], folder: Path, command: str) -> None:
+    """Have what is there of `paths` count as an earlier call's, where none kept a record."""
+    record = _record(folder, command)
+    if record.exists():
+        return
+    there = [path for path in paths if path.is_file() and not path.is_symlink()]
+    with writable(folder):
+        write_whole(record, "".join(_line(path.name, path.stat().st_size) for path in there))
 
 
 def _record(folder: Path, command: str) -> Path:
@@ -118,9 +156,12 @@ def _line(name: str, size: int) -> str:
     return json.dumps([name, size]) + "\n"  # ASCII, whatever bytes the name has
 
 
-def _sizes(record: Path) -> dict[str, int]:
-    """The files that it names, by name; a line cut short does not count."""
-    sizes: dict[str, int] = {}
+def _sizes(record: Path) -> dict[str, set[int]]:
+    """The files that it names: by name each size that one had, or was to have.
+
+    A line cut short does not count.
+    """
+    sizes: dict[str, set[int]] = {}
     try:
         lines = record.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
@@ -131,10 +172,10 @@ def _sizes(record: Path) -> dict[str, int]:
         except (ValueError, TypeError):
             continue
         if isinstance(name, str) and Path(name).name == name:
-            sizes[name] = size
+            sizes.setdefault(name, set()).add(size)
     return sizes
 
 
-def _remove(path: Path, size: int) -> None:
-    if path.is_file() and not path.is_symlink() and path.stat().st_size == size:
+def _remove(path: Path, sizes: set[int]) -> None:
+    if path.is_file() and not path.is_symlink() and path.stat().st_size in sizes:
         path.unlink()

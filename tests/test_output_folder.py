@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from blippose.errors import UserError
-from blippose.output_folder import check_out, filled
+from blippose.output_folder import check_out, filled, refuse_foreign
 
 
 def fill(folder: Path, *names: str, command: str = "draw") -> None:
-    with filled(folder, command) as wrote:
+    with filled(folder, command) as filling:
         for name in names:
             (folder / name).write_text("drawn")
-            wrote(folder / name)
+            filling.wrote(folder / name)
 
 
 def names_in(folder: Path) -> set[str]:
@@ -47,9 +47,9 @@ def test_what_another_command_wrote_stays(tmp_path: Path) -> None:
 
 
 def cut_off(folder: Path, name: str) -> None:
-    with filled(folder, "draw") as wrote:
+    with filled(folder, "draw") as filling:
         (folder / name).write_text("half of the work")
-        wrote(folder / name)
+        filling.wrote(folder / name)
         raise KeyboardInterrupt
 
 
@@ -83,6 +83,47 @@ with whole_file(Path({str(tmp_path)!r}) / "photo.png") as partial:
         (tmp_path / ".later.7.partial.png").write_text("another process is at it")
     assert not half.exists()
     assert {path.name for path in tmp_path.glob("*png")} == {".mine.1.png", ".later.7.partial.png"}
+
+
+def test_a_file_is_on_record_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a call that was killed at any moment leaves none that the next one takes for another's.
+
+    Nor is it forgotten what the file was before.
+    """
+    path = tmp_path / "1.png"
+    for size in (3, 5):
+        with filled(tmp_path, "draw") as filling, filling.whole_file(path) as partial:
+            partial.write_text("." * size)
+        refuse_foreign([path], tmp_path, "draw")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def draw() -> None:
+        with filled(tmp_path, "draw") as filling:
+            filling.write_whole(path, "seven..")
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            draw()
+    assert path.stat().st_size == 5
+    refuse_foreign([path], tmp_path, "draw")
+    path.write_text("seven..")  # as if killed a moment later
+    refuse_foreign([path], tmp_path, "draw")
+    path.write_text("mine")
+    with pytest.raises(UserError, match=r"draw would replace .*1\.png, which no earlier call"):
+        refuse_foreign([path], tmp_path, "draw")
+
+
+def test_a_link_to_nowhere_is_somebodys(tmp_path: Path) -> None:
+    fill(tmp_path, "1.png")
+    (tmp_path / "1.png").unlink()
+    (tmp_path / "1.png").symlink_to(tmp_path / "far away")
+    with pytest.raises(UserError, match=r"would replace .*1\.png"):
+        refuse_foreign([tmp_path / "1.png"], tmp_path, "draw")
 
 
 def test_a_record_names_files_of_its_own_folder_alone(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from example_grid import BEST_CELL, write_grid
+from matplotlib.figure import Figure
 from PIL import Image
 
 from blippose.cli import main
@@ -96,6 +98,64 @@ def test_what_no_report_wrote_is_kept(
     assert main(words) == 2
     assert f"report would replace {folder / name}, which no earlier call" in capfd.readouterr().err
     assert (folder / name).read_text() == "my own"
+    (folder / name).unlink()
+    assert main(words) == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["grid"],
+        ["grid", "out=./grid"],
+        ["grid/{first}", "grid/{second}", "out=grid/{first}"],
+        ["grid/{first}", "grid/{second}", "out=grid"],
+    ],
+)
+def test_it_is_kept_beside_runs_and_in_them_too(grid: Path, words: list[str]) -> None:
+    first, second = (path.name for path in sorted(grid.glob("batch*"))[:2])
+    words = [word.format(first=first, second=second) for word in words]
+    mine = [folder / "table.tex" for folder in (grid, grid / first)]
+    for path in mine:
+        path.write_text("my own")
+    assert main(["report", *words]) == 2
+    assert [path.read_text() for path in mine] == ["my own"] * 2
+
+
+@pytest.mark.parametrize("out", [None, "grid", "./grid", "grid/../grid", "link"])
+def test_a_report_of_a_version_that_kept_no_record_is_replaced_in_its_runs_folder(
+    grid: Path, out: str | None
+) -> None:
+    Path("link").symlink_to("grid")
+    assert main(["report", "grid"]) == 0
+    (grid / ".report.files").unlink()
+    for run in sorted(grid.glob("batch*"))[1:]:
+        shutil.rmtree(run)
+    assert main(["report", "grid", *([] if out is None else [f"out={out}"])]) == 0
+    assert not list(grid.glob("heatmap.*"))
+    assert (grid / "grid.pdf").is_file()
+
+
+@pytest.mark.parametrize("has_earlier", [False, True])
+@pytest.mark.parametrize("ending", ["png", "pdf"])
+def test_after_a_report_that_was_stopped_in_a_picture_comes_another(
+    grid: Path, monkeypatch: pytest.MonkeyPatch, ending: str, has_earlier: bool
+) -> None:
+    words = ["report", "grid", "out=mine"]
+    if has_earlier:
+        assert main(words) == 0
+    save = Figure.savefig
+
+    def stop(figure: Figure, path: Any, **settings: Any) -> None:
+        save(figure, path, **settings)
+        if str(path).endswith(ending):
+            Path(path).write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(Figure, "savefig", stop)
+        assert main(words) != 0
+    assert main(words) == 0
+    assert (Path("mine") / "grid.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_pictures_of_an_earlier_report_over_more_runs_go(grid: Path) -> None:

@@ -37,11 +37,12 @@ def run(config: Any) -> int:
     folders = _folders(keys.run)
     grid = Grid.of(find_cells(folders), chosen)
     # matplotlib takes half a second
-    from blippose.report.files import PAGE, Report, keep_foreign  # noqa: PLC0415
+    from blippose.report.files import PAGE, Report, adopt_older, keep_foreign  # noqa: PLC0415
 
     out = Path(keys.out).expanduser() if keys.out else _own_folder(folders)
-    if out not in folders:  # in a run's own folder these names are a report's
-        keep_foreign(out)
+    if len(folders) == 1 and out.resolve() == folders[0].resolve():
+        adopt_older(out)
+    keep_foreign(out)
     report = Report.of(grid)
     title = folders[0].resolve().name if len(folders) == 1 else out.resolve().name
     report.write(out, title, accuracy)

@@ -16,7 +16,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from blippose.output_folder import Wrote, filled, refuse_foreign
+from blippose.output_folder import Filling, adopt, filled, refuse_foreign
 from blippose.prose import print_prose
 from blippose.report.effects import Effects, find_effects
 from blippose.report.figures import style
@@ -32,22 +32,34 @@ from blippose.report.table_files import csv_table, latex_table, markdown_table
 from blippose.report.tables import RankedTable, cell_table, choice_table
 from blippose.report.terminal import terminal_table
 from blippose.report.verdicts import judge, sentences
-from blippose.whole_file import write_whole
 
 PAGE = "report.html"
 _TABLES = ("table.csv", "table.md", "table.tex")
 _FIGURES = ("loss", "accuracy", "mae", "grid", "heatmap", "effects", "parallel")
 
 
+def adopt_older(folder: Path) -> None:
+    """Take a run's own folder for one that a version before 2026-11-30 may have reported into.
+
+    These kept no record of what they wrote; where the page is, the rest is theirs too.
+    """
+    if (folder / PAGE).is_file():
+        adopt(_paths(folder), folder, "report")
+
+
 def keep_foreign(folder: Path) -> None:
-    """Refuse a folder in which a report would replace what is none's.
+    """Refuse a folder in which a report would replace what no report wrote.
 
     Raises:
         UserError: a file there has the name of one of a report's, and no report wrote it.
     """
+    refuse_foreign(_paths(folder), folder, "report")
+
+
+def _paths(folder: Path) -> list[Path]:
+    """Every file that a report may write."""
     figures = (f"{name}.{end}" for name in _FIGURES for end in ("png", "svg"))
-    names = (PAGE, *_TABLES, *figures, "grid.pdf")
-    refuse_foreign((folder / name for name in names), folder, "report")
+    return [folder / name for name in (PAGE, *_TABLES, *figures, "grid.pdf")]
 
 
 @dataclass(frozen=True)
@@ -76,12 +88,11 @@ class Report:
         Raises:
             UserError: the folder cannot be written.
         """
-        with filled(folder, "report") as wrote:
-            self._write_tables(folder, wrote)
+        with filled(folder, "report") as filling:
+            self._write_tables(folder, filling)
             with style.styled():
-                drawings = self._write_figures(folder, accuracy, wrote)
-            write_whole(folder / PAGE, self._page(title, drawings, accuracy))
-            wrote(folder / PAGE)
+                drawings = self._write_figures(folder, accuracy, filling)
+            filling.write_whole(folder / PAGE, self._page(title, drawings, accuracy))
 
     def print(self, console: Console) -> None:
         """The table and the verdicts, for the terminal."""
@@ -91,7 +102,7 @@ class Report:
         notes = (f"{cell.name}: {'; '.join(cell.notes)}" for cell in noted)
         print_prose(console, *notes, headline(self.grid), *self.sentences)
 
-    def _write_tables(self, folder: Path, wrote: Wrote) -> None:
+    def _write_tables(self, folder: Path, filling: Filling) -> None:
         readable = self.choices or self.table
         tables = (
             csv_table(self.table, self.grid),
@@ -99,23 +110,21 @@ class Report:
             latex_table(readable, self.sentences),
         )
         for name, table in zip(_TABLES, tables, strict=True):
-            write_whole(folder / name, table)
-            wrote(folder / name)
+            filling.write_whole(folder / name, table)
 
-    def _write_figures(self, folder: Path, accuracy: Measure, wrote: Wrote) -> dict[str, str]:
+    def _write_figures(self, folder: Path, accuracy: Measure, filling: Filling) -> dict[str, str]:
         """Write them; those of the page as <svg>, by name."""
         drawings = {}
         for name, figure in zip(_FIGURES, self._figures(accuracy), strict=True):
             if figure is None:
                 continue
-            style.save_png(figure, folder / f"{name}.png")
-            wrote(folder / f"{name}.png")
+            with filling.whole_file(folder / f"{name}.png") as partial:
+                style.save_png(figure, partial)
             drawings[name] = style.svg(figure)
-            write_whole(folder / f"{name}.svg", drawings[name])
-            wrote(folder / f"{name}.svg")
+            filling.write_whole(folder / f"{name}.svg", drawings[name])
             if name == "grid":
-                style.save_pdf(figure, folder / f"{name}.pdf")
-                wrote(folder / f"{name}.pdf")
+                with filling.whole_file(folder / f"{name}.pdf") as partial:
+                    style.save_pdf(figure, partial)
         return drawings
 
     def _figures(self, accuracy: Measure) -> Iterator[Figure | None]:

@@ -62,18 +62,18 @@ def write_attention(
     of_self = {"One head": SELF_HEAD, "All layers and heads": SELF_OVERVIEW}
     if not evidence.names_joints:  # as the report's sentences say
         of_self = {}
-    with filled(folder, "attention") as wrote:
-        wrote(folder / ARRAYS_FILE)
+    with filled(folder, "attention") as filling:
+        filling.wrote(folder / ARRAYS_FILE)
         if of_self:
             _write_self(folder, report, evidence, shown["self"], joint_order)
         for picture in pictures:
             drawn.append(_write_cross(folder, report, shown["cross"], picture))
-            wrote(folder / picture.name)
+            filling.wrote(folder / picture.name)
         titles = of_self | {f"Where each joint's numbers look: {name}": name for name in drawn}
         page = attention_markdown(report, titles)
         write_texts(folder, {MARKDOWN_FILE: page, JSON_FILE: json_text(report)})
         for name in (MARKDOWN_FILE, JSON_FILE, *of_self.values()):
-            wrote(folder / name)
+            filling.wrote(folder / name)
     return [MARKDOWN_FILE, JSON_FILE, ARRAYS_FILE, *of_self.values(), *drawn]
 
 

@@ -36,7 +36,6 @@ from blippose.evaluation.subject import Subject
 from blippose.evaluation.targets import Targets
 from blippose.model import PoseCaptioner
 from blippose.output_folder import filled, writable
-from blippose.whole_file import whole_file
 
 ARRAYS, JSON_FILE, MARKDOWN_FILE = "occlusion.npz", "occlusion.json", "occlusion.md"
 PICTURES = {
@@ -186,16 +185,15 @@ def _write(out: Path, report: dict[str, Any], example: Example) -> None:
     }
     subtitle = f"{people_of(report['about'])}; {discs}"
     drawn["example.png"] = partial(write_example, example=example, subtitle=subtitle)
-    with filled(out, "occlusion") as wrote:
-        wrote(out / ARRAYS)
+    with filled(out, "occlusion") as filling:
+        filling.wrote(out / ARRAYS)
         for name, draw in drawn.items():
-            with whole_file(out / name) as partial_path:
+            with filling.whole_file(out / name) as partial_path:
                 draw(partial_path)
-            wrote(out / name)
         texts = {JSON_FILE: json_text(report), MARKDOWN_FILE: markdown(report, PICTURES)}
         write_texts(out, texts)
         for name in texts:
-            wrote(out / name)
+            filling.wrote(out / name)
 
 
 def _discs(report: dict[str, Any]) -> str:
