@@ -36,7 +36,7 @@ class _VisionFeedForward(BlipMLP):
 
 
 @final
-class _TextLayer(BlipTextLayer):
+class _TextLayer(BlipTextLayer):  # type: ignore[no-untyped-call]  # a base is not annotated
     """Of a token."""
 
     def feed_forward_chunk(self, attention_output: Tensor) -> Tensor:
@@ -47,13 +47,17 @@ class _TextLayer(BlipTextLayer):
 
 
 def _activated(activation: Any, project: Any, states: Tensor) -> Tensor:
-    """`project(activation(states))`; a compiler decides by itself what it computes again."""
+    """`project(activation(states))`, of which a product with frozen weights keeps nothing anyway.
+
+    A compiler decides by itself what it computes again.
+    """
 
     def forward(states: Tensor) -> Tensor:
         projected: Tensor = project(activation(states))
         return projected
 
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+    is_kept = torch.is_grad_enabled() and any(w.requires_grad for w in project.parameters())
+    if not is_kept or torch.compiler.is_compiling():
         return forward(states)
     # The backward pass runs `forward` until it has what the product kept: the activation alone.
     again: Tensor = checkpoint(forward, states, use_reentrant=False, preserve_rng_state=False)

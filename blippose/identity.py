@@ -45,6 +45,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     if decides.get("decoding.flip_test") is False:  # as earlier versions said it
         del decides["decoding.flip_test"]
         decides["decoding.test_views"] = 1
+    if decides.get("captioner.patch_cells") == 1:  # what there was before there was the key
+        del decides["captioner.patch_cells"]
     return decides
 
 

@@ -127,6 +127,8 @@ class PoseCaptioner(L.LightningModule):
         self.patch_weight = LEARN_TO_LOOK if patch_weight is None else patch_weight
         if not 0 <= self.patch_weight < math.inf:
             raise UserError(f"captioner.patch_weight={patch_weight}: expected 0 or more, or null")
+        if patch_cells < 1:
+            raise UserError(f"captioner.patch_cells={patch_cells}: expected 1 or more")
         if freeze_vision and self.patch_weight:
             raise UserError(
                 f"captioner.patch_weight={self.patch_weight} trains the vision tower, which "

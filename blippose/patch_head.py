@@ -1,6 +1,6 @@
 """Where each joint is, to a patch or a part of one: a second task, for a tower to learn to look.
 
-Knows nothing of captions. What it brings stands in docs/recipe.md.
+Knows nothing of captions. What it brings, of patches and of pixels, stands in docs/recipe.md.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class PatchHead(nn.Linear):
         Args:
             states: of [CLS] and the patches, row by row.
         """
-        scores = self(states[:, 1:]).float()
+        scores: Tensor = self(states[:, 1:]).float()
         grid = math.isqrt(scores.shape[1])
-        each = scores.unflatten(-1, (NUM_JOINTS, self.cells, self.cells))
-        # (B, row, column, 16, row within, column within)
-        lying = each.unflatten(1, (grid, grid)).permute(0, 3, 1, 4, 2, 5)
-        return lying.flatten(4, 5).flatten(2, 3)
+        each = scores.reshape(-1, grid, grid, NUM_JOINTS, self.cells, self.cells)
+        # of patch and cell to (B, 16, row, row within, column, column within)
+        lying = each.permute(0, 3, 1, 4, 2, 5)
+        return lying.reshape(-1, NUM_JOINTS, grid * self.cells, grid * self.cells)
 
     def loss(
         self,
@@ -72,16 +72,18 @@ class PatchHead(nn.Linear):
         """
         heat = self.heat(states)
         side = heat.shape[-1]
-        x, y = ((xy_input + 0.5) * side / self.input_size).nan_to_num().unbind(-1)  # cells
+        known = torch.where(valid[..., None], xy_input.float(), 0.0)
+        x, y = ((known + 0.5) * side / self.input_size).unbind(-1)  # cells
         near = self._near(y, side), self._near(x, side)
         with torch.autocast(heat.device.type, enabled=False):  # scores of 20 to a tenth, or worse
             expected = torch.einsum("bjrc,bjr,bjc->bj", heat, *near)
-        return (heat.flatten(2).logsumexp(-1) - expected)[valid].mean()
+        entropy: Tensor = heat.flatten(2).logsumexp(-1) - expected
+        return entropy[valid].mean()
 
     def _near(self, at: Float[Tensor, "batch 16"], side: int) -> Float[Tensor, "batch 16 cell"]:
         """The target along one axis: which of `side` cells holds `at`."""
         if self.cells == 1:
             return F.one_hot(at.floor().long().clamp(0, side - 1), side).float()
-        centre = torch.arange(side, device=at.device) + 0.5
+        centre = torch.arange(side, device=at.device, dtype=at.dtype) + 0.5
         far = (centre - at[..., None]) * (self.input_size / side / SIGMA_PX)
         return (-far.square() / 2).softmax(-1)

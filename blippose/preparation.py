@@ -5,9 +5,9 @@ Knows nothing of the training itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.caption import CaptionFormat
@@ -104,11 +104,15 @@ def check_fit(
             )
 
 
-def check_parts(own: Iterable[str], theirs: Iterable[str]) -> None:
-    """A captioner has what a checkpoint's had, by the names of their weights, or none could load.
+def check_parts(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    """A captioner has what a checkpoint's had, or none could load.
+
+    Args:
+        own: its weights by their names.
+        theirs: the checkpoint's.
 
     Raises:
-        UserError: one has additions that the other has not.
+        UserError: one has additions that the other has not, or a head of other cells.
     """
     ours, others = list(own), list(theirs)
     for mark, argument in ((".lora_A.", "lora_rank"), ("patch_head.", "patch_weight")):
@@ -118,6 +122,11 @@ def check_parts(own: Iterable[str], theirs: Iterable[str]) -> None:
                 f"a checkpoint of a captioner {'with' if had else 'without'} {argument}, and this "
                 f"one has {'it' if has else 'none'}: give it the {argument} that the other had"
             )
+    head = "patch_head.bias"
+    if head in own and own[head].shape != theirs[head].shape:
+        raise UserError(
+            "a checkpoint of a captioner with other patch_cells: give it those that the other had"
+        )
 
 
 def _set_dropout(blip: BlipForConditionalGeneration, share: float) -> None:

@@ -23,7 +23,7 @@ def load_weights(captioner: PoseCaptioner, path: Path) -> dict[str, Any]:
     """
     checkpoint = read_checkpoint(path)
     try:
-        weights = _fitting(checkpoint["state_dict"], captioner)
+        weights = _without_other_head(_fitting(checkpoint["state_dict"], captioner), captioner)
         missing, unexpected = captioner.load_state_dict(weights, strict=False)
     except (KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{path}: not a checkpoint of this model ({first_line(error)})") from error
@@ -65,6 +65,18 @@ def has_patch_head(path: Path) -> bool:
         UserError: not a checkpoint of this model.
     """
     return "patch_head.weight" in read_checkpoint(path, mmap=True).get("state_dict", {})
+
+
+def _without_other_head(
+    weights: Mapping[str, Tensor], captioner: PoseCaptioner
+) -> Mapping[str, Tensor]:
+    """Weights without a head for patches that says it of other cells, which then begins anew."""
+    own = captioner.state_dict()
+    return {
+        key: weight
+        for key, weight in weights.items()
+        if not key.startswith("patch_head.") or key not in own or weight.shape == own[key].shape
+    }
 
 
 def _fitting(weights: Mapping[str, Tensor], captioner: PoseCaptioner) -> Mapping[str, Tensor]:

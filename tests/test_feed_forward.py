@@ -125,6 +125,28 @@ def test_without_gradients_nothing_is_computed_again(
         step(models[1])
 
 
+@pytest.mark.parametrize("settings", [{"freeze_vision": True}, {"lora_rank": 2}])
+def test_where_the_product_is_frozen_nothing_is_computed_again(
+    make_captioner: Callable[..., PoseCaptioner],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+) -> None:
+    """It keeps nothing then, so that there is nothing to save."""
+    if "lora_rank" in settings:
+        pytest.importorskip("peft")
+    blip = make_captioner(**settings).blip
+    called: list[Any] = []
+
+    def count(forward: Any, states: Tensor, **_: Any) -> Any:
+        called.append(forward)
+        return forward(states)
+
+    monkeypatch.setattr("blippose.feed_forward.checkpoint", count)
+    blip(**batch(blip)).loss.backward()
+    num_text = len(blip.text_decoder.bert.encoder.layer)
+    assert len(called) == (num_text if "freeze_vision" in settings else 0)
+
+
 def test_a_captioner_has_them(make_captioner: Callable[..., PoseCaptioner]) -> None:
     blip = make_captioner().blip
     layers = [*blip.vision_model.encoder.layers, *blip.text_decoder.bert.encoder.layer]

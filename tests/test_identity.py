@@ -42,6 +42,15 @@ def test_new_and_lost_keys_are_differences() -> None:
     assert difference({"a": 1}, {"b": {"c": 2}}) == ["a: 1 -> (absent)", "b.c: (absent) -> 2"]
 
 
+def test_a_run_from_before_cells_of_patches_is_one_of_one_cell() -> None:
+    was, now, other = (
+        {"captioner": {"seed": 0, **each}} for each in ({}, {"patch_cells": 1}, {"patch_cells": 8})
+    )
+    assert not difference(was, now)
+    assert config_hash(was) == config_hash(now)
+    assert difference(was, other) == ["captioner.patch_cells: (absent) -> 8"]
+
+
 def test_no_flip_test_as_earlier_versions_said_it_is_one_view() -> None:
     was, now = ({"decoding": each} for each in ({"flip_test": False}, {"test_views": 1}))
     assert not difference(was, now)

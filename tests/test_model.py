@@ -629,6 +629,16 @@ def test_a_checkpoint_with_the_patches_loss_says_what_a_captioner_lacks(
     with pytest.raises(UserError, match="with patch_weight, and this one has none"):
         make_captioner().on_load_checkpoint(checkpoint)
     make_captioner(patch_weight=0.1).on_load_checkpoint(checkpoint)
+    with pytest.raises(UserError, match="with other patch_cells: give it those"):
+        make_captioner(patch_weight=0.1, patch_cells=2).on_load_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("patch_weight", [0.0, 0.3])
+def test_cells_of_a_patch_are_checked_with_a_head_or_without(
+    make_captioner: MakeCaptioner, patch_weight: float
+) -> None:
+    with pytest.raises(UserError, match=r"captioner\.patch_cells=0: expected 1 or more"):
+        make_captioner(patch_weight=patch_weight, patch_cells=0)
 
 
 @pytest.mark.parametrize("decoding", ["best", Constrained])

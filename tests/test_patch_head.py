@@ -72,8 +72,32 @@ def test_missing_joints_have_no_patch(cells: int) -> None:
     alone = torch.stack([head.loss(states, xy, each[:, joint]) for joint in range(3)])
     valid = torch.arange(NUM_JOINTS).expand(8, -1) < 3
     torch.testing.assert_close(head.loss(states, xy, valid), alone.mean())
-    xy[:, 3:] = torch.nan
-    torch.testing.assert_close(head.loss(states, xy, valid), alone.mean())
+    states.requires_grad_(True)
+    for nowhere in (torch.nan, torch.inf, -torch.inf, 1e20):
+        xy[:, 3:] = nowhere
+        states.grad = None
+        loss = head.loss(states, xy, valid)
+        torch.testing.assert_close(loss, alone.mean())
+        loss.backward()
+        assert states.grad is not None
+        assert states.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("cells", [1, 4])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_it_works_in_the_precision_that_a_model_has(cells: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    head = PatchHead(WIDTH, SIZE, cells)
+    states, xy = torch.randn(2, 17, WIDTH), SIZE * torch.rand(2, NUM_JOINTS, 2)
+    valid = torch.ones(2, NUM_JOINTS).bool()
+    exact = head.loss(states, xy, valid)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        found = head.to(dtype).loss(states.to(dtype), xy.to(dtype), valid)
+    finally:
+        torch.set_default_dtype(before)
+    torch.testing.assert_close(found, exact, rtol=3e-2, atol=0)
 
 
 CELLS = 4  # of 2 px
@@ -115,6 +139,7 @@ def test_the_cell_that_holds_the_joint_is_the_best_answer(
 
 def test_heat_lies_as_the_input_does(fine: PatchHead) -> None:
     """Each joint's scores row by row over the whole input, whichever patch said them."""
+    torch.manual_seed(0)
     said = torch.randn(2, 17, NUM_JOINTS * CELLS**2)
     heat = fine.heat(said)
     assert heat.shape == (2, NUM_JOINTS, 16, 16)
@@ -147,11 +172,12 @@ def test_no_answer_is_better_than_the_gaussian_round_the_joint(fine: PatchHead) 
 
 
 def test_in_bfloat16_scores_are_added_up_exactly(fine: PatchHead) -> None:
-    states = 8 * torch.randn(4, 17, NUM_JOINTS * CELLS**2).bfloat16().float()
-    xy, valid = SIZE * torch.rand(4, NUM_JOINTS, 2), torch.ones(4, NUM_JOINTS).bool()
+    torch.manual_seed(0)
+    states = 8 * torch.randn(64, 17, NUM_JOINTS * CELLS**2).bfloat16().float()
+    xy, valid = SIZE * torch.rand(64, NUM_JOINTS, 2), torch.ones(64, NUM_JOINTS).bool()
     exact = fine.loss(states, xy, valid)
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(fine.loss(states, xy, valid), exact, rtol=1e-5, atol=0)
+        torch.testing.assert_close(fine.loss(states, xy, valid), exact, rtol=1e-6, atol=0)
 
 
 def test_a_patch_has_one_cell_or_more() -> None:

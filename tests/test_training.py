@@ -300,6 +300,25 @@ def test_init_from_takes_the_weights_of_a_checkpoint(
     )
 
 
+@pytest.mark.parametrize("cells", [1, 4])
+def test_init_from_begins_a_head_of_other_cells_anew_and_takes_one_of_the_same(
+    make_captioner: Make, tmp_path: Path, cells: int
+) -> None:
+    own: PoseCaptioner = make_captioner(patch_weight=0.3, patch_cells=4)
+    before = own.state_dict()["patch_head.weight"].clone()
+    theirs = {
+        key: torch.full_like(weight, 0.25)
+        for key, weight in make_captioner(patch_weight=0.3, patch_cells=cells).state_dict().items()
+    }
+    torch.save({"state_dict": theirs}, tmp_path / "other.ckpt")
+    load_weights(own, tmp_path / "other.ckpt")
+    taken = own.state_dict()
+    assert taken["patch_head.weight"].equal(before) == (cells == 1)
+    assert (taken["patch_head.weight"] == 0.25).all() == (cells == 4)
+    names = [key for key in taken if key.startswith("blip.") and taken[key].is_floating_point()]
+    assert all((taken[key] == 0.25).all() for key in names)
+
+
 def test_a_training_that_diverges_ends_there_and_keeps_nothing_of_it(
     fit: Make, tmp_path: Path
 ) -> None:
