@@ -16,20 +16,17 @@ from transformers import BlipForConditionalGeneration
 from transformers.models.blip.modeling_blip import BlipMLP
 from transformers.models.blip.modeling_blip_text import BlipTextLayer
 
+from blippose.recast import recast
+
 
 def recompute_activations(blip: BlipForConditionalGeneration) -> BlipForConditionalGeneration:
     """`blip` itself, whose feed-forward layers keep the activation's input alone from now on."""
-    for module in blip.modules():
-        if type(module) is BlipMLP:
-            module.__class__ = _VisionFeedForward
-        elif type(module) is BlipTextLayer:
-            module.__class__ = _TextLayer
-    return blip
+    return recast(blip, {BlipMLP: _VisionFeedForward, BlipTextLayer: _TextLayer})
 
 
 @final
 class _VisionFeedForward(BlipMLP):
-    """Of a patch; the class of a module is set to this one, so there is no constructor."""
+    """Of a patch."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         return _activated(self.activation_fn, self.fc2, self.fc1(hidden_states))

@@ -23,6 +23,8 @@ _NOT_IDENTITY = (
     "data.num_workers",
     "trainer.enable_progress_bar",
 )
+# Keys that configs have gained, with what there was before: a run without one is a run of that.
+_GAINED = {"captioner.patch_cells": 1}
 _DECODING = "blippose.decoding"  # package of the ways that conf/decoding/ has choices of
 # What each file of conf/decoding gives, but that of the default.
 _GIVEN = {"refine": 0, "expectation": False, "test_views": 1}
@@ -45,8 +47,9 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     if decides.get("decoding.flip_test") is False:  # as earlier versions said it
         del decides["decoding.flip_test"]
         decides["decoding.test_views"] = 1
-    if decides.get("captioner.patch_cells") == 1:  # what there was before there was the key
-        del decides["captioner.patch_cells"]
+    for key, before in _GAINED.items():
+        if decides.get(key) == before:
+            del decides[key]
     return decides
 
 

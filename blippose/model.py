@@ -38,7 +38,7 @@ from blippose.errors import UserError
 from blippose.lineage import Lineage, lineage_in
 from blippose.loss import HardTokens, caption_loss, token_loss
 from blippose.param_groups import make_optimizer
-from blippose.patch_head import PatchHead
+from blippose.patch_head import PatchHead, check_cells
 from blippose.preparation import check_fit, check_parts, prepare
 from blippose.readback import Readback, ReadbackMask, ReadbackNoise
 from blippose.seen import SeenImages
@@ -127,8 +127,7 @@ class PoseCaptioner(L.LightningModule):
         self.patch_weight = LEARN_TO_LOOK if patch_weight is None else patch_weight
         if not 0 <= self.patch_weight < math.inf:
             raise UserError(f"captioner.patch_weight={patch_weight}: expected 0 or more, or null")
-        if patch_cells < 1:
-            raise UserError(f"captioner.patch_cells={patch_cells}: expected 1 or more")
+        check_cells(patch_cells)
         if freeze_vision and self.patch_weight:
             raise UserError(
                 f"captioner.patch_weight={self.patch_weight} trains the vision tower, which "

@@ -19,6 +19,16 @@ from blippose.pose import NUM_JOINTS
 SIGMA_PX = 1.0  # width of the target where a patch is divided, pixels of the input
 
 
+def check_cells(cells: int) -> None:
+    """Refuse cells that a patch cannot have, also where no head is made.
+
+    Raises:
+        UserError: fewer than one.
+    """
+    if cells < 1:
+        raise UserError(f"captioner.patch_cells={cells}: expected 1 or more")
+
+
 @final
 class PatchHead(nn.Linear):
     """From what the vision tower says of a patch to a score of each of its cells, for each joint.
@@ -37,8 +47,7 @@ class PatchHead(nn.Linear):
     """
 
     def __init__(self, width: int, input_size: int, cells: int = 1) -> None:
-        if cells < 1:
-            raise UserError(f"captioner.patch_cells={cells}: expected 1 or more")
+        check_cells(cells)
         super().__init__(width, NUM_JOINTS * cells**2)
         self.input_size, self.cells = input_size, cells
 

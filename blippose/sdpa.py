@@ -21,15 +21,12 @@ from transformers.models.blip.modeling_blip_text import BlipTextSelfAttention
 # hand `output_attentions` down to their attention.
 from transformers.utils.output_capturing import _active_collector
 
+from blippose.recast import recast
+
 
 def use_sdpa(blip: BlipForConditionalGeneration) -> BlipForConditionalGeneration:
     """`blip` itself, whose attentions use torch's kernels from now on: equal but for rounding."""
-    for module in blip.modules():
-        if type(module) is BlipAttention:
-            module.__class__ = _VisionAttention
-        elif type(module) is BlipTextSelfAttention:
-            module.__class__ = _TextAttention
-    return blip
+    return recast(blip, {BlipAttention: _VisionAttention, BlipTextSelfAttention: _TextAttention})
 
 
 # Plain types: where torch compiles a caller, jaxtyping's check of a traced tensor fails, whatever
@@ -56,7 +53,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
 
 @final
 class _VisionAttention(BlipAttention):
-    """Of patches; the class of an eager module is set to this one, so there is no constructor."""
+    """Of patches."""
 
     def forward(self, hidden_states: Tensor, **kwargs: Any) -> tuple[Tensor, Any]:
         if _records_maps() or _drops(self):

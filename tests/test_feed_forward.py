@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from captioned_batch import batch
 from torch import Tensor
 from transformers import BlipConfig, BlipForConditionalGeneration
 
@@ -30,18 +31,6 @@ def models(architecture: Architecture) -> tuple[BlipForConditionalGeneration, ..
         BlipForConditionalGeneration(BlipConfig(vision_config=vision, text_config=text))
     )
     return kept.train(), recompute_activations(copy.deepcopy(kept))
-
-
-def batch(blip: BlipForConditionalGeneration) -> dict[str, Tensor]:
-    torch.manual_seed(1)
-    size = blip.vision_model.config.image_size
-    tokens = torch.randint(1, blip.text_decoder.config.vocab_size, (2, 20))
-    return {
-        "pixel_values": torch.randn(2, 3, size, size),
-        "input_ids": tokens,
-        "attention_mask": torch.ones_like(tokens),
-        "labels": tokens,
-    }
 
 
 def step(blip: BlipForConditionalGeneration) -> tuple[Tensor, list[Tensor]]:

@@ -53,6 +53,7 @@ LAYERS = (
         "weights_config",
         "decoding",
         "feed_forward",
+        "recast",
         "calibration",
         "attention",
         "vocabulary",
