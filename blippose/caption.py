@@ -104,19 +104,8 @@ class CaptionFormat:
 
         Pixel centres are integers, so the input covers [-0.5, input_size - 0.5].
         """
-        return np.clip(np.floor(self._edges(xy_input)), 0, self.bins - 1).astype(np.int64)
-
-    def locate(self, xy_input: Float[np.ndarray, "*any 2"]) -> Float[np.ndarray, "*any 2"]:
-        """Where each coordinate lies, in bins: 7.0 at bin 7's centre; of outside, the border.
-
-        >>> CaptionFormat(96, num_bins=192).locate(np.array([[0.0, 200.0]]))
-        array([[  0.5, 191.5]])
-        """
-        return np.clip(self._edges(xy_input), 0, self.bins) - 0.5
-
-    def _edges(self, xy_input: Float[np.ndarray, "*any 2"]) -> Float[np.ndarray, "*any 2"]:
-        """Coordinates in bins from the input's first edge, where pixels' centres are integers."""
-        return (np.asarray(xy_input, dtype=np.float64) + 0.5) * (self.bins / self.input_size)
+        share = (np.asarray(xy_input, dtype=np.float64) + 0.5) / self.input_size
+        return np.clip(np.floor(share * self.bins), 0, self.bins - 1).astype(np.int64)
 
     def dequantize(self, xy_bin: Int[np.ndarray, "*any 2"]) -> Float[np.ndarray, "*any 2"]:
         """The centre of each bin in the input frame, px: within half a bin of what was written."""

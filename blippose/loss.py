@@ -33,36 +33,30 @@ class HardTokens(torch.nn.Module):
         return torch.ones_like(token, dtype=torch.bool)
 
     def forward(
-        self,
-        logits: Float[Tensor, "token vocabulary"],
-        token: Int[Tensor, "token"],
-        exact: Float[Tensor, "token"] | None = None,
+        self, logits: Float[Tensor, "token vocabulary"], token: Int[Tensor, "token"]
     ) -> Float[Tensor, ""]:
-        """Mean over the tokens; where joints truly lie has no part in it."""
+        """Mean over the tokens."""
         return F.cross_entropy(logits, token, label_smoothing=self.label_smoothing)
 
 
 class SoftNumbers(torch.nn.Module):
     """Caption loss in which a wrong number costs less the nearer it is.
 
-    The target of a number n is a Gaussian over the numbers round n, or round where the joint
-    truly lies, instead of n alone; every other token keeps its one-hot target. With sigma towards
-    0 and `fixed_weight` 1 it is `HardTokens`.
+    The target of a number n is a Gaussian over the numbers round n instead of n alone; every
+    other token keeps its one-hot target. With sigma towards 0 and `fixed_weight` 1 it is
+    `HardTokens`.
 
     Args:
         values: the integer of each number token, by token id; each integer once.
         sigma: width of the Gaussian, bins.
         vocabulary_size: number of tokens.
         fixed_weight: weight of the tokens that are not numbers, which the grammar fixes.
-        unbiased: whether the Gaussian is round where the joint lies rather than round the number
-            that is written, which is the nearest.
 
-    Source: SimCC (Li et al. 2022), section 3.2, with Gaussian in place of uniform smoothing;
-        unbiased as the heat maps of DARK (Zhang et al. 2020), section 3.2.
+    Source: SimCC (Li et al. 2022), section 3.2, with Gaussian in place of uniform smoothing.
     """
 
     ids: Tensor
-    value: Tensor
+    near: Tensor
     row: Tensor
 
     def __init__(
@@ -71,52 +65,30 @@ class SoftNumbers(torch.nn.Module):
         sigma: float,
         vocabulary_size: int,
         fixed_weight: float = 1.0,
-        *,
-        unbiased: bool = False,
     ) -> None:
         super().__init__()
-        self.sigma, self.fixed_weight, self.unbiased = sigma, fixed_weight, unbiased
+        self.fixed_weight = fixed_weight
         ids = torch.tensor(list(values))
-        value = torch.tensor(list(values.values()), dtype=torch.float32)
+        value = torch.tensor(list(values.values()), dtype=torch.float64)
+        far = ((value[:, None] - value[None]) / sigma).square()
+        near = torch.softmax(-far / 2, dim=-1).float()
         row = torch.full((vocabulary_size,), -1)
         row[ids] = torch.arange(len(ids))
         self.register_buffer("ids", ids, persistent=False)  # (N,), token of each number
-        self.register_buffer("value", value, persistent=False)  # (N,), and its integer
+        self.register_buffer("near", near, persistent=False)  # (N, N), target of each number
         self.register_buffer("row", row, persistent=False)  # (V,), number of each token, or -1
 
     def counts(self, token: Int[Tensor, "token"]) -> Bool[Tensor, "token"]:
         """Which tokens have a part in the loss: without `fixed_weight`, numbers alone."""
         return self.row[token] >= 0 if self.fixed_weight == 0 else torch.ones_like(token).bool()
 
-    def target(self, centre: Float[Tensor, "token"]) -> Float[Tensor, "token number"]:
-        """The Gaussian over the numbers, as a distribution.
-
-        Args:
-            centre: of each token's, bins.
-        """
-        far = (self.value - centre[:, None]).square()
-        far = far - far.amin(-1, keepdim=True)  # of any width, the nearest has a share
-        narrow = max(self.sigma, 1e-15)
-        return (-far / (2 * narrow * narrow)).softmax(-1)
-
     def forward(
-        self,
-        logits: Float[Tensor, "token vocabulary"],
-        token: Int[Tensor, "token"],
-        exact: Float[Tensor, "token"] | None = None,
+        self, logits: Float[Tensor, "token vocabulary"], token: Int[Tensor, "token"]
     ) -> Float[Tensor, ""]:
-        """Weighted mean over the tokens.
-
-        Args:
-            logits: of each token.
-            token: the right one.
-            exact: where the joint of a number lies, bins; for the unbiased target alone.
-        """
+        """Weighted mean over the tokens."""
         logp = F.log_softmax(logits.float(), dim=-1)  # (T, V)
         row = self.row[token]
-        centre = exact if self.unbiased and exact is not None else self.value[row]
-        near = self.target(torch.where(row < 0, 0.0, centre))
-        soft = -(near * logp[:, self.ids]).sum(-1)
+        soft = -(self.near[row] * logp[:, self.ids]).sum(-1)
         loss = torch.where(row < 0, F.nll_loss(logp, token, reduction="none"), soft)
         weight = torch.where(row < 0, self.fixed_weight, 1.0)
         return (weight * loss).sum() / weight.sum()
@@ -127,7 +99,6 @@ def caption_loss(
     head: Callable[[Tensor], Tensor],
     hidden: Float[Tensor, "batch length width"],
     labels: Int[Tensor, "batch length"],
-    exact: Float[Tensor, "batch length"] | None = None,
 ) -> Float[Tensor, ""]:
     """The loss of each next token, the head asked only where one counts.
 
@@ -137,13 +108,11 @@ def caption_loss(
             of BLIP's has 30,524.
         hidden: what the decoder thinks after each token.
         labels: the tokens, or `IGNORED`.
-        exact: where the joints of number tokens lie, bins, for a loss that asks for it.
     """
     following = labels[:, 1:]
     kept = following != IGNORED
     kept = kept & of.counts(following.where(kept, 0).flatten()).view_as(kept)
-    places = None if exact is None else exact[:, 1:][kept]
-    loss: Tensor = of(head(hidden[:, :-1][kept]), following[kept], places)
+    loss: Tensor = of(head(hidden[:, :-1][kept]), following[kept])
     return loss
 
 
@@ -153,8 +122,6 @@ def token_loss(
     number_sigma: float,
     fixed_weight: float,
     label_smoothing: float | None,
-    *,
-    unbiased: bool = False,
 ) -> HardTokens | SoftNumbers:
     """The loss that `PoseCaptioner`'s arguments of these names ask for.
 
@@ -165,24 +132,19 @@ def token_loss(
         fixed_weight: of the tokens that the grammar fixes, 0 or more; 1 with the plain loss.
         label_smoothing: share of the plain loss's target for all tokens alike, from 0 to below 1;
             None: the decoder's own.
-        unbiased: whether the Gaussian is round where the joint lies; `number_unbiased`.
 
     Raises:
         UserError: they do not go together, one cannot be, or numbers are more than one token.
     """
-    _check_loss(number_sigma, fixed_weight, label_smoothing, unbiased)
+    _check_loss(number_sigma, fixed_weight, label_smoothing)
     if number_sigma == 0:
         own: float = text_config.label_smoothing
         return HardTokens(own if label_smoothing is None else label_smoothing)
     values = one_token_numbers(grammar, f"captioner.number_sigma={number_sigma}", "0")
-    return SoftNumbers(
-        values, number_sigma, text_config.vocab_size, fixed_weight, unbiased=unbiased
-    )
+    return SoftNumbers(values, number_sigma, text_config.vocab_size, fixed_weight)
 
 
-def _check_loss(
-    number_sigma: float, fixed_weight: float, label_smoothing: float | None, unbiased: bool
-) -> None:
+def _check_loss(number_sigma: float, fixed_weight: float, label_smoothing: float | None) -> None:
     for name, value in (("number_sigma", number_sigma), ("fixed_weight", fixed_weight)):
         if not 0 <= value < float("inf"):
             raise UserError(f"captioner.{name}={value}: expected 0 or more")
@@ -191,8 +153,6 @@ def _check_loss(
         raise UserError(f"{smoothing}: expected 0 to below 1, or null")
     if number_sigma == 0 and fixed_weight != 1:
         raise UserError(f"captioner.fixed_weight={fixed_weight} needs captioner.number_sigma > 0")
-    if number_sigma == 0 and unbiased:
-        raise UserError("captioner.number_unbiased=true needs captioner.number_sigma > 0")
     if number_sigma and label_smoothing:
         raise UserError(
             f"{smoothing} needs captioner.number_sigma=0, the plain loss: soft numbers have a "

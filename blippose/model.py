@@ -69,7 +69,6 @@ class PoseCaptioner(L.LightningModule):
         readback_mask: coordinates to hide in training; None hides none, as the study.
         readback_noise: coordinates to move in training; None moves none.
         number_sigma: width in bins of the Gaussian target on numbers; 0 trains on the plain loss.
-        number_unbiased: that Gaussian is round where the joint lies, not round the number written.
         fixed_weight: weight in the loss of the tokens that the grammar fixes; with the plain loss
             it must be 1.
         label_smoothing: share of the plain loss's target that goes to all tokens alike; None: what
@@ -106,7 +105,6 @@ class PoseCaptioner(L.LightningModule):
         readback_mask: ReadbackMask | None = None,
         readback_noise: ReadbackNoise | None = None,
         number_sigma: float = 0.0,
-        number_unbiased: bool = False,
         fixed_weight: float = 1.0,
         label_smoothing: float | None = None,
         patch_weight: float | None = 0.0,
@@ -149,12 +147,7 @@ class PoseCaptioner(L.LightningModule):
         text = blip.text_decoder.config
         self.readback = Readback(self.grammar, text.vocab_size, readback_mask, readback_noise)
         self.token_loss = token_loss(
-            self.grammar,
-            text,
-            number_sigma,
-            fixed_weight,
-            label_smoothing,
-            unbiased=number_unbiased,
+            self.grammar, text, number_sigma, fixed_weight, label_smoothing
         )
         width = blip.vision_model.config.hidden_size
         size = self.frame.input_size
@@ -241,8 +234,7 @@ class PoseCaptioner(L.LightningModule):
             is_decoder=True,
             use_cache=False,
         ).last_hidden_state  # (B, L, W); the head is left to the loss, which needs few of its rows
-        of, labels = self.token_loss, batch["labels"]
-        loss = caption_loss(of, decoder.cls, hidden, labels, batch["exact"])
+        loss = caption_loss(self.token_loss, decoder.cls, hidden, batch["labels"])
         self.log("train/loss", loss, batch_size=len(batch["image"]))
         if self.patch_head is None:
             return loss

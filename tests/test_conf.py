@@ -131,7 +131,6 @@ def test_poster_is_the_study() -> None:
         "scheduler": None,
         "captioner.readback_mask": None,
         "captioner.number_sigma": 0.0,
-        "captioner.number_unbiased": False,
         "captioner.fixed_weight": 1.0,
         "captioner.patch_weight": 0.0,
     }

@@ -100,18 +100,15 @@ def test_soft_numbers_without_width_are_the_caption_loss(seed: int) -> None:
 
 
 def test_a_target_is_a_distribution_also_at_the_least_and_the_greatest_number() -> None:
-    near = SoftNumbers({value: value for value in range(9)}, 1.0, 9).target(torch.arange(9.0))
+    near = SoftNumbers({value: value for value in range(9)}, 1.0, 9).near
     torch.testing.assert_close(near.sum(dim=-1), torch.ones(9))
     weights = torch.exp(-0.5 * torch.arange(9.0) ** 2)
     torch.testing.assert_close(near[0], weights / weights.sum())
 
 
 @pytest.mark.parametrize(("sigma", "at_its_number"), [(1e-300, 1.0), (1e300, 0.25)])
-@pytest.mark.parametrize("aside", [0.0, 0.3])
-def test_a_target_of_any_width_is_a_distribution(
-    sigma: float, at_its_number: float, aside: float
-) -> None:
-    near = SoftNumbers(VALUES, sigma, VOCABULARY).target(torch.arange(10.0, 14.0) + aside)
+def test_a_target_of_any_width_is_a_distribution(sigma: float, at_its_number: float) -> None:
+    near = SoftNumbers(VALUES, sigma, VOCABULARY).near
     torch.testing.assert_close(near.sum(dim=-1), torch.ones(4))
     torch.testing.assert_close(near.diagonal(), torch.full((4,), at_its_number))
 
@@ -127,57 +124,6 @@ def test_soft_numbers_by_hand(sigma: float) -> None:
     word = -math.log(0.8)
     expected = (number + 0.5 * word) / 1.5
     assert loss_of(soft, probability.log(), labels).item() == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("sigma", [0.5, 1.0, 2.0])
-@given(place=st.floats(20, 75), seed=st.integers(0, 10_000))
-def test_an_unbiased_target_has_its_mean_where_the_joint_lies(
-    sigma: float, place: float, seed: int
-) -> None:
-    """A loss's least logits are the target's logarithm, and their mean is the joint's place."""
-    soft = SoftNumbers({n: n for n in range(96)}, sigma, 97, unbiased=True)
-    target = soft.target(torch.tensor([place]))
-    assert float(target @ soft.value) == pytest.approx(place, abs=0.03 if sigma < 1 else 2e-4)
-    labels = torch.tensor([[96, round(place)]])
-    exact = torch.tensor([[math.nan, place]])
-    least = torch.nn.functional.pad(target.log().clamp(-80), (0, 1), value=-80.0)
-
-    def cost(logits: torch.Tensor) -> float:
-        both = torch.stack([logits, logits])[None]
-        return float(caption_loss(soft, nn.Identity(), both, labels, exact))
-
-    other = least[0] + torch.randn(97, generator=torch.Generator().manual_seed(seed))
-    assert cost(least[0]) < cost(other)
-
-
-def test_without_places_and_with_round_ones_an_unbiased_target_is_the_biased_one() -> None:
-    logits, labels = random_case()
-    exact = torch.full(labels.shape, math.nan)
-    for token, value in VALUES.items():
-        exact[labels == token] = value + 0.4
-    biased, unbiased = (
-        SoftNumbers(VALUES, 1.0, VOCABULARY, 0.3, unbiased=unbiased) for unbiased in (False, True)
-    )
-    plain = loss_of(biased, logits, labels)
-    assert caption_loss(biased, nn.Identity(), logits, labels, exact) == plain
-    assert loss_of(unbiased, logits, labels) == plain
-    moved = caption_loss(unbiased, nn.Identity(), logits, labels, exact)
-    assert torch.isfinite(moved)
-    assert moved != plain
-    torch.testing.assert_close(
-        caption_loss(unbiased, nn.Identity(), logits, labels, exact.round()), plain
-    )
-
-
-def test_words_have_gradients_also_beside_an_unbiased_target() -> None:
-    """Of a word no place is known, and NaN must not come through it."""
-    soft = SoftNumbers(VALUES, 1.0, VOCABULARY, fixed_weight=0.3, unbiased=True)
-    logits, labels = random_case()
-    logits.requires_grad_()
-    exact = torch.where(torch.isin(labels, torch.tensor(list(VALUES))), 11.2, math.nan)
-    caption_loss(soft, nn.Identity(), logits, labels, exact).backward()
-    assert logits.grad is not None
-    assert torch.isfinite(logits.grad).all()
 
 
 def test_nearer_wrong_numbers_cost_less() -> None:

@@ -523,44 +523,6 @@ def test_a_weight_that_the_plain_loss_would_ignore_is_refused(
         make_captioner(fixed_weight=0.5)
 
 
-def test_an_unbiased_target_that_the_plain_loss_would_ignore_is_refused(
-    make_captioner: MakeCaptioner,
-) -> None:
-    with pytest.raises(UserError, match=r"number_unbiased=true needs captioner\.number_sigma > 0"):
-        make_captioner(number_unbiased=True)
-
-
-def test_an_unbiased_step_is_torchs_cross_entropy_with_a_gaussian_round_each_joint(
-    make_captioner: MakeCaptioner, batch: PoseBatch
-) -> None:
-    captioner = make_captioner(number_sigma=1.0, fixed_weight=0.2, number_unbiased=True)
-    logits = captioner.blip(
-        pixel_values=captioner.pixel_values(batch["image"]),
-        input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
-    ).logits
-    values = captioner.grammar.values
-    numbers = np.array(list(values.values()))
-    ids = list(values)
-    total = weights = 0.0
-    for row, valid, xy in zip(range(len(logits)), batch["valid"], batch["xy_input"], strict=True):
-        places = iter(xy[valid].flatten().tolist())  # joints in MPII's order, a bin a pixel
-        for at in range(1, int(batch["attention_mask"][row].sum())):
-            token = int(batch["input_ids"][row, at])
-            target = np.zeros(logits.shape[-1])
-            if token in values:
-                gauss = np.exp(-((numbers - next(places)) ** 2) / 2)
-                target[ids] = gauss / gauss.sum()
-            else:
-                target[token] = 1
-            weight = 1.0 if token in values else 0.2
-            loss = torch.nn.functional.cross_entropy(
-                logits[row, at - 1].double(), torch.from_numpy(target)
-            )
-            total, weights = total + weight * float(loss), weights + weight
-    assert step_of(captioner, batch)[0] == pytest.approx(total / weights, rel=1e-5)
-
-
 def test_soft_numbers_need_one_token_a_number(
     blip: BlipForConditionalGeneration, tokenizer: BertTokenizer
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TypedDict, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from transformers import BertTokenizer
 
@@ -26,7 +26,6 @@ class _Persons(TypedDict):
     input_ids: Int[Tensor, "batch length"]  # [DEC] caption [SEP] [PAD]...
     attention_mask: Int[Tensor, "batch length"]
     labels: Int[Tensor, "batch length"]  # input_ids, with -100 for [PAD]
-    exact: Float[Tensor, "batch length"]  # where a number's joint lies, bins; NaN at other tokens
     xy_input: Float[Tensor, "batch 16 2"]
     xy_img: Float[Tensor, "batch 16 2"]
     valid: Bool[Tensor, "batch 16"]
@@ -79,16 +78,12 @@ class Collator:
 
     def _persons(self, samples: Sequence[Sample]) -> _Persons:
         rows = [self.tokens.encode(s.pose_input.xy, s.pose_input.valid, s.order) for s in samples]
-        lengths = np.array([len(row.ids) for row in rows])
-        is_token = np.arange(lengths.max()) < lengths[:, None]
-        input_ids = _padded([row.ids for row in rows], is_token, self.tokenizer.pad_token_id)
-        attention_mask = torch.from_numpy(is_token.astype(np.int64))
+        input_ids, attention_mask = _padded(rows, self.tokenizer.pad_token_id)
         crops = [(s.crop.left, s.crop.top, s.crop.width, s.crop.height) for s in samples]
         return _Persons(
             input_ids=input_ids,
             attention_mask=attention_mask,
             labels=input_ids.masked_fill(attention_mask == 0, IGNORED),
-            exact=_padded([row.exact for row in rows], is_token, np.nan).float(),
             xy_input=_float(np.stack([s.pose_input.xy for s in samples])),
             xy_img=_float(np.stack([s.pose_img.xy for s in samples])),
             valid=torch.from_numpy(np.stack([s.pose_input.valid for s in samples])),
@@ -112,14 +107,14 @@ def _images(samples: Sequence[Sample]) -> UInt8[np.ndarray, "batch size size 3"]
 
 
 def _padded(
-    rows: Sequence[tuple[int, ...] | tuple[float, ...]],
-    is_there: Bool[np.ndarray, "batch length"],
-    pad: int | float,
-) -> Shaped[Tensor, "batch length"]:
-    """The rows as one tensor, with `pad` behind the shorter ones."""
-    values = np.full(is_there.shape, pad)
-    values[is_there] = np.concatenate(rows)
-    return torch.from_numpy(values)
+    rows: Sequence[tuple[int, ...]], pad: int
+) -> tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]:
+    """The rows as one tensor with `pad` behind the shorter ones, and 1 where there is a row."""
+    lengths = np.array([len(row) for row in rows])
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    ids = np.full(mask.shape, pad)
+    ids[mask] = np.concatenate(rows)
+    return torch.from_numpy(ids), torch.from_numpy(mask.astype(np.int64))
 
 
 def _float(values: Float[np.ndarray, "..."]) -> Float[Tensor, "..."]:

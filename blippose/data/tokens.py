@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -18,20 +17,6 @@ from blippose.caption import CaptionFormat
 from blippose.pose import JOINTS
 
 _Pieces = tuple[int, ...]
-_NOWHERE = float("nan")
-
-
-class Encoded(NamedTuple):
-    """A caption as the model learns it.
-
-    Args:
-        ids: its tokens, from [DEC] to [SEP].
-        exact: of each token: where in the frame the joint lies whose number begins with it, bins;
-            NaN where none does.
-    """
-
-    ids: tuple[int, ...]
-    exact: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -79,28 +64,19 @@ class CaptionTokens:
         xy_input: Float[np.ndarray, "16 2"],
         valid: Bool[np.ndarray, "16"],
         order: Sequence[int] | None = None,
-    ) -> Encoded:
-        """What the tokenizer says of `caption_format.encode`, and where its joints truly lie.
+    ) -> _Pieces:
+        """What the tokenizer says of `caption_format.encode`, from [DEC] to [SEP].
 
         Args:
             xy_input: the pose, input pixels.
             valid: which joints are written.
             order: joint ids as they are written; None as the format has them.
         """
-        known = np.where(valid[:, None], xy_input, 0.0)
-        xy_bin = self.caption_format.quantize(known).tolist()
-        located = self.caption_format.locate(known).tolist()
-        tokens, exact = [self.begin], {}
+        xy_bin = self.caption_format.quantize(np.where(valid[:, None], xy_input, 0.0)).tolist()
+        tokens = [self.begin]
         for joint in self.caption_format.joint_order if order is None else order:
             if valid[joint]:
+                x, y = (self.numbers[number] for number in xy_bin[joint])
                 tokens += self.comma if len(tokens) > 1 else ()
-                tokens += self.opened[joint]
-                for number, place, behind in zip(
-                    xy_bin[joint], located[joint], (self.comma, self.close), strict=True
-                ):
-                    exact[len(tokens)] = place
-                    tokens += (*self.numbers[number], *behind)
-        tokens.append(self.end)
-        return Encoded(
-            tuple(tokens), tuple(exact.get(token, _NOWHERE) for token in range(len(tokens)))
-        )
+                tokens += (*self.opened[joint], *x, *self.comma, *y, *self.close)
+        return (*tokens, self.end)
