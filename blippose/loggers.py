@@ -10,7 +10,7 @@ from typing import Any, final
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from blippose.whole_file import whole_text_file
+from blippose.whole_file import as_text, whole_file
 
 METRICS = "metrics.csv"
 
@@ -65,7 +65,7 @@ class CSVLogger(Logger):
         """Write the whole table: readers never see half a file."""
         rows = self.rows
         columns = list(dict.fromkeys(["epoch", "step", *(key for row in rows for key in row)]))
-        with whole_text_file(self.path) as file:
+        with as_text(whole_file(self.path)) as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(rows)

@@ -9,13 +9,13 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from blippose.errors import UserError
-from blippose.whole_file import remove_partials, whole_file, write_whole
+from blippose.whole_file import as_text, remove_partials, whole_file, write_whole
 
 
 @dataclass(frozen=True)
@@ -23,27 +23,33 @@ class Filling:
     """What a command writes into its folder, on record as it comes.
 
     Args:
+        folder: that it writes into.
         lines: the record, open to add to.
         written: sizes of files by their names, bytes.
     """
 
+    folder: Path
     lines: TextIO
     written: dict[str, int]
 
-    def wrote(self, path: Path) -> None:
-        """Remember a file, once it is there."""
-        self._note(path.name, path.stat().st_size)
+    def adopt(self, name: str) -> None:
+        """Remember a file that is there already."""
+        self._note(name, (self.folder / name).stat().st_size)
 
     @contextmanager
-    def whole_file(self, path: Path) -> Iterator[Path]:
+    def whole_file(self, name: str) -> Iterator[Path]:
         """As `whole_file`; on record before it is there, so that a kill leaves none unknown."""
-        with whole_file(path) as partial:
+        with whole_file(self.folder / name) as partial:
             yield partial
-            self._note(path.name, partial.stat().st_size)
+            self._note(name, partial.stat().st_size)
 
-    def write_whole(self, path: Path, text: str) -> None:
+    def whole_text_file(self, name: str) -> AbstractContextManager[TextIO]:
+        """The same, open for text as `as_text` opens it."""
+        return as_text(self.whole_file(name))
+
+    def write_whole(self, name: str, text: str) -> None:
         """A file of UTF-8 text."""
-        with self.whole_file(path) as partial:
+        with self.whole_file(name) as partial:
             partial.write_text(text, encoding="utf-8")
 
     def _note(self, name: str, size: int) -> None:
@@ -107,7 +113,7 @@ def filled(folder: Path, command: str) -> Iterator[Filling]:
         earlier = _sizes(record)
         with record.open("a", encoding="utf-8") as lines:
             lines.write("\n")  # after a line that was cut short
-            filling = Filling(lines, {})
+            filling = Filling(folder, lines, {})
             yield filling
         for name in earlier.keys() - filling.written.keys():
             _remove(folder / name, earlier[name])

@@ -114,7 +114,8 @@ def predict_files(
     with suppress(_NothingDoneError), filled(out, "predict") as filling:
         with ExitStack() as stack:
             outputs = [
-                stack.enter_context(file(predictor, out, len(paths))) for file in _FILES[format]
+                stack.enter_context(file(predictor, filling, len(paths)))
+                for file in _FILES[format]
             ]
             named = list(zip(paths, overlays, strict=True))
             told = tracked(named, 0, len(named), description="images", shown=progress)
@@ -122,7 +123,7 @@ def predict_files(
             for batch in _batches(photos, batch_size):
                 predictions = predictor([photo.pixels for photo in batch], batch_size=batch_size)
                 for photo, prediction in zip(batch, predictions, strict=True):
-                    with filling.whole_file(photo.overlay) as partial:
+                    with filling.whole_file(photo.overlay.name) as partial:
                         _write_overlay(partial, photo, prediction, joint_names)
                     for output in outputs:
                         output.add(photo, prediction)
@@ -130,8 +131,6 @@ def predict_files(
             if not done and has_earlier:
                 raise _NothingDoneError
         files = _NAMES[format]
-        for name in files:
-            filling.wrote(out / name)
     return Counts(done, len(paths) - done, files)
 
 

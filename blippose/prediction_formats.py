@@ -20,9 +20,9 @@ from jaxtyping import Float, UInt8
 from scipy.io import savemat
 
 from blippose.decoding import InputFrame
+from blippose.output_folder import Filling
 from blippose.pose import JOINTS, NUM_JOINTS, SKELETON
 from blippose.predictor import Prediction
-from blippose.whole_file import whole_file, whole_text_file
 
 JSON_FILE = "predictions.json"
 CSV_FILE = "predictions.csv"
@@ -96,8 +96,8 @@ class Output(Protocol):
         """An image that could not be read."""
 
 
-# Of predictor, folder and number of images.
-OutputFile = Callable[[Predictor, Path, int], AbstractContextManager[Output]]
+# Of predictor, the folder that is filled and the number of images.
+OutputFile = Callable[[Predictor, Filling, int], AbstractContextManager[Output]]
 
 
 @final
@@ -113,9 +113,9 @@ class _Listing:
 
 
 @contextmanager
-def json_output(predictor: Predictor, folder: Path, _: int) -> Iterator[Output]:
+def json_output(predictor: Predictor, filling: Filling, _: int) -> Iterator[Output]:
     """`predictions.json`: the frame, the model, and for each image its joints in MPII order."""
-    with whole_text_file(folder / JSON_FILE) as file:
+    with filling.whole_text_file(JSON_FILE) as file:
         file.write(_json_head(predictor))
         output = _Json(_Listing(file))
         yield output
@@ -149,9 +149,9 @@ class _Json:
 
 
 @contextmanager
-def csv_output(_: Predictor, folder: Path, __: int) -> Iterator[Output]:
+def csv_output(_: Predictor, filling: Filling, __: int) -> Iterator[Output]:
     """`predictions.csv`: a row for each image and joint, empty cells where it is missing."""
-    with whole_text_file(folder / CSV_FILE) as file:
+    with filling.whole_text_file(CSV_FILE) as file:
         output = _Csv(file)
         yield output
 
@@ -178,7 +178,7 @@ class _Csv:
 
 
 @contextmanager
-def coco_output(_: Predictor, folder: Path, __: int) -> Iterator[Output]:
+def coco_output(_: Predictor, filling: Filling, __: int) -> Iterator[Output]:
     """`coco_images.json` and `coco_results.json`: COCO(images).loadRes(results), if anybody is in.
 
     A joint is x, y and its confidence, a missing one 0, 0, 0; the score of a person is the mean
@@ -199,8 +199,8 @@ def coco_output(_: Predictor, folder: Path, __: int) -> Iterator[Output]:
         "annotations": [],
     }
     with (
-        whole_text_file(folder / COCO_IMAGES) as images,
-        whole_text_file(folder / COCO_RESULTS) as results,
+        filling.whole_text_file(COCO_IMAGES) as images,
+        filling.whole_text_file(COCO_RESULTS) as results,
     ):
         lines = [f" {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]
         images.write("{\n" + "".join(lines) + ' "images": [')
@@ -235,7 +235,7 @@ class _Coco:
 
 
 @contextmanager
-def hrnet_output(_: Predictor, folder: Path, num_images: int) -> Iterator[Output]:
+def hrnet_output(_: Predictor, filling: Filling, num_images: int) -> Iterator[Output]:
     """`pred.mat` as HRNet writes it: `preds` [N, 16, 2], 1-based pixels, NaN where missing.
 
     N counts all images that were named, so that rows stay beside those of a file of truth;
@@ -243,7 +243,7 @@ def hrnet_output(_: Predictor, folder: Path, num_images: int) -> Iterator[Output
     """
     output = _Hrnet(num_images)
     yield output
-    with whole_file(folder / HRNET_FILE) as partial:
+    with filling.whole_file(HRNET_FILE) as partial:
         savemat(partial, output.arrays(), do_compression=True)
 
 

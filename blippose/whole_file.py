@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -43,10 +43,10 @@ def write_whole(path: Path, text: str) -> None:
 
 
 @contextmanager
-def whole_text_file(path: Path) -> Iterator[TextIO]:
-    """The same, open for UTF-8 text, in which names that are no valid UTF-8 keep their bytes."""
+def as_text(whole: AbstractContextManager[Path]) -> Iterator[TextIO]:
+    """A whole file open for UTF-8 text; names that are no valid UTF-8 keep their bytes."""
     with (
-        whole_file(path) as partial,
+        whole as partial,
         partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         yield file

@@ -15,8 +15,7 @@ from blippose.output_folder import check_out, filled, refuse_foreign
 def fill(folder: Path, *names: str, command: str = "draw") -> None:
     with filled(folder, command) as filling:
         for name in names:
-            (folder / name).write_text("drawn")
-            filling.wrote(folder / name)
+            filling.write_whole(name, "drawn")
 
 
 def names_in(folder: Path) -> set[str]:
@@ -48,8 +47,7 @@ def test_what_another_command_wrote_stays(tmp_path: Path) -> None:
 
 def cut_off(folder: Path, name: str) -> None:
     with filled(folder, "draw") as filling:
-        (folder / name).write_text("half of the work")
-        filling.wrote(folder / name)
+        filling.write_whole(name, "half of the work")
         raise KeyboardInterrupt
 
 
@@ -94,7 +92,7 @@ def test_a_file_is_on_record_before_it_has_its_name(
     """
     path = tmp_path / "1.png"
     for size in (3, 5):
-        with filled(tmp_path, "draw") as filling, filling.whole_file(path) as partial:
+        with filled(tmp_path, "draw") as filling, filling.whole_file("1.png") as partial:
             partial.write_text("." * size)
         refuse_foreign([path], tmp_path, "draw")
 
@@ -103,7 +101,7 @@ def test_a_file_is_on_record_before_it_has_its_name(
 
     def draw() -> None:
         with filled(tmp_path, "draw") as filling:
-            filling.write_whole(path, "seven..")
+            filling.write_whole("1.png", "seven..")
 
     with monkeypatch.context() as killed:
         killed.setattr(Path, "replace", stop)

@@ -234,6 +234,39 @@ def test_an_interrupted_run_leaves_the_files_of_the_last_whole_one(tmp_path: Pat
     assert [path.name for path in out.glob(".*")] == [".predict.files"]
 
 
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [
+        ("json", "0.png"),
+        ("json", "predictions.csv"),
+        ("json", "predictions.json"),
+        ("coco", "coco_results.json"),
+        ("coco", "coco_images.json"),
+        ("hrnet", "pred.mat"),
+    ],
+)
+def test_a_call_that_was_killed_once_a_file_had_its_name_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: Any, name: str
+) -> None:
+    paths = [photo(tmp_path / f"{index}.png", 30, 20) for index in range(3)]
+    out, replace = tmp_path / "out", Path.replace
+
+    def replace_and_die(self: Path, target: Path) -> None:
+        replace(self, target)
+        if target == out / name:
+            raise KeyboardInterrupt
+
+    predict_files(KnownPoses(shares()), paths[:1], out, progress=False, format=format)
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "replace", replace_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            predict_files(KnownPoses(shares()), paths, out, progress=False, format=format)
+    counts = predict_files(KnownPoses(shares()), paths[:2], out, progress=False, format=format)
+    assert counts.done == 2
+    assert name in counts.files or (out / name).is_file()
+    assert len(list(out.glob("[0-9].png"))) == 2
+
+
 def test_the_folder_holds_what_the_last_call_wrote_and_what_the_user_put_there(
     tmp_path: Path,
 ) -> None:

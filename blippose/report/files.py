@@ -89,10 +89,10 @@ class Report:
             UserError: the folder cannot be written.
         """
         with filled(folder, "report") as filling:
-            self._write_tables(folder, filling)
+            self._write_tables(filling)
             with style.styled():
-                drawings = self._write_figures(folder, accuracy, filling)
-            filling.write_whole(folder / PAGE, self._page(title, drawings, accuracy))
+                drawings = self._write_figures(accuracy, filling)
+            filling.write_whole(PAGE, self._page(title, drawings, accuracy))
 
     def print(self, console: Console) -> None:
         """The table and the verdicts, for the terminal."""
@@ -102,7 +102,7 @@ class Report:
         notes = (f"{cell.name}: {'; '.join(cell.notes)}" for cell in noted)
         print_prose(console, *notes, headline(self.grid), *self.sentences)
 
-    def _write_tables(self, folder: Path, filling: Filling) -> None:
+    def _write_tables(self, filling: Filling) -> None:
         readable = self.choices or self.table
         tables = (
             csv_table(self.table, self.grid),
@@ -110,20 +110,20 @@ class Report:
             latex_table(readable, self.sentences),
         )
         for name, table in zip(_TABLES, tables, strict=True):
-            filling.write_whole(folder / name, table)
+            filling.write_whole(name, table)
 
-    def _write_figures(self, folder: Path, accuracy: Measure, filling: Filling) -> dict[str, str]:
+    def _write_figures(self, accuracy: Measure, filling: Filling) -> dict[str, str]:
         """Write them; those of the page as <svg>, by name."""
         drawings = {}
         for name, figure in zip(_FIGURES, self._figures(accuracy), strict=True):
             if figure is None:
                 continue
-            with filling.whole_file(folder / f"{name}.png") as partial:
+            with filling.whole_file(f"{name}.png") as partial:
                 style.save_png(figure, partial)
             drawings[name] = style.svg(figure)
-            filling.write_whole(folder / f"{name}.svg", drawings[name])
+            filling.write_whole(f"{name}.svg", drawings[name])
             if name == "grid":
-                with filling.whole_file(folder / f"{name}.pdf") as partial:
+                with filling.whole_file(f"{name}.pdf") as partial:
                     style.save_pdf(figure, partial)
         return drawings
 

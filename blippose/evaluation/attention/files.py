@@ -20,9 +20,8 @@ from blippose.evaluation.attention.figures import (
 )
 from blippose.evaluation.attention.markdown import attention_markdown
 from blippose.evaluation.attention.report import WRITTEN, Shown
-from blippose.evaluation.report_files import json_text, write_texts
-from blippose.output_folder import filled
-from blippose.whole_file import whole_file
+from blippose.evaluation.report_files import json_text
+from blippose.output_folder import Filling, filled
 
 JSON_FILE, MARKDOWN_FILE, ARRAYS_FILE = "attention.json", "attention.md", "attention.npz"
 SELF_HEAD, SELF_OVERVIEW, CROSS_JOINTS = "self_head.png", "self_overview.png", "cross_joints.png"
@@ -63,22 +62,20 @@ def write_attention(
     if not evidence.names_joints:  # as the report's sentences say
         of_self = {}
     with filled(folder, "attention") as filling:
-        filling.wrote(folder / ARRAYS_FILE)
+        filling.adopt(ARRAYS_FILE)
         if of_self:
-            _write_self(folder, report, evidence, shown["self"], joint_order)
+            _write_self(filling, report, evidence, shown["self"], joint_order)
         for picture in pictures:
-            drawn.append(_write_cross(folder, report, shown["cross"], picture))
-            filling.wrote(folder / picture.name)
+            drawn.append(_write_cross(filling, report, shown["cross"], picture))
         titles = of_self | {f"Where each joint's numbers look: {name}": name for name in drawn}
         page = attention_markdown(report, titles)
-        write_texts(folder, {MARKDOWN_FILE: page, JSON_FILE: json_text(report)})
-        for name in (MARKDOWN_FILE, JSON_FILE, *of_self.values()):
-            filling.wrote(folder / name)
+        filling.write_whole(MARKDOWN_FILE, page)
+        filling.write_whole(JSON_FILE, json_text(report))
     return [MARKDOWN_FILE, JSON_FILE, ARRAYS_FILE, *of_self.values(), *drawn]
 
 
 def _write_self(
-    folder: Path,
+    filling: Filling,
     report: Mapping[str, Any],
     evidence: AttentionEvidence,
     shown: Shown,
@@ -88,19 +85,19 @@ def _write_self(
     shares, uniform = evidence.self_mean[..., 1:], evidence.uniform_mean[:, 1:]
     one = shares if shown.layer is None else shares[[shown.layer]]
     one = one if shown.head is None else one[:, [shown.head]]
-    with whole_file(folder / SELF_HEAD) as file:
+    with filling.whole_file(SELF_HEAD) as file:
         title = shown.title(len(shares))
         subtitle = f"{people}; {shown.why}"
         write_self_head(file, one.mean(axis=(0, 1)), uniform, order, title, subtitle)
-    with whole_file(folder / SELF_OVERVIEW) as file:
+    with filling.whole_file(SELF_OVERVIEW) as file:
         write_self_overview(file, shares, uniform, order, report, people)
 
 
 def _write_cross(
-    folder: Path, report: Mapping[str, Any], shown: Shown, picture: CrossPicture
+    filling: Filling, report: Mapping[str, Any], shown: Shown, picture: CrossPicture
 ) -> str:
     title = shown.title(report["about"]["num_layers"])
-    with whole_file(folder / picture.name) as file:
+    with filling.whole_file(picture.name) as file:
         write_cross_joints(file, picture.maps, title, picture.label)
     return picture.name
 

@@ -31,7 +31,7 @@ from blippose.evaluation.occlusion.number_attention import captions_with_attenti
 from blippose.evaluation.occlusion.pages import markdown
 from blippose.evaluation.occlusion.plan import Plan, Settings, chosen_persons, plan_of
 from blippose.evaluation.occlusion.study import study
-from blippose.evaluation.report_files import json_text, write_texts
+from blippose.evaluation.report_files import json_text
 from blippose.evaluation.subject import Subject
 from blippose.evaluation.targets import Targets
 from blippose.model import PoseCaptioner
@@ -186,14 +186,12 @@ def _write(out: Path, report: dict[str, Any], example: Example) -> None:
     subtitle = f"{people_of(report['about'])}; {discs}"
     drawn["example.png"] = partial(write_example, example=example, subtitle=subtitle)
     with filled(out, "occlusion") as filling:
-        filling.wrote(out / ARRAYS)
+        filling.adopt(ARRAYS)
         for name, draw in drawn.items():
-            with filling.whole_file(out / name) as partial_path:
+            with filling.whole_file(name) as partial_path:
                 draw(partial_path)
-        texts = {JSON_FILE: json_text(report), MARKDOWN_FILE: markdown(report, PICTURES)}
-        write_texts(out, texts)
-        for name in texts:
-            filling.wrote(out / name)
+        filling.write_whole(JSON_FILE, json_text(report))
+        filling.write_whole(MARKDOWN_FILE, markdown(report, PICTURES))
 
 
 def _discs(report: dict[str, Any]) -> str:
