@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any, final
 
+import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
@@ -105,7 +106,7 @@ class FiniteLoss(Callback):
             return
         is_nan = bool(self._loss.isnan())
         if trainer.strategy.reduce_boolean_decision(is_nan, all=False):
-            raise _diverged("the training's loss", trainer)
+            raise _diverged("the training's loss is nan", trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Look at the validation's.
@@ -115,13 +116,27 @@ class FiniteLoss(Callback):
         """
         loss = trainer.callback_metrics.get("val/loss")
         if loss is not None and bool(loss.isnan()):
-            raise _diverged("the validation's loss", trainer)
+            raise _diverged("the validation's loss is nan", trainer)
+
+
+def check_weights(trainer: Trainer, module: torch.nn.Module) -> None:
+    """See that what is trained is still numbers, before a checkpoint to go on from is made of it.
+
+    A loss may be a number at the step whose gradients are none.
+
+    Raises:
+        DivergedError: a weight is NaN or infinite, on any process.
+    """
+    finite = [each.detach().isfinite().all() for each in module.parameters() if each.requires_grad]
+    is_lost = not bool(torch.stack(finite).all())  # a GPU is waited for once
+    if trainer.strategy.reduce_boolean_decision(is_lost, all=False):
+        raise _diverged("weights are nan or infinite", trainer)
 
 
 def _diverged(what: str, trainer: Trainer) -> DivergedError:
     rates = {f"{group['lr']:.3g}" for each in trainer.optimizers for group in each.param_groups}
     return DivergedError(
-        f"the training diverged: {what} is nan at step {trainer.global_step} (rate "
+        f"the training diverged: {what} at step {trainer.global_step} (rate "
         f"{', '.join(sorted(rates))}): a lower optimizer.lr, a longer scheduler.warmup, or "
         "trainer.gradient_clip_val=1 may hold it"
     )

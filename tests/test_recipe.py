@@ -105,6 +105,15 @@ def test_every_ingredient_may_be_added_to_the_default(name: str) -> None:
     assert hides or way in ("Free", "Constrained")
 
 
+@pytest.mark.parametrize("name", INGREDIENTS)
+def test_what_an_ingredient_says_of_a_part_that_the_study_lacks_makes_that_part(name: str) -> None:
+    """Not a mapping of a key or two that nothing can be made of."""
+    made = settings("experiment=poster", "data.root=mpii", f"ingredient={name}")
+    for part in ("data.augmentation", "captioner.readback_mask", "captioner.readback_noise"):
+        keys = {key for key in made if key.startswith(f"{part}.")}
+        assert not keys or f"{part}._target_" in keys
+
+
 def test_no_two_ingredients_are_the_same() -> None:
     made = {name: settings("experiment=recipe", f"ingredient={name}") for name in INGREDIENTS}
     assert len({json.dumps(each, sort_keys=True) for each in made.values()}) == len(INGREDIENTS)

@@ -328,6 +328,24 @@ def test_a_training_that_diverges_ends_there_and_keeps_nothing_of_it(
     assert not (tmp_path / "best.ckpt").exists()
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_no_numbers_are_not_kept_to_go_on_from(
+    fit: Make, tmp_path: Path, value: float
+) -> None:
+    """A loss that is still a number does not know of them, nor is every loss looked at."""
+
+    class Spoil(Callback):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+            if trainer.global_step == 2:
+                next(pl_module.blip.text_decoder.parameters()).data[0] = value
+
+    with pytest.raises(UserError, match="diverged: weights are nan or infinite at step 2"):
+        fit(tmp_path, 2, Spoil(), options=FitOptions(every_n_steps=1))
+    kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == 1
+    assert all(weight.isfinite().all() for weight in kept["state_dict"].values())
+
+
 def test_a_validation_whose_loss_is_no_number_ends_it_before_its_weights_are_kept(
     fit: Make, tmp_path: Path
 ) -> None:
