@@ -26,7 +26,7 @@ from blippose import checkpoint_files, runs
 from blippose.callbacks import MONITOR
 from blippose.checkpoint_files import WholeFiles
 from blippose.errors import UserError, first_line
-from blippose.guards import check_weights
+from blippose.guards import check_finite
 from blippose.loggers import CSVLogger
 from blippose.preemption import Preempted, StopSignals
 from blippose.random_state import of_all_processes, random_state, restore_random_state
@@ -215,7 +215,7 @@ class LastCheckpoint(Checkpoint):
             self._end(trainer)
 
     def _write(self, trainer: Trainer) -> None:
-        check_weights(trainer, trainer.lightning_module)
+        check_finite(trainer)
         last, previous = self.run.folder / runs.LAST, self.run.folder / runs.PREVIOUS
         trainer.save_checkpoint(last, storage_options=None if self.is_first else previous)
         failure = trainer.strategy.broadcast(self.files.failure)

@@ -119,15 +119,16 @@ class FiniteLoss(Callback):
             raise _diverged("the validation's loss is nan", trainer)
 
 
-def check_weights(trainer: Trainer, module: torch.nn.Module) -> None:
+def check_finite(trainer: Trainer) -> None:
     """See that what is trained is still numbers, before a checkpoint to go on from is made of it.
 
-    A loss may be a number at the step whose gradients are none.
+    A loss may still be finite at the step whose gradients are NaN.
 
     Raises:
         DivergedError: a weight is NaN or infinite, on any process.
     """
-    finite = [each.detach().isfinite().all() for each in module.parameters() if each.requires_grad]
+    weights = [each for each in trainer.lightning_module.parameters() if each.requires_grad]
+    finite = [each.detach().isfinite().all() for each in weights]
     is_lost = not bool(torch.stack(finite).all())  # a GPU is waited for once
     if trainer.strategy.reduce_boolean_decision(is_lost, all=False):
         raise _diverged("weights are nan or infinite", trainer)

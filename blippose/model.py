@@ -127,7 +127,7 @@ class PoseCaptioner(L.LightningModule):
         self.patch_weight = LEARN_TO_LOOK if patch_weight is None else patch_weight
         if not 0 <= self.patch_weight < math.inf:
             raise UserError(f"captioner.patch_weight={patch_weight}: expected 0 or more, or null")
-        check_cells(patch_cells, has_head=self.patch_weight > 0)
+        check_cells(patch_cells)
         if freeze_vision and self.patch_weight:
             raise UserError(
                 f"captioner.patch_weight={self.patch_weight} trains the vision tower, which "

@@ -32,8 +32,8 @@ class Filling:
     lines: TextIO
     written: dict[str, int]
 
-    def adopt(self, name: str) -> None:
-        """Remember a file that is there already."""
+    def keep(self, name: str) -> None:
+        """A file that is there already is one of this call's."""
         self._note(name, (self.folder / name).stat().st_size)
 
     @contextmanager

@@ -19,23 +19,14 @@ from blippose.pose import NUM_JOINTS
 SIGMA_PX = 1.0  # width of the target where a patch is divided, pixels of the input
 
 
-def check_cells(cells: int, *, has_head: bool = True) -> None:
-    """Refuse cells that a patch cannot have, and those that no head would learn.
-
-    Args:
-        cells: that a side of a patch is divided into.
-        has_head: whether there is a head to learn them.
+def check_cells(cells: int) -> None:
+    """Refuse cells that a patch cannot have, also where no head is made.
 
     Raises:
-        UserError: fewer than one, or more than one without a head.
+        UserError: fewer than one.
     """
     if cells < 1:
         raise UserError(f"captioner.patch_cells={cells}: expected 1 or more")
-    if cells > 1 and not has_head:
-        raise UserError(
-            f"captioner.patch_cells={cells} divides patches that nobody is told of, as "
-            "captioner.patch_weight is 0 here: set captioner.patch_weight=0.3"
-        )
 
 
 @final

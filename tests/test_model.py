@@ -641,12 +641,6 @@ def test_cells_of_a_patch_are_checked_with_a_head_or_without(
         make_captioner(patch_weight=patch_weight, patch_cells=0)
 
 
-def test_cells_that_no_head_would_learn_are_refused(make_captioner: MakeCaptioner) -> None:
-    with pytest.raises(UserError, match=r"patch_cells=8 .* set captioner\.patch_weight=0\.3"):
-        make_captioner(patch_weight=0.0, patch_cells=8)
-    assert make_captioner(patch_weight=0.0).patch_head is None
-
-
 @pytest.mark.parametrize("decoding", ["best", Constrained])
 def test_a_decoding_that_was_not_made_is_refused_at_once(
     tokenizer: BertTokenizer, decoding: Any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from conftest import SHARED
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from blippose.augmentation import Augmentation
 from blippose.blip import load_blip
 from blippose.cli import main
 from blippose.identity import flatten
+from blippose.readback import ReadbackMask, ReadbackNoise
 from blippose.sweep_file import SweepFile
 
 ROOT = Path(__file__).parents[1]
@@ -106,12 +109,34 @@ def test_every_ingredient_may_be_added_to_the_default(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", INGREDIENTS)
-def test_what_an_ingredient_says_of_a_part_that_the_study_lacks_makes_that_part(name: str) -> None:
-    """Not a mapping of a key or two that nothing can be made of."""
+def test_what_an_ingredient_makes_of_a_part_that_the_study_lacks_is_written_out(name: str) -> None:
+    """Else it is of defaults that no run's config says; without a _target_ it is refused."""
     made = settings("experiment=poster", "data.root=mpii", f"ingredient={name}")
-    for part in ("data.augmentation", "captioner.readback_mask", "captioner.readback_noise"):
-        keys = {key for key in made if key.startswith(f"{part}.")}
-        assert not keys or f"{part}._target_" in keys
+    parts: dict[str, Any] = {
+        "data.augmentation": Augmentation,
+        "captioner.readback_mask": ReadbackMask,
+        "captioner.readback_noise": ReadbackNoise,
+    }
+    for part, kind in parts.items():
+        if f"{part}._target_" in made:
+            written = {key.rpartition(".")[2] for key in made if key.startswith(f"{part}.")}
+            assert written == {"_target_", *(field.name for field in fields(kind))}
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("erase", "data.augmentation={'erase': 0.5}: expected Augmentation or null, got dict"),
+        ("fixed_free", "fixed_weight=0.0 needs captioner.number_sigma > 0"),
+        ("decode_parallel", "reads hidden coordinates, and nothing hides any in training"),
+    ],
+)
+def test_what_the_study_lacks_an_ingredient_for_is_refused(
+    release_root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, line: str
+) -> None:
+    words = ["train", "experiment=poster", "model=blip_tiny", f"data.root={release_root}"]
+    assert main([*words, f"runs={tmp_path}", "logger=csv", f"ingredient={name}"]) == 2
+    assert line in capfd.readouterr().err
 
 
 def test_no_two_ingredients_are_the_same() -> None:
@@ -180,6 +205,28 @@ def test_a_checkpoint_goes_on_with_the_patches_or_without_as_it_was_trained(
     assert main([*words, "name=c", "captioner.patch_weight=0.0"]) == 2
     [line] = capfd.readouterr().err.splitlines()
     assert "last.ckpt: of another model (patch_head.bias differs)" in line
+
+
+def test_cells_of_patches_that_nobody_is_told_of_are_refused_before_data_and_weights(
+    release_root: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = [*one_step(release_root, tmp_path), "trainer.max_epochs=1", "captioner.patch_cells=4"]
+    with monkeypatch.context() as no_data:
+        no_data.setattr("blippose.cli.train._captioner_and_data", None)
+        for more in ([], ["model.weights=random", "captioner.freeze_vision=true"]):
+            assert main([*words, *more]) == 2
+            assert (
+                "leave patch_cells 1, or set captioner.patch_weight=0.3" in capfd.readouterr().err
+            )
+    with monkeypatch.context() as earlier:  # a version that did not look
+        earlier.setattr("blippose.cli.train._check_cells", lambda _: None)
+        assert main(words) == 0
+    record = tmp_path / "demo" / "run.json"
+    record.write_text(record.read_text().replace('"state": "done"', '"state": "failed"'))
+    assert main(words) == 0
 
 
 def test_a_run_that_goes_on_keeps_the_patches_though_its_weights_folder_knows_poses_by_now(

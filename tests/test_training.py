@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -26,8 +28,9 @@ from blippose.augmentation import Augmentation
 from blippose.cli import main
 from blippose.cli import train as train_command
 from blippose.data import PoseDataModule
-from blippose.errors import UserError
+from blippose.errors import DivergedError, UserError
 from blippose.fit_options import FitOptions
+from blippose.guards import check_finite
 from blippose.loggers import CSVLogger
 from blippose.metrics import PoseMetrics
 from blippose.model import PoseCaptioner
@@ -344,6 +347,23 @@ def test_weights_that_are_no_numbers_are_not_kept_to_go_on_from(
     kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert kept["global_step"] == 1
     assert all(weight.isfinite().all() for weight in kept["state_dict"].values())
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "is_elsewhere", "is_refused"),
+    [("", False, False), ("frozen", False, False), ("learns", False, True), ("", True, True)],
+)
+def test_weights_that_learn_are_asked_of_every_process(
+    spoiled: str, is_elsewhere: bool, is_refused: bool
+) -> None:
+    module = torch.nn.ModuleDict({name: torch.nn.Linear(2, 2) for name in ("frozen", "learns")})
+    module["frozen"].requires_grad_(False)
+    if spoiled:
+        module[spoiled].weight.data[1, 1] = torch.nan
+    trainer = Mock(spec=Trainer, lightning_module=module, optimizers=[], global_step=7)
+    trainer.strategy.reduce_boolean_decision = lambda mine, all: mine or (is_elsewhere and not all)
+    with pytest.raises(DivergedError) if is_refused else nullcontext():
+        check_finite(trainer)
 
 
 def test_a_validation_whose_loss_is_no_number_ends_it_before_its_weights_are_kept(

@@ -14,7 +14,8 @@ blippose sweep: a grid from a file. The same command again finishes what is
 missing.
 
   blippose sweep sweeps/poster.yaml               18 cells, on the tiny model
-  blippose sweep sweeps/poster.yaml experiment=poster data.root=FOLDER
+  blippose sweep sweeps/poster.yaml experiment=poster name=poster_grid \\
+    data.root=FOLDER                              the study, on the real MPII
   blippose sweep sweeps/poster.yaml dry_run=true  the cells and their states
   blippose sweep sweeps/poster.yaml data.batch_size=1
                                                   the six cells with that value

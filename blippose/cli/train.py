@@ -202,7 +202,10 @@ def _fit(
         options=options if run.resume_from is None else replace(options, ckpt_path=None),
         mask=mask,
     )
-    captioner_of = partial(captioner_of, **_patch_weight(plain, run))
+    told = _patch_weight(plain, run)
+    if run.resume_from is None:
+        _check_cells({**plain["captioner"], **told})
+    captioner_of = partial(captioner_of, **told)
     captioner, data = _captioner_and_data(config, plain, captioner_of, shelf)
     with run.started():
         start = run.resume_from
@@ -304,6 +307,21 @@ def _captioner_and_data(
     captioner = captioner_of(blip=blip, **fit_together)
     captioner.lineage = lineage_of(model["weights"])
     return captioner, data
+
+
+def _check_cells(captioner: Mapping[str, Any]) -> None:
+    """Refuse to divide patches that nobody is told of.
+
+    Raises:
+        UserError: there are cells, and no head that would learn them.
+    """
+    cells = captioner.get("patch_cells", 1)
+    if captioner.get("patch_weight", 0.0) == 0 and isinstance(cells, int) and cells > 1:
+        raise UserError(
+            f"captioner.patch_cells={cells} divides patches that nobody is told of, as "
+            "captioner.patch_weight is 0 here: leave patch_cells 1, or set "
+            "captioner.patch_weight=0.3"
+        )
 
 
 def _patch_weight(plain: dict[str, Any], run: Run) -> dict[str, float]:

@@ -62,7 +62,7 @@ def write_attention(
     if not evidence.names_joints:  # as the report's sentences say
         of_self = {}
     with filled(folder, "attention") as filling:
-        filling.adopt(ARRAYS_FILE)
+        filling.keep(ARRAYS_FILE)
         if of_self:
             _write_self(filling, report, evidence, shown["self"], joint_order)
         for picture in pictures:

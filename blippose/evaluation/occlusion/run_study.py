@@ -186,7 +186,7 @@ def _write(out: Path, report: dict[str, Any], example: Example) -> None:
     subtitle = f"{people_of(report['about'])}; {discs}"
     drawn["example.png"] = partial(write_example, example=example, subtitle=subtitle)
     with filled(out, "occlusion") as filling:
-        filling.adopt(ARRAYS)
+        filling.keep(ARRAYS)
         for name, draw in drawn.items():
             with filling.whole_file(name) as partial_path:
                 draw(partial_path)
