@@ -74,7 +74,7 @@ class PosePredictor:
     >>> predictor = PosePredictor.from_pretrained("tiny")
     >>> [prediction] = predictor([image])
     >>> prediction.caption[:46]
-    'right ankle ( 63, 83 ), right knee ( 67, 65 ),'
+    'right ankle ( 64, 83 ), right knee ( 67, 65 ),'
     >>> head_top = 9  # in MPII's order, `blippose.pose.JOINTS`
     >>> prediction.pose.xy[head_top].round()  # pixels of the image; NaN where a joint is missing
     array([227.,  21.])
