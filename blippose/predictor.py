@@ -76,8 +76,8 @@ class PosePredictor:
     >>> prediction.caption[:46]
     'right ankle ( 64, 83 ), right knee ( 67, 65 ),'
     >>> head_top = 9  # in MPII's order, `blippose.pose.JOINTS`
-    >>> prediction.pose.xy[head_top].round()  # pixels of the image; NaN where a joint is missing
-    array([227.,  21.])
+    >>> prediction.pose.xy[head_top].round(1)  # pixels of the image; NaN where it is missing
+    array([226.3,  20.5])
     >>> prediction.pose.valid.all(), round(float(prediction.confidence[head_top]), 2)
     (np.True_, 1.0)
 
