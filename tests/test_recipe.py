@@ -222,7 +222,7 @@ def test_cells_of_patches_that_nobody_is_told_of_are_refused_before_data_and_wei
                 "leave patch_cells 1, or set captioner.patch_weight=0.3" in capfd.readouterr().err
             )
     with monkeypatch.context() as earlier:  # a version that did not look
-        earlier.setattr("blippose.cli.train._check_cells", lambda _: None)
+        earlier.setattr("blippose.cli.train._check_cells_are_told", lambda _: None)
         assert main(words) == 0
     record = tmp_path / "demo" / "run.json"
     record.write_text(record.read_text().replace('"state": "done"', '"state": "failed"'))

@@ -204,7 +204,7 @@ def _fit(
     )
     told = _patch_weight(plain, run)
     if run.resume_from is None:
-        _check_cells({**plain["captioner"], **told})
+        _check_cells_are_told({**plain["captioner"], **told})
     captioner_of = partial(captioner_of, **told)
     captioner, data = _captioner_and_data(config, plain, captioner_of, shelf)
     with run.started():
@@ -309,7 +309,7 @@ def _captioner_and_data(
     return captioner, data
 
 
-def _check_cells(captioner: Mapping[str, Any]) -> None:
+def _check_cells_are_told(captioner: Mapping[str, Any]) -> None:
     """Refuse to divide patches that nobody is told of.
 
     Raises:
