@@ -31,6 +31,7 @@ class DataSettings:
     eval_batch_size: int
     num_workers: int
     single_joint: float
+    close_up: float
     seed: int
 
     def __post_init__(self) -> None:
@@ -41,5 +42,6 @@ class DataSettings:
         for key, least in _LEAST.items():
             if (value := getattr(self, key)) < least:
                 raise UserError(f"data.{key}={value}: expected {least} or more")
-        if not 0 <= self.single_joint <= 1:
-            raise UserError(f"data.single_joint={self.single_joint}: expected 0 to 1")
+        for key in ("single_joint", "close_up"):
+            if not 0 <= (share := getattr(self, key)) <= 1:
+                raise UserError(f"data.{key}={share}: expected 0 to 1")

@@ -7,6 +7,7 @@ Each map stands beside its inverse. Knows nothing of joints or captions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,6 +20,8 @@ from blippose.errors import UserError
 # Outside of the image a crop shows CLIP's mean colour, which is 0 after normalisation.
 # Source: OPENAI_CLIP_MEAN x 255.
 PADDING_RGB = (123, 117, 104)
+MARGIN = 0.08  # round a close-up's pose, of its longer side
+_CLOSEST = 4  # times that a close-up enlarges either side, at most
 _ROUNDING = 1e-6  # input pixels; a border that floating point moved is still whole
 
 
@@ -77,6 +80,32 @@ class Crop:
         side = 200.0 * scale * 1.25
         x, y = center_img[0] + 0.5, center_img[1] + 0.5
         return Crop(x - side / 2, y - side / 2, side, side, size)
+
+    def close_up(
+        self, xy_img: Float[np.ndarray, "joint 2"], margins: Sequence[float] = (MARGIN,) * 4
+    ) -> Crop:
+        """The part of this crop round a pose, stretched to the same input: a closer look.
+
+        No side is shorter than a quarter of this crop's. Where a joint is not known, and may lie
+        anywhere, it is all of this crop.
+
+        Args:
+            xy_img: the pose, image pixels.
+            margins: left, top, right and bottom of it, shares of its longer side.
+
+        Source: DeepPose, Toshev and Szegedy 2014, which looks again, in more detail, round what
+        it found.
+        """
+        if not np.isfinite(xy_img).all():
+            return self
+        first, last = xy_img.min(axis=0) + 0.5, xy_img.max(axis=0) + 0.5
+        around = np.reshape(margins, (2, 2)) * (last - first).max()
+        first, last = first - around[0], last + around[1]
+        extent = np.clip(last - first, self._extent / _CLOSEST, self._extent)
+        corner = (first + last - extent) / 2
+        corner = np.clip(corner, self._corner, self._corner + self._extent - extent)
+        (left, top), (width, height) = corner.tolist(), extent.tolist()
+        return Crop(left, top, width, height, self.size)
 
     def to_input(self, xy_img: Float[np.ndarray, "*any 2"]) -> Float[np.ndarray, "*any 2"]:
         """Image pixels to input pixels."""

@@ -24,7 +24,7 @@ _NOT_IDENTITY = (
     "trainer.enable_progress_bar",
 )
 # Keys that configs have gained, with what there was before: a run without one is a run of that.
-_GAINED = {"captioner.patch_cells": 1}
+_GAINED = {"captioner.patch_cells": 1, "data.close_up": 0}
 _DECODING = "blippose.decoding"  # package of the ways that conf/decoding/ has choices of
 # What each file of conf/decoding gives, but that of the default.
 _GIVEN = {"refine": 0, "expectation": False, "test_views": 1}

@@ -14,13 +14,28 @@ from torch.utils.data import Dataset
 
 from blippose.augmentation import Augmentation, View
 from blippose.data.cutter import Cutter
-from blippose.data.pixel_cache import PixelFile
+from blippose.data.pixel_cache import PixelFile, Row
 from blippose.geometry import Crop
 from blippose.mpii import Person
 from blippose.pose import NUM_JOINTS, Pose
 
 # Keep a sample's draws apart from each other and from the persons' order, (seed, epoch) alike.
-_AUGMENTATION_STREAM, _ORDER_STREAM, _SINGLE_STREAM = 1, 3, 4
+_AUGMENTATION_STREAM, _ORDER_STREAM, _SINGLE_STREAM, _CLOSE_UP_STREAM = 1, 3, 4, 5
+
+
+@dataclass(frozen=True)
+class CloseUps:
+    """Training persons as they are seen close up.
+
+    Args:
+        share: of the samples that are, 0 to 1.
+        cutter: cuts an input where it is not kept.
+        pixels: the inputs of the dataset's persons, where they are kept.
+    """
+
+    share: float
+    cutter: Cutter
+    pixels: PixelFile | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +70,7 @@ class PoseDataset(Dataset[Sample]):
         seed: of the views and orders.
         random_order: whether each caption names its joints in an order of its own.
         single_joint: share of captions that name one joint alone, any that is annotated.
+        close_ups: some of an epoch's samples show the part of the image round the person alone.
     """
 
     def __init__(
@@ -67,12 +83,14 @@ class PoseDataset(Dataset[Sample]):
         seed: int = 0,
         random_order: bool = False,
         single_joint: float = 0.0,
+        close_ups: CloseUps | None = None,
     ) -> None:
         self.indices = indices
         self.persons = [persons[index] for index in indices]
         self.cutter, self.pixels = cutter, pixels
         self.augmentation, self.seed = augmentation, seed
         self.random_order, self.single_joint = random_order, single_joint
+        self.close_ups = close_ups
 
     @property
     def images(self) -> Path:
@@ -98,6 +116,7 @@ class PoseDataset(Dataset[Sample]):
         chosen.indices = [self.indices[position] for position in positions]
         chosen.persons = [self.persons[position] for position in positions]
         chosen.augmentation, chosen.random_order, chosen.single_joint = None, False, 0.0
+        chosen.close_ups = None
         return chosen
 
     def __len__(self) -> int:
@@ -106,7 +125,7 @@ class PoseDataset(Dataset[Sample]):
     def __getitem__(self, item: int | tuple[int, int]) -> Sample:
         epoch, position = item if isinstance(item, tuple) else (None, item)
         person, index = self.persons[position], self.indices[position]
-        image, crop = self.cutter.cut(person) if self.pixels is None else self.pixels[index]
+        image, crop = self._input(epoch, position)
         pose, view = Pose.of(crop.to_input(person.pose.xy)), None
         if self.augmentation is not None and epoch is not None:
             key = (self.seed, epoch, index, _AUGMENTATION_STREAM)
@@ -114,6 +133,17 @@ class PoseDataset(Dataset[Sample]):
             pose = view.pose(pose)
         order = None if epoch is None else self._order(epoch, index, pose)
         return Sample(image, pose, person.pose, crop, person.head_size, index, view, order)
+
+    def _input(self, epoch: int | None, position: int) -> Row:
+        """The pixels of the person, whole or close up, and their rectangle."""
+        person, index, close_ups = self.persons[position], self.indices[position], self.close_ups
+        if epoch is not None and close_ups is not None:
+            draw = np.random.default_rng((self.seed, epoch, index, _CLOSE_UP_STREAM))
+            if draw.random() < close_ups.share:
+                if close_ups.pixels is not None:
+                    return close_ups.pixels[position]
+                return close_ups.cutter.cut(person)
+        return self.cutter.cut(person) if self.pixels is None else self.pixels[index]
 
     def _order(self, epoch: int, index: int, pose: Pose) -> tuple[int, ...] | None:
         """The joints that a training caption names."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from blippose.augmentation import Augmentation
 from blippose.caption import CaptionFormat
 from blippose.data.batch import Collator, PoseBatch, ViewsBatch, with_pixels
 from blippose.data.cutter import Cutter
-from blippose.data.dataset import PoseDataset, Sample
+from blippose.data.dataset import CloseUps, PoseDataset, Sample
 from blippose.data.pixel_cache import AUTO, PixelCache, cache_folders
 from blippose.data.sampler import EpochSampler, OnceSampler
 from blippose.data_settings import DataSettings
@@ -54,6 +55,8 @@ class PoseDataModule(L.LightningDataModule):
         random_order: in training each caption names its joints in an order of its own.
         single_joint: share of training captions that name one joint alone, 0 to 1, as
             `decoding=prompted` asks for them.
+        close_up: share of training samples that show the part of the image round the person alone,
+            as `decoding.close_up=true` asks for it.
         seed: of the persons' order, augmentation and joints' orders.
     """
 
@@ -78,6 +81,7 @@ class PoseDataModule(L.LightningDataModule):
         augmentation: Augmentation | None = None,
         random_order: bool = False,
         single_joint: float = 0.0,
+        close_up: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -93,6 +97,7 @@ class PoseDataModule(L.LightningDataModule):
             eval_batch_size=eval_batch_size,
             num_workers=num_workers,
             single_joint=single_joint,
+            close_up=close_up,
             seed=seed,
         )
         self.collator = Collator(tokenizer, caption_format)
@@ -104,7 +109,7 @@ class PoseDataModule(L.LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.cache = num_workers, cache
         self.augmentation, self.random_order, self.seed = augmentation, random_order, seed
-        self.single_joint = single_joint
+        self.single_joint, self.close_up = single_joint, close_up
         self._position = (0, 0)
         self.persons: tuple[mpii.Person, ...] = ()
         self.manifest: dict[str, Any] = {}
@@ -123,9 +128,10 @@ class PoseDataModule(L.LightningDataModule):
             return
         self.find_persons()
         if self.train_set.pixels is None:
-            pixels = self._pixel_cache.make(self.persons)
+            pixels = self._pixel_cache_of(self._cutter).make(self.persons)
             for subset in (self.train_set, self.val_set, self.test_set):
                 subset.pixels = pixels
+        self.train_set.close_ups = self._made(self._close_ups)
 
     def find_persons(self) -> None:
         """Read, filter and split; images that are not cut yet are when they are seen.
@@ -140,7 +146,7 @@ class PoseDataModule(L.LightningDataModule):
                 f"{release.path}: data.reading={self.reading} keeps no person; "
                 "`blippose data` shows what each filter keeps"
             )
-        pixels = self._pixel_cache.find(persons)
+        pixels = self._pixel_cache_of(self._cutter).find(persons)
         if pixels is None:
             release_images.check_images(persons, self.release_source.images)
         sides = split.split_persons(
@@ -153,6 +159,7 @@ class PoseDataModule(L.LightningDataModule):
             augmentation=self.augmentation,
             random_order=self.random_order,
             single_joint=self.single_joint,
+            close_ups=self._close_ups,
         )
         self.val_set, self.test_set = subset(sides.val), subset(sides.test)
         self.persons = persons
@@ -163,9 +170,20 @@ class PoseDataModule(L.LightningDataModule):
         return Cutter(self.release_source.images, size, self.resize, self.crop)
 
     @property
-    def _pixel_cache(self) -> PixelCache:
-        folders = cache_folders(self.cache, self.release_source.images.parent)
-        return PixelCache(self._cutter, folders)
+    def _close_ups(self) -> CloseUps | None:
+        if not self.close_up:
+            return None
+        return CloseUps(self.close_up, replace(self._cutter, is_close_up=True))
+
+    def _made(self, close_ups: CloseUps | None) -> CloseUps | None:
+        """With the training persons' pixels, if they can be kept."""
+        if close_ups is None:
+            return None
+        pixels = self._pixel_cache_of(close_ups.cutter).make(self.train_set.persons)
+        return replace(close_ups, pixels=pixels)
+
+    def _pixel_cache_of(self, cutter: Cutter) -> PixelCache:
+        return PixelCache(cutter, cache_folders(self.cache, self.release_source.images.parent))
 
     @property
     def reads(self) -> tuple[Any, ...]:
@@ -183,8 +201,12 @@ class PoseDataModule(L.LightningDataModule):
             subset.augmentation = self.augmentation if is_train else None
             subset.random_order = self.random_order and is_train
             subset.single_joint = self.single_joint if is_train else 0.0
-            subset.seed = self.seed
+            subset.seed, subset.close_ups = self.seed, None
             setattr(self, name, subset)
+        if (kept := other.train_set.close_ups) is not None and self.close_up:
+            self.train_set.close_ups = replace(kept, share=self.close_up)
+        else:
+            self.train_set.close_ups = self._made(self._close_ups)
 
     def subset(self, name: str) -> PoseDataset:
         """The persons of "train", "val" or "test".

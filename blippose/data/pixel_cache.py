@@ -146,7 +146,8 @@ class PixelCache:
             if found is None:
                 remove_partials(folder, before=time.time())  # of killed ones: the lock is ours
                 room = _room(folder, len(persons) * _row_type(size).itemsize)
-                _tell(f"cutting {len(persons):,} images to {size} px into {folder}, {room}")
+                what = "persons" if self.cutter.is_close_up else "images"
+                _tell(f"cutting {len(persons):,} {what} to {size} px into {folder}, {room}")
                 self._write(path, persons)
                 found = PixelFile(path, len(persons), size)
         return found
@@ -185,7 +186,8 @@ class PixelCache:
 
     def _name(self, persons: Sequence[Person]) -> str:
         cutter = self.cutter
-        settings = (cutter.size, str(cutter.resize), cutter.crop)
+        part = f"{cutter.crop}-close_up" if cutter.is_close_up else cutter.crop
+        settings = (cutter.size, str(cutter.resize), part)
         libraries = (_VERSION, PIL.__version__, features.version("libjpeg_turbo"))
         images = {name: (cutter.images / name).stat() for name in {p.image_name for p in persons}}
         rows = [
@@ -194,11 +196,12 @@ class PixelCache:
                 images[person.image_name].st_size,
                 images[person.image_name].st_mtime_ns,
                 (person.center, person.scale) if cutter.crop == "person" else None,
+                *([person.pose.xy.tolist()] if cutter.is_close_up else []),
             )
             for person in persons
         ]
         digest = hashlib.sha256(json.dumps([libraries, settings, rows]).encode()).hexdigest()
-        return f"{cutter.size}px-{cutter.resize}-{cutter.crop}-{digest[:16]}.npy"
+        return f"{cutter.size}px-{cutter.resize}-{part}-{digest[:16]}.npy"
 
 
 def _row_type(size: int) -> np.dtype[np.void]:
