@@ -209,7 +209,7 @@ def compare(
     was_training = captioner.training
     captioner.eval()
     with torch.no_grad():
-        said = captioner.say(batch["image"].to(captioner.device))
+        said = captioner.say(batch["image"].to(captioner.device), closer=captioner.closer(batch))
     captioner.train(was_training)
     every = zip(samples, said.captions, said.parsed, strict=True)
     return [_compared(data, *one) for one in every]

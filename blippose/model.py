@@ -22,11 +22,13 @@ from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.caption import CaptionFormat, xy_said
 from blippose.data import PoseBatch, PoseDataModule
+from blippose.data.again import closer_of
 from blippose.data.batch import ViewsBatch, with_pixels
 from blippose.decoding import (
     AskedView,
     CaptionReader,
     ClipNormalization,
+    Closer,
     Decoding,
     InputFrame,
     Reading,
@@ -258,6 +260,7 @@ class PoseCaptioner(L.LightningModule):
         self,
         image: UInt8[Tensor, "batch 3 size size"],
         states: Float[Tensor, "batch patch width"] | None = None,
+        closer: Closer | None = None,
         *,
         with_confidence: bool = False,
         come_again: bool = False,
@@ -267,6 +270,8 @@ class PoseCaptioner(L.LightningModule):
         Args:
             image: the inputs.
             states: what `look` says of them, where that is known.
+            closer: shows their images again (`closer`), if the decoding asks for close-ups; None:
+                one look at the inputs is all.
             with_confidence: also how sure it is of each joint.
             come_again: what a frozen tower says of their views is kept.
         """
@@ -276,7 +281,15 @@ class PoseCaptioner(L.LightningModule):
                 return states
             return (self.see if come_again else self.look)(view.of(image))
 
-        return self.reader.read(look, with_confidence=with_confidence)
+        return self.reader.read(look, closer, with_confidence=with_confidence)
+
+    def closer(self, batch: PoseBatch) -> Closer | None:
+        """How the images of a batch are looked at again; None where the decoding does not ask.
+
+        Raises:
+            UserError: it asks, and the batch does not say where they are.
+        """
+        return closer_of(batch, self.look, self.device) if self.reader.decoding.close_up else None
 
     def look(
         self, image: UInt8[Tensor, "batch 3 size size"]
@@ -309,7 +322,7 @@ class PoseCaptioner(L.LightningModule):
         states = self.see(batch["image"])
         logits = self.continue_truth(states, batch["input_ids"], batch["attention_mask"])
         loss = caption_loss(HardTokens(), nn.Identity(), logits, batch["labels"])
-        free = self.say(batch["image"], states, come_again=True).parsed
+        free = self.say(batch["image"], states, self.closer(batch), come_again=True).parsed
         _, forced = self.reader.teacher_forced(states, batch["input_ids"], logits)
         self.validation.update(batch, loss, free, forced)
 
@@ -330,7 +343,7 @@ class PoseCaptioner(L.LightningModule):
 
     def predict_step(self, batch: PoseBatch, batch_idx: int) -> Predicted:
         """What the model says of a batch, for `Trainer.predict`."""
-        said = self.say(batch["image"], with_confidence=True)
+        said = self.say(batch["image"], closer=self.closer(batch), with_confidence=True)
         return {
             "index": batch["index"],
             "captions": said.captions,

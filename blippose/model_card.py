@@ -214,7 +214,8 @@ def _free_running(decoding: Decoding | None, run: Mapping[str, Any]) -> str:
         return f"the run's own decoding ({name or 'which its record does not say'})"
     if decoding == Free():
         return "what `generate` does"
-    alone = "; teacher-forced is of the image alone" if decoding.test_views > 1 else ""
+    looks_more = decoding.test_views > 1 or decoding.close_up
+    alone = "; teacher-forced is of one look at the image" if looks_more else ""
     return (
         f"blippose's own decoding ({decoding.name}); `generate`, as in plain code, is less exact"
         f"{alone}"

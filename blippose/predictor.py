@@ -27,6 +27,7 @@ from blippose.decoding import (
     CONFIDENCE_PX,
     CaptionReader,
     ClipNormalization,
+    Closer,
     Decoding,
     InputFrame,
     Reading,
@@ -294,9 +295,16 @@ class PosePredictor:
         self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], crops: Sequence[Crop]
     ) -> Reading:
         """What the model says of each."""
-        cut = [crop.cut(Image.fromarray(image)) for image, crop in zip(images, crops, strict=True)]
-        pixels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).to(self.device)  # (B,3,S,S)
-        return self._reader.read(lambda view: self._look(view.of(pixels)), with_confidence=True)
+
+        def cut(parts: Sequence[Crop]) -> UInt8[np.ndarray, "batch size size 3"]:
+            every = zip(images, parts, strict=True)
+            return np.stack([part.cut(Image.fromarray(image)) for image, part in every])
+
+        pixels = torch.from_numpy(cut(crops)).permute(0, 3, 1, 2).to(self.device)  # (B, 3, S, S)
+        closer = Closer(crops, cut, self._look, self.device)
+        return self._reader.read(
+            lambda view: self._look(view.of(pixels)), closer, with_confidence=True
+        )
 
     def _look(self, pixels: Tensor) -> Float[Tensor, "batch patch width"]:
         """What the vision tower says of inputs."""

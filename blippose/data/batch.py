@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypedDict, cast
+from pathlib import Path
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ class _Persons(TypedDict):
     crop: Float[Tensor, "batch 4"]  # left, top, width, height, in image pixels
     head_size: Float[Tensor, "batch"]  # 0.6 x the head box's diagonal, image pixels
     index: Int[Tensor, "batch"]  # of the person in the filtered release
+    image_path: NotRequired[tuple[Path, ...]]  # the file, where an image is to be looked at again
 
 
 class PoseBatch(_Persons):
@@ -90,6 +92,7 @@ class Collator:
             crop=torch.tensor(crops, dtype=torch.float32),
             head_size=torch.tensor([s.head_size for s in samples], dtype=torch.float32),
             index=torch.tensor([s.index for s in samples]),
+            image_path=tuple(s.image_path for s in samples),
         )
 
 

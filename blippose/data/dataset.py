@@ -51,6 +51,7 @@ class Sample:
     crop: Crop
     head_size: float
     index: int
+    image_path: Path
     view: View | None = None
     order: tuple[int, ...] | None = None  # joint ids that its caption names; None: the format's
 
@@ -132,7 +133,8 @@ class PoseDataset(Dataset[Sample]):
             view = self.augmentation.draw(pose, crop.size, np.random.default_rng(key))
             pose = view.pose(pose)
         order = None if epoch is None else self._order(epoch, index, pose)
-        return Sample(image, pose, person.pose, crop, person.head_size, index, view, order)
+        path, head_size = self.images / person.image_name, person.head_size
+        return Sample(image, pose, person.pose, crop, head_size, index, path, view, order)
 
     def _input(self, epoch: int | None, position: int) -> Row:
         """The pixels of the person, whole or close up, and their rectangle."""

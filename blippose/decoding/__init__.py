@@ -3,6 +3,7 @@
 And how sure it is of them.
 """
 
+from blippose.decoding.close_up import Closer, SeePixels
 from blippose.decoding.confidence import CONFIDENCE_PX, expected_xy, mass_within
 from blippose.decoding.grammar import TokenGrammar
 from blippose.decoding.greedy import free_tokens
@@ -15,6 +16,7 @@ from blippose.decoding.modes import (
     Parallel,
     Prompted,
     Writer,
+    in_one_look,
     number_log_probability,
 )
 from blippose.decoding.parallel import constrained_tokens, parallel_tokens
@@ -30,6 +32,7 @@ __all__ = [
     "AskedView",
     "CaptionReader",
     "ClipNormalization",
+    "Closer",
     "Constrained",
     "Decoded",
     "Decoding",
@@ -38,6 +41,7 @@ __all__ = [
     "Parallel",
     "Prompted",
     "Reading",
+    "SeePixels",
     "Taught",
     "TokenGrammar",
     "Writer",
@@ -47,6 +51,7 @@ __all__ = [
     "free_tokens",
     "from_config",
     "from_record",
+    "in_one_look",
     "mass_within",
     "number_log_probability",
     "number_places",

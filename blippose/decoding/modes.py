@@ -16,7 +16,7 @@ coordinates (`readback.ReadbackMask`), `Prompted` for one that was trained with 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -94,6 +94,10 @@ class Decoding(Protocol):
         """How often an image is asked; the reader does that (`decoding.views`)."""
 
     @property
+    def close_up(self) -> bool:
+        """Whether it is looked at again, close up; the reader does that (`decoding.close_up`)."""
+
+    @property
     def name(self) -> str:
         """All that decides what comes out, for records and people."""
 
@@ -114,6 +118,8 @@ class _ReadOut:
     Args:
         expectation: whether a joint is the mean of what is likely round the number written.
         test_views: how often an image is asked, 1, 2 or 4 times; the answers are averaged.
+        close_up: whether one view of the image says where the person is alone, and the part round
+            that is asked so many times instead, cut from the image itself.
 
     Raises:
         UserError: another number of views.
@@ -121,6 +127,7 @@ class _ReadOut:
 
     expectation: bool = False
     test_views: int = 1
+    close_up: bool = False
 
     def __post_init__(self) -> None:
         check_test_views(self.test_views)
@@ -129,11 +136,23 @@ class _ReadOut:
     def name(self) -> str:
         """All that decides what comes out."""
         views = [f"{self.test_views} test views"] * (self.test_views > 1)
-        return ", ".join([self._way, *["expectation"] * self.expectation, *views])
+        close_up = ["close-up"] * self.close_up
+        return ", ".join([self._way, *["expectation"] * self.expectation, *views, *close_up])
 
     @property
     def _way(self) -> str:
         return type(self).__name__.lower()
+
+
+def in_one_look(decoding: Decoding) -> Decoding:
+    """The same way without a second look, as inputs that are not images are asked.
+
+    >>> in_one_look(Parallel(expectation=True, close_up=True)).name
+    'parallel, refine 0, expectation'
+    """
+    if isinstance(decoding, _ReadOut) and decoding.close_up:
+        return replace(decoding, close_up=False)
+    return decoding
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.caption import CaptionFormat, ParsedCaption, xy_said
+from blippose.decoding.close_up import Closer, Look
 from blippose.decoding.confidence import expected_xy, mass_within
 from blippose.decoding.grammar import TokenGrammar
 from blippose.decoding.modes import Decoded, Decoding, Free, Writer, number_log_probability
@@ -76,7 +76,8 @@ class CaptionReader:
     @torch.no_grad()
     def read(
         self,
-        look: Callable[[AskedView], Float[Tensor, "batch patch width"]],
+        look: Look,
+        closer: Closer | None = None,
         *,
         with_confidence: bool = False,
     ) -> Reading:
@@ -85,21 +86,23 @@ class CaptionReader:
         Args:
             look: what its vision tower says of a view of them; called once for each that the
                 decoding asks for.
+            closer: shows them again, close up, if the decoding asks for that; None: all that is
+                asked for is one look at what there is.
             with_confidence: also say how sure it is.
 
         Raises:
             DivergedError: the vision tower says what is no number; a pose would be read of it.
         """
         writer, by_mean = self.writer, self.decoding.expectation
-        patch_px = int(writer.blip.vision_model.config.patch_size)  # type: ignore[arg-type]  # square
-        views = asked_views(self.decoding.test_views, patch_px)
-        if len(views) == 1:
+        views = self._views(self.decoding.test_views)
+        if closer is not None and self.decoding.close_up:
+            decoded = self._again(views, look, closer)
+        elif len(views) == 1:
             states = _finite(look(views[0]))
             decoded = self.decoding(writer, states, with_probability=with_confidence or by_mean)
         else:
-            decoded = self._together(views, look)
-        captions = writer.tokenizer.batch_decode(decoded.tokens, skip_special_tokens=True)
-        parsed = tuple(map(writer.caption_format.decode, captions))
+            decoded = self._written(*self._together(views, look))
+        captions, parsed = self._parsed(decoded.tokens)
         log_p, confidence = decoded.log_probability, None
         if log_p is not None:
             log_p = log_p.nan_to_num(neginf=-torch.inf)
@@ -110,7 +113,7 @@ class CaptionReader:
         ends = (decoded.tokens == writer.grammar.sep).any(dim=1)
         return Reading(
             decoded.tokens,
-            tuple(captions),
+            captions,
             parsed,
             confidence if with_confidence else None,
             (~ends).cpu().numpy(),
@@ -125,8 +128,8 @@ class CaptionReader:
     ) -> tuple[tuple[str, ...], tuple[ParsedCaption, ...]]:
         """The model's choice of each next token when it is shown the true ones before it.
 
-        As captions and as poses in input pixels, by expectation if the decoding is; of the image
-        alone, however many views the decoding asks.
+        As captions and as poses in input pixels, by expectation if the decoding is; of one look at
+        the image alone, whatever else the decoding asks.
 
         Args:
             states: what its vision tower says of the images.
@@ -135,8 +138,7 @@ class CaptionReader:
         """
         writer, pad = self.writer, self.writer.grammar.pad
         said = logits[:, :-1].argmax(-1).masked_fill(input_ids[:, 1:] == pad, pad)
-        captions = tuple(writer.tokenizer.batch_decode(said, skip_special_tokens=True))
-        parsed = tuple(map(writer.caption_format.decode, captions))
+        captions, parsed = self._parsed(said)
         if self.decoding.expectation:
             log_p = number_log_probability(writer, states, input_ids, logits)
             parsed = self._between_bins(parsed, log_p.nan_to_num(neginf=-torch.inf))
@@ -148,26 +150,53 @@ class CaptionReader:
         xy = expected_xy(log_p, _xy(parsed, log_p), self.writer.caption_format)
         return tuple(map(_moved, parsed, xy.cpu().double().numpy()))
 
+    def _parsed(
+        self, tokens: Int[Tensor, "batch length"]
+    ) -> tuple[tuple[str, ...], tuple[ParsedCaption, ...]]:
+        captions = tuple(self.writer.tokenizer.batch_decode(tokens, skip_special_tokens=True))
+        return captions, tuple(map(self.writer.caption_format.decode, captions))
+
+    def _views(self, num_views: int) -> tuple[AskedView, ...]:
+        patch_px = int(self.writer.blip.vision_model.config.patch_size)  # type: ignore[arg-type]  # square
+        return asked_views(num_views, patch_px)
+
+    @property
+    def _bin_px(self) -> float:
+        return self.writer.caption_format.input_size / self.writer.caption_format.bins
+
+    def _again(self, views: tuple[AskedView, ...], look: Look, closer: Closer) -> Decoded:
+        """What the views of close-ups say, where one look at the whole found the persons."""
+        [whole] = self._views(1)
+        first = self.decoding(self.writer, _finite(look(whole)), with_probability=False)
+        close_ups = closer(xy_said(self._parsed(first.tokens)[1]))
+        log_p, has_end = self._together(views, close_ups.look)
+        return self._written(close_ups.read_back(log_p, self._bin_px), has_end)
+
     def _together(
-        self,
-        views: tuple[AskedView, ...],
-        look: Callable[[AskedView], Float[Tensor, "batch patch width"]],
-    ) -> Decoded:
-        """What the views say together. A caption that was cut keeps no end."""
-        writer, caption_format = self.writer, self.writer.caption_format
-        bin_px = caption_format.input_size / caption_format.bins
-        sep, answers = writer.grammar.sep, []
+        self, views: tuple[AskedView, ...], look: Look
+    ) -> tuple[Float[Tensor, "batch 16 2 number"], Bool[Tensor, "batch"]]:
+        """What the views say together, and whose first caption ends."""
+        sep, answers = self.writer.grammar.sep, []
         has_end: list[Tensor] = []
-        for pair in zip(views[::2], views[1::2], strict=True):  # two at once cost less than twice
-            states = _finite(torch.cat([look(view) for view in pair]))
-            said = self.decoding(writer, states, with_probability=True)
+        for first in range(0, len(views), 2):  # two at once cost less than twice
+            some = views[first : first + 2]
+            states = _finite(torch.cat([look(view) for view in some]))
+            said = self.decoding(self.writer, states, with_probability=True)
             assert said.log_probability is not None
-            for view, log_p in zip(pair, said.log_probability.chunk(2), strict=True):
-                answers.append(view.read_back(log_p, bin_px))
-            has_end += (said.tokens == sep).any(dim=1).chunk(2)
-        log_p = averaged(answers)
-        tokens = written(writer.tokenizer, caption_format, *most_likely(log_p))
-        tokens[(tokens == sep) & ~has_end[0][:, None]] = writer.grammar.pad
+            for view, log_p in zip(some, said.log_probability.chunk(len(some)), strict=True):
+                answers.append(view.read_back(log_p, self._bin_px))
+            has_end += (said.tokens == sep).any(dim=1).chunk(len(some))
+        return averaged(answers), has_end[0]
+
+    def _written(
+        self,
+        log_p: Float[Tensor, "batch 16 2 number"],
+        has_end: Bool[Tensor, "batch"],
+    ) -> Decoded:
+        """As captions. One that was cut keeps no end."""
+        writer = self.writer
+        tokens = written(writer.tokenizer, writer.caption_format, *most_likely(log_p))
+        tokens[(tokens == writer.grammar.sep) & ~has_end[:, None]] = writer.grammar.pad
         return Decoded(tokens, log_p)
 
 

@@ -36,12 +36,12 @@ def asking(model: nn.Module) -> Iterator[None]:
 def ask(
     captioner: PoseCaptioner, dataset: PoseDataset, collator: Collator, positions: range
 ) -> list[PredictionRow]:
-    """What the model says of one batch, which the vision tower sees once."""
+    """What the model says of one batch, whose inputs the vision tower sees once."""
     samples = [dataset[position] for position in positions]
     batch = collator(samples)
     image = batch["image"].to(captioner.device)
     states = captioner.look(image)
-    said = captioner.say(image, states, with_confidence=True)
+    said = captioner.say(image, states, captioner.closer(batch), with_confidence=True)
     assert said.confidence is not None
     input_ids = batch["input_ids"].to(captioner.device)
     attention_mask = batch["attention_mask"].to(captioner.device)

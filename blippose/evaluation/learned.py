@@ -16,6 +16,7 @@ _NOT_NEEDED = (
     "augmentation",
     "random_order",
     "single_joint",
+    "close_up",
     "num_workers",
 )  # of a data config, to be judged on
 

@@ -77,13 +77,15 @@ def run_study(
 ) -> tuple[dict[str, Any] | None, bool]:
     """The study, with its files in `out`; and whether stored answers were used again.
 
+    The subject is asked in one look from then on, as discs are painted into inputs.
+
     Of several processes that share the work, all but the first get None.
 
     Raises:
         UserError: there is nobody to look at, nothing can be compared, or the folder cannot be
             written.
     """
-    subset, dataset = judged(subject, request.subset)
+    subset, dataset = judged(subject.in_one_look(), request.subset)
     size = subject.captioner.frame.input_size
     chosen = chosen_persons(Targets.of(dataset, size), request.num_images, settings.seed)
     if not chosen:
