@@ -13,7 +13,7 @@ from blippose.decoding import Decoded, Writer, number_log_probability
 class Reciting:
     """Says the captions one after the other, whatever the image; is as sure as the model is."""
 
-    expectation, test_views, name = False, 1, "reciting"
+    expectation, test_views, close_up, name = False, 1, False, "reciting"
 
     def __init__(self, captions: Sequence[str]) -> None:
         self._captions = iter(captions)

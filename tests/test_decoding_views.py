@@ -51,6 +51,7 @@ class Told:
 
     expectation: bool = False
     test_views: int = 1
+    close_up: bool = False
     name: str = "told"
     cut: tuple[int, ...] = ()  # rows whose captions have no end
 

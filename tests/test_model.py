@@ -297,9 +297,9 @@ def test_checkpoint_can_be_made_without_a_trainer(make_captioner: MakeCaptioner)
 
 
 def test_hiding_leaves_the_batch_alone(make_captioner: MakeCaptioner, batch: PoseBatch) -> None:
-    before = {name: value.clone() for name, value in batch.items()}
+    before = {name: batch[name].clone() for name in ("input_ids", "labels")}
     hide(make_captioner(readback_mask=ReadbackMask()), batch["input_ids"])
-    assert all(torch.equal(batch[name], before[name]) for name in ("input_ids", "labels"))
+    assert all(torch.equal(batch[name], was) for name, was in before.items())
 
 
 def test_perfect_logits_say_the_target(

@@ -33,13 +33,13 @@ class _Persons(TypedDict):
     crop: Float[Tensor, "batch 4"]  # left, top, width, height, in image pixels
     head_size: Float[Tensor, "batch"]  # 0.6 x the head box's diagonal, image pixels
     index: Int[Tensor, "batch"]  # of the person in the filtered release
-    image_path: NotRequired[tuple[Path, ...]]  # the file, where an image is to be looked at again
 
 
 class PoseBatch(_Persons):
     """What one step reads. Joints that are not annotated are NaN and not `valid`."""
 
     image: UInt8[Tensor, "batch 3 size size"]  # RGB
+    image_path: NotRequired[tuple[Path, ...]]  # where to look again; not of views
 
 
 class ViewsBatch(_Persons):
@@ -65,7 +65,8 @@ class Collator:
         if samples[0].view is not None:
             return with_pixels(self.views(samples))
         images = torch.from_numpy(_images(samples)).permute(0, 3, 1, 2).contiguous()
-        return PoseBatch(**self._persons(samples), image=images)
+        paths = tuple(sample.image_path for sample in samples)
+        return PoseBatch(**self._persons(samples), image=images, image_path=paths)
 
     def views(self, samples: Sequence[Sample]) -> ViewsBatch | PoseBatch:
         """The batch of augmented samples, without their pixels yet.
@@ -92,7 +93,6 @@ class Collator:
             crop=torch.tensor(crops, dtype=torch.float32),
             head_size=torch.tensor([s.head_size for s in samples], dtype=torch.float32),
             index=torch.tensor([s.index for s in samples]),
-            image_path=tuple(s.image_path for s in samples),
         )
 
 

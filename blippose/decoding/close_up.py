@@ -97,3 +97,6 @@ class CloseUps:
             min=0
         )  # (B, 2, to, from)
         return torch.einsum("batf,bjaf->bjat", share, log_probability.exp()).log()
+
+
+LookAgain = Callable[[Float[np.ndarray, "batch 16 2"]], CloseUps]  # round poses, input pixels

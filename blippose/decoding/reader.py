@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.caption import CaptionFormat, ParsedCaption, xy_said
-from blippose.decoding.close_up import Closer, Look
+from blippose.decoding.close_up import Look, LookAgain
 from blippose.decoding.confidence import expected_xy, mass_within
 from blippose.decoding.grammar import TokenGrammar
 from blippose.decoding.modes import Decoded, Decoding, Free, Writer, number_log_probability
@@ -77,7 +77,7 @@ class CaptionReader:
     def read(
         self,
         look: Look,
-        closer: Closer | None = None,
+        closer: LookAgain | None = None,
         *,
         with_confidence: bool = False,
     ) -> Reading:
@@ -164,7 +164,7 @@ class CaptionReader:
     def _bin_px(self) -> float:
         return self.writer.caption_format.input_size / self.writer.caption_format.bins
 
-    def _again(self, views: tuple[AskedView, ...], look: Look, closer: Closer) -> Decoded:
+    def _again(self, views: tuple[AskedView, ...], look: Look, closer: LookAgain) -> Decoded:
         """What the views of close-ups say, where one look at the whole found the persons."""
         [whole] = self._views(1)
         first = self.decoding(self.writer, _finite(look(whole)), with_probability=False)
