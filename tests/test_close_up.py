@@ -150,7 +150,9 @@ class Errs:
 
     def says(self, crop: Crop, view: AskedView) -> Tensor:
         xy = torch.from_numpy(crop.to_input(self.xy_img))[None].float()
-        return as_states(around(in_view(xy, view, SIZE) + torch.tensor([0.4, 0.0]), SIZE))
+        return as_states(
+            around(in_view(xy, view, SIZE) + torch.tensor([0.4, 0.0]), SIZE, deviation=0.7)
+        )
 
     def look(self, view: AskedView) -> Tensor:
         return self.says(self.whole, view)
@@ -181,8 +183,9 @@ def test_a_second_look_errs_less_by_as_much_as_it_is_closer(
     zoom = whole.width / whole.close_up(whole.to_img(errs.found[0])).width
     assert zoom > 2.5
     expected = 0 if is_averaged else 0.4 / zoom
-    assert error[:, 0] == pytest.approx(expected, abs=0.04)
-    assert error[:, 1] == pytest.approx(0, abs=0.04)
+    inner = error[2:-2]  # near a border a view that is moved cuts the bell off
+    assert inner[:, 0] == pytest.approx(expected, abs=0.04)
+    assert inner[:, 1] == pytest.approx(0, abs=0.04)
     np.testing.assert_allclose(  # the caption says the same, in whole numbers
         reader.writer.caption_format.decode(said.captions[0]).pose.xy,
         said.parsed[0].pose.xy,
