@@ -14,7 +14,8 @@ caption. Each measurement is a process of its own; ways take turns, and the medi
 Seconds are of the clock; of the processor where one thread is asked of it. Fails where, with one
 image on a processor, `constrained` is not three times, `parallel` not six (refine 0) or five times
 (refine 1) as fast as `generate`, or `parallel` not within 1.15 and 1.5 of the limit, or any way
-but `best` holds more memory than `generate`.
+but `best` holds more memory than `generate`. `best` looks twice, the second time at parts that are
+cut from images of 1280 x 720 pixels.
 """
 
 from __future__ import annotations
@@ -86,12 +87,15 @@ def drawn(num: int, size: int) -> Any:
 
 def captions_of(way: str, blip: Any, size: int) -> Callable[[Any], Any]:
     """From pixels to tokens."""
+    import numpy as np  # noqa: PLC0415
     import torch  # noqa: PLC0415
+    from PIL import Image  # noqa: PLC0415
 
     from blippose.blip import load_tokenizer  # noqa: PLC0415
     from blippose.caption import CaptionFormat  # noqa: PLC0415
     from blippose.decoding import (  # noqa: PLC0415
         CaptionReader,
+        Closer,
         Parallel,
         TokenGrammar,
         constrained_tokens,
@@ -99,6 +103,7 @@ def captions_of(way: str, blip: Any, size: int) -> Callable[[Any], Any]:
         parallel_tokens,
     )
     from blippose.decoding.cached import CachedDecoder  # noqa: PLC0415
+    from blippose.geometry import Crop  # noqa: PLC0415
     from blippose.sdpa import use_sdpa  # noqa: PLC0415
 
     tokenizer, caption_format = load_tokenizer("tiny"), CaptionFormat(size, 96)
@@ -119,9 +124,23 @@ def captions_of(way: str, blip: Any, size: int) -> Callable[[Any], Any]:
         return parallel_tokens(blip, grammar, image, most)
 
     if way == "best":
-        look, decoding = blip.vision_model, Parallel(expectation=True, test_views=2)
-        best = CaptionReader(blip, tokenizer, caption_format, decoding)
-        return lambda pixels: best.read(lambda view: look(view.of(pixels))[0])
+        best = CaptionReader(
+            blip, tokenizer, caption_format, Parallel(expectation=True, close_up=True)
+        )
+        photo = Image.new("RGB", (1280, 720))  # of MPII's size
+        whole = Crop.of_image(*photo.size, size)
+
+        def look_twice(pixels: Any) -> Any:
+            def see(part: Any) -> Any:
+                return blip.vision_model(pixel_values=part.to(pixels))[0]
+
+            def cut(parts: Any) -> Any:
+                return np.stack([part.cut(photo) for part in parts])
+
+            closer = Closer([whole] * len(pixels), cut, see, pixels.device)
+            return best.read(lambda view: see(view.of(pixels)), closer)
+
+        return look_twice
 
     refine = {"parallel 0": 0, "parallel 1": 1, "parallel end": None}
     read: dict[str, Callable[[Any], Any]] = {
@@ -210,7 +229,7 @@ def compare(given: argparse.Namespace, batch: int) -> bool:
         way: median[way]["seconds"] / limit <= most for way, most in WITHIN.items() if way in ways
     }
     most = 1.01 * median["generate"]["megabytes"]  # processes differ by that much
-    # `best` looks at two images for each.
+    # `best` looks at each image twice.
     small = {way: of["megabytes"] <= most for way, of in median.items() if way != "best"}
     promises = {"faster than generate": faster, "near the limit": near, "no more memory": small}
     for promise, kept in promises.items():
@@ -238,14 +257,21 @@ def accuracy(run: str) -> None:
         ways += [way(test_views=test_views) for way in (Free, Constrained, Parallel)]
         ways += [way(expectation=True, test_views=test_views) for way in (Constrained, Parallel)]
         ways += [Parallel(1, expectation=True, test_views=test_views)]
+    for test_views in (1, 2, 4):
+        close_up = {"expectation": True, "test_views": test_views, "close_up": True}
+        ways += [way(**close_up) for way in (Free, Constrained, Parallel)]
     print(f"\n{run}: {len(persons)} validation images")
     print(f"{'':<44}{'MAE px':>8}{'EPE px':>8}{'@1 px':>8}{'@5 px':>8}{'@25 px':>8}{'parsed':>8}")
     with asking(captioner):
         batches = [range(at, min(at + 64, len(persons))) for at in range(0, len(persons), 64)]
-        images = [data.collator([persons[i] for i in part])["image"] for part in batches]
+        asked = [data.collator([persons[i] for i in part]) for part in batches]
         for way in ways:
             captioner.reader.decoding = way
-            said = [each for image in images for each in captioner.say(image).parsed]
+            said = [
+                each
+                for batch in asked
+                for each in captioner.say(batch["image"], closer=captioner.closer(batch)).parsed
+            ]
             off = np.stack([each.pose.xy for each in said]) - targets.xy_input
             off, known = off[targets.valid], ~np.isnan(off[targets.valid]).any(axis=-1)
             away = np.linalg.norm(off, axis=-1)
