@@ -258,7 +258,11 @@ def accuracy(run: str) -> None:
         ways += [way(expectation=True, test_views=test_views) for way in (Constrained, Parallel)]
         ways += [Parallel(1, expectation=True, test_views=test_views)]
     for test_views in (1, 2, 4):
-        close_up = {"expectation": True, "test_views": test_views, "close_up": True}
+        close_up: dict[str, Any] = {
+            "expectation": True,
+            "test_views": test_views,
+            "close_up": True,
+        }
         ways += [way(**close_up) for way in (Free, Constrained, Parallel)]
     print(f"\n{run}: {len(persons)} validation images")
     print(f"{'':<44}{'MAE px':>8}{'EPE px':>8}{'@1 px':>8}{'@5 px':>8}{'@25 px':>8}{'parsed':>8}")
