@@ -31,7 +31,7 @@ class DataSettings:
     eval_batch_size: int
     num_workers: int
     single_joint: float
-    close_up: float
+    close_up: float | None
     seed: int
 
     def __post_init__(self) -> None:
@@ -43,5 +43,5 @@ class DataSettings:
             if (value := getattr(self, key)) < least:
                 raise UserError(f"data.{key}={value}: expected {least} or more")
         for key in ("single_joint", "close_up"):
-            if not 0 <= (share := getattr(self, key)) <= 1:
+            if not 0 <= (share := getattr(self, key) or 0.0) <= 1:
                 raise UserError(f"data.{key}={share}: expected 0 to 1")

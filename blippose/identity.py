@@ -24,7 +24,7 @@ _NOT_IDENTITY = (
     "trainer.enable_progress_bar",
 )
 # Keys that configs have gained, with what there was before: a run without one is a run of that.
-_GAINED = {"captioner.patch_cells": 1, "data.close_up": 0, "decoding.close_up": False}
+_GAINED = {"captioner.patch_cells": 1, "data.close_up": None, "decoding.close_up": False}
 _DECODING = "blippose.decoding"  # package of the ways that conf/decoding/ has choices of
 _MAY_LACK = {"refine", "close_up"}  # keys of a way that an earlier version's config has not
 # What each file of conf/decoding gives, but that of the default.
@@ -49,7 +49,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         del decides["decoding.flip_test"]
         decides["decoding.test_views"] = 1
     for key, before in _GAINED.items():
-        if decides.get(key) == before:
+        if key in decides and decides[key] == before:
             del decides[key]
     return decides
 
@@ -61,11 +61,10 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ['data.batch_size: 2 -> 4']
     """
     before, after = identity(old), identity(new)
-    absent = "(absent)"
     return [
-        f"{key}: {spelled(before.get(key, absent))} -> {spelled(after.get(key, absent))}"
+        f"{key}: {spelled(_value(before, key))} -> {spelled(_value(after, key))}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key, absent) != after.get(key, absent)
+        if _value(before, key) != _value(after, key)
     ]
 
 
@@ -87,6 +86,10 @@ def words_of_decoding(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | N
     return " ".join(
         [f"decoding={way.lower()}", *(f"decoding.{key}={spelled(own[key])}" for key in own)]
     )
+
+
+def _value(decides: Mapping[str, Any], key: str) -> Any:
+    return decides.get(key, _GAINED.get(key, "(absent)"))
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

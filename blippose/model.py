@@ -216,10 +216,11 @@ class PoseCaptioner(L.LightningModule):
     def on_fit_start(self) -> None:
         """Put on record what is learned from here on."""
         data = self._data("fit")
-        manifest = single_joints = None  # of loaders of the user's own
+        manifest = single_joints = close_ups = None  # of loaders of the user's own
         if data is not None:
             manifest, single_joints = data.manifest, data.single_joint > 0
-        taught = Taught(self.hides_coordinates, single_joints)
+            close_ups = data.close_up > 0
+        taught = Taught(self.hides_coordinates, single_joints, close_ups)
         self.lineage = self.lineage.then(manifest, taught)
 
     def training_step(self, batch: PoseBatch | ViewsBatch, batch_idx: int) -> Float[Tensor, ""]:

@@ -295,10 +295,10 @@ class PosePredictor:
         self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], crops: Sequence[Crop]
     ) -> Reading:
         """What the model says of each."""
+        photos = [Image.fromarray(image) for image in images]
 
         def cut(parts: Sequence[Crop]) -> UInt8[np.ndarray, "batch size size 3"]:
-            every = zip(images, parts, strict=True)
-            return np.stack([part.cut(Image.fromarray(image)) for image, part in every])
+            return np.stack([part.cut(photo) for photo, part in zip(photos, parts, strict=True)])
 
         pixels = torch.from_numpy(cut(crops)).permute(0, 3, 1, 2).to(self.device)  # (B, 3, S, S)
         closer = Closer(crops, cut, self._look, self.device)

@@ -188,17 +188,20 @@ def _hidden(
     return torch.from_numpy(draw.random(shape) < share[:, None])
 
 
-def check_decoding(decoding: Decoding, mask: ReadbackMask | None, single_joint: float) -> None:
+def check_decoding(
+    decoding: Decoding, mask: ReadbackMask | None, single_joint: float, close_up: float = 0.0
+) -> None:
     """Refuse a decoding that asks for what training does not teach.
 
     Args:
         decoding: how the model will be validated.
         mask: coordinates that training hides.
         single_joint: share of the training captions that name one joint alone.
+        close_up: share of the training samples that are close-ups.
 
     Raises:
         UserError: it reads hidden coordinates, prompts for single joints or asks for whole
-            captions, of which the model would have seen none.
+            captions or images, of which the model would have seen none.
     """
     remedy = "decoding=constrained, or decoding=free as the study"
     if reads_hidden(decoding) and (mask is None or not mask.hides):
@@ -216,6 +219,11 @@ def check_decoding(decoding: Decoding, mask: ReadbackMask | None, single_joint: 
         raise UserError(
             f"decoding: {decoding.name} asks for whole captions, and every training caption names "
             "one joint (data.single_joint=1): set fewer, or decoding=prompted"
+        )
+    if close_up == 1 and not decoding.close_up:
+        raise UserError(
+            f"decoding: {decoding.name} looks at whole images, and every training sample is a "
+            "close-up (data.close_up=1): set fewer, or decoding.close_up=true"
         )
 
 

@@ -50,8 +50,9 @@ def print_summary(run: Run, console: Console) -> None:
 
 
 def forced_without(decoding: str) -> str:
-    """What is to be said of teacher forcing beside the name of a decoding with test views."""
-    return " (teacher-forced: of the image alone)" if "test views" in decoding else ""
+    """What is to be said of teacher forcing beside the name of a decoding that looks at more."""
+    looks_more = "test views" in decoding or "close-up" in decoding
+    return " (teacher-forced: of one look at the image)" if looks_more else ""
 
 
 def print_next(run: Run, console: Console) -> None:

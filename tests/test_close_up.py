@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import lightning as L  # noqa: N812  the field's own convention
 import numpy as np
 import pytest
 import torch
@@ -25,10 +27,9 @@ from blippose.decoding import (
     CaptionReader,
     Closer,
     Constrained,
-    Decoding,
     Free,
     Parallel,
-    in_one_look,
+    Taught,
 )
 from blippose.decoding.close_up import CloseUps
 from blippose.errors import UserError
@@ -38,7 +39,9 @@ from blippose.frame_file import Stated
 from blippose.geometry import MARGIN, Crop, Resize
 from blippose.images import read_image
 from blippose.model import PoseCaptioner
+from blippose.pose import Pose
 from blippose.predictor import PosePredictor
+from blippose.readback import check_decoding
 from blippose.release_images import shown
 from blippose.validation import to_img
 
@@ -119,6 +122,39 @@ def test_the_mean_of_what_is_said_stays_where_it_is(
     mean_part = (said.exp() * px).sum(-1)[0].numpy()
     mean = (back.exp() * px).sum(-1)[0].numpy()
     np.testing.assert_allclose(mean, whole.to_input(part.to_img(mean_part)), atol=1e-3)
+
+
+@pytest.mark.parametrize("zoom", [1.05, 1.25, 1.5, 2.6])
+def test_what_is_alike_everywhere_is_alike_when_it_is_read_back(zoom: float) -> None:
+    """A number of the input may take one bin of a close-up or two, and is as likely."""
+    whole = Crop(0.0, 0.0, 960.0, 960.0, 96)
+    left = 0.37 * (960 - 960 / zoom)
+    part = Crop(left, left, 960 / zoom, 960 / zoom, 96)
+    flat = torch.zeros(1, 16, 2, 96).log_softmax(-1)
+    back = CloseUps((whole,), (part,), lambda view: Tensor()).read_back(flat, 1.0).exp()
+    within = back[0, 0, 0][int(left / 10) + 3 : int((left + 960 / zoom) / 10) - 3]
+    torch.testing.assert_close(within, torch.full_like(within, zoom / 96), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("deviation", [1.0, 2.0, 3.0])
+def test_the_number_that_is_written_is_the_one_nearest_to_the_peak(deviation: float) -> None:
+    whole, part = Crop(0.0, 0.0, 960.0, 960.0, 96), Crop(100.3, 77.7, 720.0, 640.0, 96)
+    at = 20 + 50 * torch.rand(1, 16, 2, generator=torch.Generator().manual_seed(0))
+    said = around(at, 96, deviation)
+    back = CloseUps((whole,), (part,), lambda view: Tensor()).read_back(said, 1.0)
+    peak = torch.from_numpy(whole.to_input(part.to_img(at.double().numpy())))
+    assert (back.argmax(-1) - peak).abs().max() < 0.62
+
+
+def test_autocast_does_not_round_what_is_read_back() -> None:
+    whole, part = Crop(0.0, 0.0, 960.0, 960.0, 96), Crop(100.3, 77.7, 720.0, 640.0, 96)
+    close_ups = CloseUps((whole,), (part,), lambda view: Tensor())
+    said = torch.randn(1, 16, 2, 96, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    expected = close_ups.read_back(said, 1.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        back = close_ups.read_back(said, 1.0)
+    assert back.dtype == torch.float32
+    assert torch.equal(back, expected)
 
 
 def test_what_the_whole_image_says_is_read_back_as_it_is() -> None:
@@ -237,7 +273,7 @@ def test_captioner_and_predictor_say_the_same(
     make_data: MakeData,
     make_captioner: MakeCaptioner,
     tokenizer: BertTokenizer,
-    decoding: Decoding,
+    decoding: Parallel | Constrained | Free,
 ) -> None:
     captioner = keen(make_captioner(decoding=decoding))
     data = make_data()
@@ -253,7 +289,7 @@ def test_captioner_and_predictor_say_the_same(
     assert list(predicted["captions"]) == [each.caption for each in predictions]
     for row, each in zip(rows, predictions, strict=True):
         np.testing.assert_allclose(xy_of(row.xy_img), each.pose.xy, atol=0.05)
-    predictor.decode_by(in_one_look(decoding))
+    predictor.decode_by(replace(decoding, close_up=False))
     assert [each.caption for each in predictor(images)] != [row.caption for row in rows]
 
 
@@ -313,8 +349,6 @@ def test_close_ups_are_cut_from_the_image_and_not_from_the_input(make_data: Make
 def test_names_tell_ways_of_two_looks_from_those_of_one() -> None:
     way = Parallel(0, expectation=True, test_views=2, close_up=True)
     assert way.name == "parallel, refine 0, expectation, 2 test views, close-up"
-    assert in_one_look(way) == Parallel(0, expectation=True, test_views=2)
-    assert in_one_look(in_one_look(way)) == in_one_look(way)
 
 
 # Training
@@ -415,6 +449,49 @@ def test_a_cutter_of_close_ups_gives_each_person_margins_of_its_own(make_data: M
     assert cutter.rectangle(first) == cutter.rectangle(first)
     assert cutter.cut(first)[1] == cutter.rectangle(first)
     assert cutter.rectangle(first) != cutter.rectangle(second)
+
+
+def test_without_a_share_all_are_whole(make_data: MakeData) -> None:
+    assert not any(is_close(make_data(close_up=None), 0))
+    assert not any(is_close(make_data(), 0))
+
+
+def test_a_person_of_whom_a_joint_is_not_known_is_seen_whole(make_data: MakeData) -> None:
+    data = make_data(close_up=1.0, cache=None)
+    person = data.train_set.persons[0]
+    xy = person.pose.xy.copy()
+    xy[3] = np.nan
+    data.train_set.persons[0] = replace(person, pose=Pose.of(xy))
+    assert data.train_set[0, 0].crop == data.train_set[0].crop
+
+
+def test_a_model_that_was_shown_none_is_asked_with_a_caution() -> None:
+    way = Parallel(0, close_up=True)
+    said = Taught(hidden_coordinates=True, close_ups=False).caution(way)
+    assert said is not None
+    assert "showed no close-ups" in said
+    for close_ups in (True, None):
+        assert Taught(hidden_coordinates=True, close_ups=close_ups).caution(way) is None
+    assert Taught(hidden_coordinates=True).caution(Parallel(0)) is None
+
+
+def test_a_training_puts_close_ups_on_record(
+    make_data: MakeData, make_captioner: MakeCaptioner, tmp_path: Path
+) -> None:
+    for share in (0.0, 0.5):
+        captioner = make_captioner()
+        trainer = L.Trainer(
+            max_steps=1, logger=False, enable_checkpointing=False, default_root_dir=tmp_path
+        )
+        trainer.fit(captioner, make_data(close_up=share))
+        assert captioner.lineage.taught.close_ups is (share > 0)
+
+
+def test_whole_images_are_asked_of_a_model_alone_that_is_shown_some() -> None:
+    check_decoding(Free(), None, 0.0, 0.9)
+    check_decoding(Free(close_up=True), None, 0.0, 1.0)
+    with pytest.raises(UserError, match=r"data\.close_up=1\): set fewer, or decoding\.close_up"):
+        check_decoding(Free(), None, 0.0, 1.0)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1])

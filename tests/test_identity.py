@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from run_config import CONFIG, changed
 
-from blippose.identity import config_hash, difference
+from blippose.identity import config_hash, difference, words_of_decoding
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_run_from_before_cells_of_patches_is_one_of_one_cell() -> None:
     )
     assert not difference(was, now)
     assert config_hash(was) == config_hash(now)
-    assert difference(was, other) == ["captioner.patch_cells: (absent) -> 8"]
+    assert difference(was, other) == ["captioner.patch_cells: 1 -> 8"]
 
 
 def test_no_flip_test_as_earlier_versions_said_it_is_one_view() -> None:
@@ -56,3 +56,20 @@ def test_no_flip_test_as_earlier_versions_said_it_is_one_view() -> None:
     assert not difference(was, now)
     assert config_hash(was) == config_hash(now)
     assert difference({"decoding": {"flip_test": True}}, {"decoding": {"test_views": 2}})
+
+
+def test_a_run_of_the_default_before_close_ups_is_told_how_to_go_on() -> None:
+    way = {"_target_": "blippose.decoding.Parallel", "expectation": True, "refine": 0}
+    old = {"data": {"seed": 0}, "decoding": {**way, "test_views": 2}}
+    new = {
+        "data": {"seed": 0, "close_up": None},
+        "decoding": {**way, "test_views": 1, "close_up": True},
+    }
+    assert difference(old, new) == [
+        "decoding.close_up: false -> true",
+        "decoding.test_views: 2 -> 1",
+    ]
+    words = words_of_decoding(old, new)
+    assert words == "decoding=parallel decoding.expectation=true decoding.test_views=2"
+    again = {"data": new["data"], "decoding": {**old["decoding"], "close_up": False}}
+    assert config_hash(again) == config_hash(old)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,8 @@ def test_what_was_taught_stays_taught_in_later_trainings() -> None:
 def test_a_past_that_nobody_knows_stays_unknown_but_for_what_is_taught_later() -> None:
     older = Lineage.of({"synthetic": True, "manifest": "a" * 64})
     assert older.then(MANIFEST, Taught()).taught == UNKNOWN
-    assert older.then(MANIFEST, HIDDEN).taught == Taught(True, None)
-    assert older.then(MANIFEST, HIDDEN).then(MANIFEST, Taught()).taught == Taught(True, None)
+    assert older.then(MANIFEST, HIDDEN).taught == Taught(True, None, None)
+    assert older.then(MANIFEST, HIDDEN).then(MANIFEST, Taught()).taught == Taught(True, None, None)
 
 
 @pytest.mark.parametrize(
@@ -102,11 +103,11 @@ def test_a_record_brings_back_what_was_written(taught: Taught) -> None:
 def test_a_record_of_an_earlier_version_says_nothing_of_what_was_taught() -> None:
     assert Lineage.of({"synthetic": True}) == Lineage(True, (None,), UNKNOWN)
     newer = {"taught": {"hidden_coordinates": True, "left and right": True}}
-    assert Lineage.of(newer).taught == Taught(True, None)
+    assert Lineage.of(newer).taught == Taught(True, None, None)
 
 
-def test_the_shipped_model_says_that_it_was_taught_hidden_coordinates() -> None:
-    assert lineage_of("tiny") == Lineage(True, (), HIDDEN)
+def test_the_shipped_model_says_that_it_was_taught_hidden_coordinates_and_close_ups() -> None:
+    assert lineage_of("tiny") == Lineage(True, (), replace(HIDDEN, close_ups=True))
     assert lineage_of("random") == Lineage()
 
 
@@ -152,4 +153,6 @@ def test_a_trainer_of_ones_own_adds_its_training(
     with pytest.raises(UserError, match="resize is stretch there and letterbox here"):
         trainer(tmp_path, max_steps=2).fit(elsewhere, data, ckpt_path=tmp_path / "mine.ckpt")
     own.fit(captioner, data.train_dataloader())  # the Trainer still has `data` as its datamodule
-    assert captioner.lineage == Lineage(None, (*found.manifests, None), HIDDEN | SINGLE)
+    assert captioner.lineage == Lineage(
+        None, (*found.manifests, None), replace(HIDDEN | SINGLE, close_ups=None)
+    )

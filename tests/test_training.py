@@ -455,7 +455,11 @@ def test_checkpoint_says_what_its_weights_have_learned_from(
     assert second["manifest"] == make_data().manifest["hash"]
     assert second["earlier_manifests"] == [first["manifest"]]
     assert first["taught"] == second["taught"]
-    assert first["taught"] == {"hidden_coordinates": True, "single_joints": False}
+    assert first["taught"] == {
+        "hidden_coordinates": True,
+        "single_joints": False,
+        "close_ups": False,
+    }
 
 
 def test_csv_goes_on_where_a_resumed_run_does(tmp_path: Path) -> None:

@@ -194,7 +194,8 @@ def _fit(
     captioner_of = partial(instantiate_key(config, "captioner"), **parts, decoding=decoding)
     mask = instantiate_key(config, "captioner.readback_mask")
     if run.resume_from is None:  # what was begun goes on
-        check_decoding(decoding, mask, plain["data"].get("single_joint") or 0.0)
+        shares = (plain["data"].get("single_joint"), _close_up(plain))
+        check_decoding(decoding, mask, *(share or 0.0 for share in shares))
     trainer = instantiate_key(config, "trainer")
     training_check.check(
         **parts,
@@ -294,7 +295,8 @@ def _captioner_and_data(
     check_length(tokenizer, caption_format, architecture["text"]["max_position_embeddings"])
     check_locations(model["weights"], caption_format)
     fit_together = {"caption_format": caption_format, "tokenizer": tokenizer}
-    data = instantiate_key(config, "data")(**fit_together)
+    shown = {"close_up": _close_up(plain)} if "close_up" in plain["data"] else {}
+    data = instantiate_key(config, "data")(**fit_together, **shown)
     if shelf is None:
         data.prepare_data()
         data.setup()  # before the weights, which may be a gigabyte to fetch
@@ -307,6 +309,12 @@ def _captioner_and_data(
     captioner = captioner_of(blip=blip, **fit_together)
     captioner.lineage = lineage_of(model["weights"])
     return captioner, data
+
+
+def _close_up(plain: Mapping[str, Any]) -> float | None:
+    """The share of close-ups among training samples, and what null stands for."""
+    share: float | None = plain["data"].get("close_up")
+    return 0.5 if share is None and plain["decoding"].get("close_up") is True else share
 
 
 def _check_cells_are_told(captioner: Mapping[str, Any]) -> None:

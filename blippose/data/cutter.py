@@ -15,7 +15,7 @@ from blippose.images import shown_size
 from blippose.mpii import Person
 from blippose.release_images import opened, shown
 
-_MARGINS = (0.25 * MARGIN, 1.75 * MARGIN)  # of a close-up to train on
+MARGINS = (0.25 * MARGIN, 1.75 * MARGIN)  # of a close-up to train on
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Cutter:
         resize: how an image fills it.
         crop: "full" image, or the "person" by MPII's objpos and scale.
         is_close_up: of that, the part round the pose alone. How much is left on each side is drawn
-            for each person, so that where a side lies does not tell where the pose ends.
+            for each image, once, so that where a side lies does not tell where the pose ends.
     """
 
     images: Path
@@ -61,7 +61,7 @@ class Cutter:
         if not self.is_close_up:
             return whole
         draw = np.random.default_rng(zlib.crc32(person.image_name.encode()))
-        return whole.close_up(person.pose.xy, draw.uniform(*_MARGINS, size=4).tolist())
+        return whole.close_up(person.pose.xy, draw.uniform(*MARGINS, size=4).tolist())
 
     def _whole(self, person: Person, size_img: tuple[int, int]) -> Crop:
         if self.crop != "person":

@@ -24,7 +24,7 @@ _AUGMENTATION_STREAM, _ORDER_STREAM, _SINGLE_STREAM, _CLOSE_UP_STREAM = 1, 3, 4,
 
 
 @dataclass(frozen=True)
-class CloseUps:
+class CloseUpSource:
     """Training persons as they are seen close up.
 
     Args:
@@ -84,7 +84,7 @@ class PoseDataset(Dataset[Sample]):
         seed: int = 0,
         random_order: bool = False,
         single_joint: float = 0.0,
-        close_ups: CloseUps | None = None,
+        close_ups: CloseUpSource | None = None,
     ) -> None:
         self.indices = indices
         self.persons = [persons[index] for index in indices]

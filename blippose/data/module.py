@@ -20,7 +20,7 @@ from blippose.augmentation import Augmentation
 from blippose.caption import CaptionFormat
 from blippose.data.batch import Collator, PoseBatch, ViewsBatch, with_pixels
 from blippose.data.cutter import Cutter
-from blippose.data.dataset import CloseUps, PoseDataset, Sample
+from blippose.data.dataset import CloseUpSource, PoseDataset, Sample
 from blippose.data.pixel_cache import AUTO, PixelCache, cache_folders
 from blippose.data.sampler import EpochSampler, OnceSampler
 from blippose.data_settings import DataSettings
@@ -56,7 +56,8 @@ class PoseDataModule(L.LightningDataModule):
         single_joint: share of training captions that name one joint alone, 0 to 1, as
             `decoding=prompted` asks for them.
         close_up: share of training samples that show the part of the image round the person alone,
-            as `decoding.close_up=true` asks for it.
+            as `decoding.close_up=true` asks for it; None is 0. Persons of whom a joint is not
+            known are seen whole.
         seed: of the persons' order, augmentation and joints' orders.
     """
 
@@ -81,7 +82,7 @@ class PoseDataModule(L.LightningDataModule):
         augmentation: Augmentation | None = None,
         random_order: bool = False,
         single_joint: float = 0.0,
-        close_up: float = 0.0,
+        close_up: float | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -109,7 +110,7 @@ class PoseDataModule(L.LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.cache = num_workers, cache
         self.augmentation, self.random_order, self.seed = augmentation, random_order, seed
-        self.single_joint, self.close_up = single_joint, close_up
+        self.single_joint, self.close_up = single_joint, close_up or 0.0
         self._position = (0, 0)
         self.persons: tuple[mpii.Person, ...] = ()
         self.manifest: dict[str, Any] = {}
@@ -170,12 +171,12 @@ class PoseDataModule(L.LightningDataModule):
         return Cutter(self.release_source.images, size, self.resize, self.crop)
 
     @property
-    def _close_ups(self) -> CloseUps | None:
+    def _close_ups(self) -> CloseUpSource | None:
         if not self.close_up:
             return None
-        return CloseUps(self.close_up, replace(self._cutter, is_close_up=True))
+        return CloseUpSource(self.close_up, replace(self._cutter, is_close_up=True))
 
-    def _made(self, close_ups: CloseUps | None) -> CloseUps | None:
+    def _made(self, close_ups: CloseUpSource | None) -> CloseUpSource | None:
         """With the training persons' pixels, if they can be kept."""
         if close_ups is None:
             return None

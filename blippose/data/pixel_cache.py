@@ -28,7 +28,7 @@ from jaxtyping import UInt8
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import features
 
-from blippose.data.cutter import Cutter
+from blippose.data.cutter import MARGINS, Cutter
 from blippose.geometry import Crop
 from blippose.machine import num_cores
 from blippose.mpii import Person
@@ -187,7 +187,7 @@ class PixelCache:
     def _name(self, persons: Sequence[Person]) -> str:
         cutter = self.cutter
         part = f"{cutter.crop}-close_up" if cutter.is_close_up else cutter.crop
-        settings = (cutter.size, str(cutter.resize), part)
+        settings = (cutter.size, str(cutter.resize), part, *(MARGINS * cutter.is_close_up))
         libraries = (_VERSION, PIL.__version__, features.version("libjpeg_turbo"))
         images = {name: (cutter.images / name).stat() for name in {p.image_name for p in persons}}
         rows = [

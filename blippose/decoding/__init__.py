@@ -16,7 +16,6 @@ from blippose.decoding.modes import (
     Parallel,
     Prompted,
     Writer,
-    in_one_look,
     number_log_probability,
 )
 from blippose.decoding.parallel import constrained_tokens, parallel_tokens
@@ -51,7 +50,6 @@ __all__ = [
     "free_tokens",
     "from_config",
     "from_record",
-    "in_one_look",
     "mass_within",
     "number_log_probability",
     "number_places",

@@ -76,27 +76,35 @@ class CloseUps:
     ) -> Float[Tensor, "batch 16 2 number"]:
         """What is said of close-ups, as it is to be read in the inputs.
 
-        A number's probability goes to the two numbers that its place lies between, so that the
-        mean stays where it is. What is NaN stays NaN.
+        A number stands for all places of its bin: its probability is spread over as much of the
+        input as the bin covers there, and each place's part is shared by the two numbers that it
+        lies between. So means stay where they are, and what is alike everywhere stays alike. On
+        an axis that is shown whole nothing changes, and what is NaN stays NaN.
 
         Args:
             log_probability: of every number, x before y.
             bin_px: width of a bin, input pixels.
         """
-        num_bins = log_probability.shape[-1]
-        bins = np.arange(num_bins)
+        bins = np.arange(log_probability.shape[-1])
         xy_part = (np.stack([bins, bins], axis=-1) + 0.5) * bin_px - 0.5  # (N, 2), of each bin
-        xy_input = [
-            whole.to_input(part.to_img(xy_part))
-            for whole, part in zip(self.wholes, self.parts, strict=True)
-        ]
-        at = (np.stack(xy_input) + 0.5) / bin_px - 0.5  # (B, N, 2), in bins of the input
-        place = torch.from_numpy(at.clip(0, num_bins - 1)).to(log_probability).mT  # (B, 2, N)
-        target = torch.arange(num_bins).to(place)
-        share = (1 - (place[..., None, :] - target[:, None]).abs()).clamp(
-            min=0
-        )  # (B, 2, to, from)
-        return torch.einsum("batf,bjaf->bjat", share, log_probability.exp()).log()
+        every = zip(self.wholes, self.parts, strict=True)
+        xy_input = np.stack([whole.to_input(part.to_img(xy_part)) for whole, part in every])
+        place = ((xy_input + 0.5) / bin_px - 0.5).swapaxes(1, 2)  # (B, 2, N), in the input's bins
+        width = np.diff(place[..., :2])[..., None]  # of a close-up's bin, in the input's
+        away = bins[:, None] - place[..., None, :]  # (B, 2, to, from)
+        share = (_triangle_below(away + width / 2) - _triangle_below(away - width / 2)) / width
+        share[np.isclose(place, bins, rtol=0, atol=1e-6).all(axis=-1)] = np.eye(len(bins))
+        share /= share.sum(axis=-2, keepdims=True)  # of a bin that reaches over the border
+        shares = torch.from_numpy(share).to(log_probability)
+        by_axis = log_probability.exp().transpose(1, 2)  # (B, 2, 16, from)
+        with torch.autocast(log_probability.device.type, enabled=False):  # which would round
+            return (by_axis @ shares.mT).transpose(1, 2).log()
+
+
+def _triangle_below(at: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
+    """The part below `at` of a triangle of area 1 that stands on -1 to 1."""
+    at = at.clip(-1, 1)
+    return np.asarray(0.5 + at - at * np.abs(at) / 2)
 
 
 LookAgain = Callable[[Float[np.ndarray, "batch 16 2"]], CloseUps]  # round poses, input pixels

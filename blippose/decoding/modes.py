@@ -8,6 +8,7 @@
 | `Parallel(refine=K)` | what K readings of a first guess give | 1 + K of a whole caption |
 | `Prompted` | each joint's as `Constrained` after its own prompt | 2 of 16 short captions |
 
+For each view that is asked; a second look, close up, asks once more.
 Exact up to the order of sums: in bfloat16 numbers that are nearly as likely change places often.
 `Parallel(refine=0)` is as good as reading only for a model that was trained with hidden
 coordinates (`readback.ReadbackMask`), `Prompted` for one that was trained with single joints
@@ -16,7 +17,7 @@ coordinates (`readback.ReadbackMask`), `Prompted` for one that was trained with 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -142,17 +143,6 @@ class _ReadOut:
     @property
     def _way(self) -> str:
         return type(self).__name__.lower()
-
-
-def in_one_look(decoding: Decoding) -> Decoding:
-    """The same way without a second look, as inputs that are not images are asked.
-
-    >>> in_one_look(Parallel(expectation=True, close_up=True)).name
-    'parallel, refine 0, expectation'
-    """
-    if isinstance(decoding, _ReadOut) and decoding.close_up:
-        return replace(decoding, close_up=False)
-    return decoding
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Reading:
             expectation its joints lie between the bins that are written.
         confidence: of each joint, raw, 0 to 1 (`decoding.confidence`); None unless asked for.
         truncated: whose caption reached the longest length before its end; of several views that
-            of the first.
+            of the first, of two looks that of the second.
     """
 
     tokens: Int[Tensor, "batch length"]
@@ -85,9 +85,9 @@ class CaptionReader:
 
         Args:
             look: what its vision tower says of a view of them; called once for each that the
-                decoding asks for.
-            closer: shows them again, close up, if the decoding asks for that; None: all that is
-                asked for is one look at what there is.
+                decoding asks for, or before a second look for the image as it is.
+            closer: shows them again, close up, if the decoding asks for that; None: there is one
+                look at what there is.
             with_confidence: also say how sure it is.
 
         Raises:

@@ -25,7 +25,7 @@ def to_record(decoding: Decoding) -> dict[str, Any] | None:
     """What `from_record` takes; None of a way that is not blippose's own.
 
     >>> to_record(Parallel(test_views=2))
-    {'way': 'parallel', 'expectation': False, 'test_views': 2, 'refine': 0}
+    {'way': 'parallel', 'expectation': False, 'test_views': 2, 'close_up': False, 'refine': 0}
     """
     for name, way in _WAYS.items():
         if type(decoding) is way:
@@ -58,7 +58,7 @@ def from_config(config: Any) -> Decoding | None:
     """The way that `decoding` in a run's config names; None of one that is not blippose's own.
 
     >>> from_config({"_target_": "blippose.decoding.Parallel", "refine": 1})
-    Parallel(expectation=False, test_views=1, refine=1)
+    Parallel(expectation=False, test_views=1, close_up=False, refine=1)
 
     Raises:
         UserError: it has settings that the way does not take.

@@ -12,20 +12,23 @@ from blippose.decoding.modes import Decoding, Parallel, Prompted
 
 @dataclass(frozen=True)
 class Taught:
-    """What captions a model has seen in any of its trainings; None where nobody has said.
+    """What a model has seen in any of its trainings; None where nobody has said.
 
     Args:
-        hidden_coordinates: some whose coordinates were hidden from it.
-        single_joints: some that name one joint alone.
+        hidden_coordinates: captions whose coordinates were hidden from it.
+        single_joints: captions that name one joint alone.
+        close_ups: images of persons close up.
     """
 
     hidden_coordinates: bool | None = False
     single_joints: bool | None = False
+    close_ups: bool | None = False
 
     def __or__(self, later: Taught) -> Taught:
         return Taught(
             _either(self.hidden_coordinates, later.hidden_coordinates),
             _either(self.single_joints, later.single_joints),
+            _either(self.close_ups, later.close_ups),
         )
 
     def caution(self, decoding: Decoding) -> str | None:
@@ -38,6 +41,12 @@ class Taught:
             why = "which reads hidden coordinates, and none were hidden in its training"
         elif asks_single_joints(decoding) and self.single_joints is False:
             why = "which asks for each joint alone, and no training caption named one alone"
+        elif decoding.close_up and self.close_ups is False:
+            return (
+                f"The model is asked by decoding={decoding.name}, and its training showed no "
+                "close-ups: its second look may say less than its first would. "
+                "decoding.close_up=false looks once."
+            )
         else:
             return None
         return (

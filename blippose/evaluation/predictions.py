@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 
 from blippose.data import Collator, PoseDataset
+from blippose.decoding import Closer
 from blippose.decoding.inputs import CLIP_MEAN
 from blippose.errors import UserError
 from blippose.evaluation import parts
@@ -29,6 +30,7 @@ from blippose.evaluation.stored_predictions import (
     StoredPredictions,
 )
 from blippose.evaluation.targets import Answers
+from blippose.geometry import Crop
 from blippose.model import PoseCaptioner
 from blippose.progress import tracked
 from blippose.whole_file import whole_file
@@ -163,8 +165,11 @@ def _blank_answers(captioner: PoseCaptioner, num_persons: int) -> Answers:
     size = captioner.frame.input_size
     color = torch.tensor(CLIP_MEAN).mul(255).round().to(torch.uint8)
     image = color.view(1, 3, 1, 1).expand(1, 3, size, size).to(captioner.device)
+    whole = Crop.of_image(size, size, size)
+    blank = image[0].permute(1, 2, 0).cpu().numpy()
+    again = Closer([whole], lambda parts: np.stack([blank]), captioner.look, captioner.device)
     with asking(captioner):
-        said = captioner.say(image)
+        said = captioner.say(image, closer=again)
     xy_input = said.parsed[0].pose.xy
     return Answers(
         "blank image",

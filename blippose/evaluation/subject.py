@@ -17,7 +17,7 @@ import torch
 
 from blippose import __version__
 from blippose.data import PoseDataModule, PoseDataset
-from blippose.decoding import Decoding, in_one_look
+from blippose.decoding import Decoding
 from blippose.errors import UserError
 from blippose.evaluation.learned import Learned, data_module
 from blippose.evaluation.stored_predictions import Origin
@@ -122,11 +122,6 @@ class Subject:
     def decoding(self) -> Decoding:
         """How it is asked."""
         return self.captioner.reader.decoding
-
-    def in_one_look(self) -> Subject:
-        """It, asked in one look from now on: of inputs that are made there are no images."""
-        self.captioner.reader.decoding = in_one_look(self.decoding)
-        return self
 
     def origin(self, subset: str, dataset: PoseDataset) -> Origin:
         """Whose predictions those of a subset are."""

@@ -77,15 +77,13 @@ def run_study(
 ) -> tuple[dict[str, Any] | None, bool]:
     """The study, with its files in `out`; and whether stored answers were used again.
 
-    The subject is asked in one look from then on, as discs are painted into inputs.
-
     Of several processes that share the work, all but the first get None.
 
     Raises:
         UserError: there is nobody to look at, nothing can be compared, or the folder cannot be
             written.
     """
-    subset, dataset = judged(subject.in_one_look(), request.subset)
+    subset, dataset = judged(subject, request.subset)
     size = subject.captioner.frame.input_size
     chosen = chosen_persons(Targets.of(dataset, size), request.num_images, settings.seed)
     if not chosen:
@@ -132,7 +130,7 @@ def _asked(
 def poses_said(
     captioner: PoseCaptioner, images: UInt8[np.ndarray, "batch size size 3"]
 ) -> Float[np.ndarray, "batch 16 2"]:
-    """Free-running poses of inputs, input px."""
+    """Free-running poses of inputs, input px, in one look: behind what is made is no image."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     with asking(captioner):
         said = captioner.say(pixels.to(captioner.device))
