@@ -55,7 +55,7 @@ class Taught:
         )
 
 
-UNKNOWN = Taught(None, None)
+UNKNOWN = Taught(None, None, None)
 
 
 def _either(one: bool | None, other: bool | None) -> bool | None:
