@@ -15,7 +15,7 @@ Seconds are of the clock; of the processor where one thread is asked of it. Fail
 image on a processor, `constrained` is not three times, `parallel` not six (refine 0) or five times
 (refine 1) as fast as `generate`, or `parallel` not within 1.15 and 1.5 of the limit, or any way
 but `best` holds more memory than `generate`. `best` looks twice, the second time at parts that are
-cut from images of 1280 x 720 pixels.
+cut from images of 1280 x 720 pixels, and at their mirror images.
 """
 
 from __future__ import annotations
@@ -125,7 +125,10 @@ def captions_of(way: str, blip: Any, size: int) -> Callable[[Any], Any]:
 
     if way == "best":
         best = CaptionReader(
-            blip, tokenizer, caption_format, Parallel(expectation=True, close_up=True)
+            blip,
+            tokenizer,
+            caption_format,
+            Parallel(expectation=True, test_views=2, close_up=True),
         )
         photo = Image.new("RGB", (1280, 720))  # of MPII's size
         whole = Crop.of_image(*photo.size, size)
@@ -229,7 +232,7 @@ def compare(given: argparse.Namespace, batch: int) -> bool:
         way: median[way]["seconds"] / limit <= most for way, most in WITHIN.items() if way in ways
     }
     most = 1.01 * median["generate"]["megabytes"]  # processes differ by that much
-    # `best` looks at each image twice.
+    # `best` looks at two images at once.
     small = {way: of["megabytes"] <= most for way, of in median.items() if way != "best"}
     promises = {"faster than generate": faster, "near the limit": near, "no more memory": small}
     for promise, kept in promises.items():

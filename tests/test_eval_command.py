@@ -28,8 +28,8 @@ SMALL = [FEW, "trainer.max_epochs=1", "logger=csv", "name=grid", "seed=0,1"]
 WRITTEN = {"eval.json", "eval.md", "per_joint.csv", "per_image.csv"}
 PICTURES = {"error_cdf.png", "per_joint.png", "reliability.png", "overlays.png"}
 QUICK = "samples=50"
-BEST = "parallel, refine 0, expectation, close-up"
-KEPT = "parallel_refine_0_expectation_close_up.json"
+BEST = "parallel, refine 0, expectation, 2 test views, close-up"
+KEPT = "parallel_refine_0_expectation_2_test_views_close_up.json"
 
 
 @pytest.fixture(scope="module")

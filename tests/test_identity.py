@@ -63,12 +63,9 @@ def test_a_run_of_the_default_before_close_ups_is_told_how_to_go_on() -> None:
     old = {"data": {"seed": 0}, "decoding": {**way, "test_views": 2}}
     new = {
         "data": {"seed": 0, "close_up": None},
-        "decoding": {**way, "test_views": 1, "close_up": True},
+        "decoding": {**way, "test_views": 2, "close_up": True},
     }
-    assert difference(old, new) == [
-        "decoding.close_up: false -> true",
-        "decoding.test_views: 2 -> 1",
-    ]
+    assert difference(old, new) == ["decoding.close_up: false -> true"]
     words = words_of_decoding(old, new)
     assert words == "decoding=parallel decoding.expectation=true decoding.test_views=2"
     again = {"data": new["data"], "decoding": {**old["decoding"], "close_up": False}}

@@ -261,7 +261,7 @@ def test_the_recipe_takes_a_step_of_blip_base_and_a_validation_batch(
     assert main(["train", *words, "logger=csv", "trainer.log_every_n_steps=1"]) == 0
     results = json.loads((tmp_path / "best" / "run.json").read_text())["results"]
     assert results["frame"] == "input pixels of 384 x 384"
-    assert results["decoding"] == "parallel, refine 0, expectation, close-up"
+    assert results["decoding"] == "parallel, refine 0, expectation, 2 test views, close-up"
     assert results["free_running"]["parse_rate"] == 1  # under the grammar also noise says poses
     assert results["teacher_forced"]["parse_rate"] == 0
     with (tmp_path / "best" / "metrics.csv").open(newline="") as file:
