@@ -268,7 +268,7 @@ def accuracy(run: str) -> None:
         }
         ways += [way(**close_up) for way in (Free, Constrained, Parallel)]
     print(f"\n{run}: {len(persons)} validation images")
-    print(f"{'':<44}{'MAE px':>8}{'EPE px':>8}{'@1 px':>8}{'@5 px':>8}{'@25 px':>8}{'parsed':>8}")
+    print(f"{'':<58}{'MAE px':>8}{'EPE px':>8}{'@1 px':>8}{'@5 px':>8}{'@25 px':>8}{'parsed':>8}")
     with asking(captioner):
         batches = [range(at, min(at + 64, len(persons))) for at in range(0, len(persons), 64)]
         asked = [data.collator([persons[i] for i in part]) for part in batches]
@@ -284,7 +284,7 @@ def accuracy(run: str) -> None:
             away = np.linalg.norm(off, axis=-1)
             within = [float((away <= px).mean()) for px in (1, 5, 25)]
             figures = [np.abs(off[known]).mean(), away[known].mean(), *within, known.mean()]
-            print(f"{way.name:<44}" + "".join(f"{figure:>8.3f}" for figure in figures))
+            print(f"{way.name:<58}" + "".join(f"{figure:>8.3f}" for figure in figures))
 
 
 def main() -> None:

@@ -71,3 +71,8 @@ def test_pictures_are_there() -> None:
 def test_data_counts_real_annotations_without_images(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", f"data.annotations={MPII / 'mini_release.mat'}"]) == 0
     assert "not at hand" in capsys.readouterr().out
+
+
+def test_no_figure_is_left_open() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        assert "@@" not in page.read_text(), f"{page.name} has a place for a figure and none in it"

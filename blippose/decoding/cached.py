@@ -66,6 +66,7 @@ class CachedDecoder:
         rows: Int[Tensor, "row"] | None = None,
         *,
         keep: bool = True,
+        asked: Int[Tensor, "row asked"] | None = None,
     ) -> Float[Tensor, "row length width"]:
         """What the decoder thinks after each of `tokens`.
 
@@ -74,6 +75,8 @@ class CachedDecoder:
             start: place of the first of them in each row; what stood there or later is forgotten.
             rows: which of the batch; None for all. Without `keep` a row may come several times.
             keep: whether later tokens read these; without it nothing is forgotten either.
+            asked: which of `tokens` matter, some perhaps twice: the last layer is computed for
+                them alone, and is 0 for the others.
         """
         places = start[:, None] + torch.arange(tokens.shape[1], device=tokens.device)  # (R, S)
         hidden: Tensor = self._embeddings(input_ids=tokens, position_ids=places)
@@ -81,15 +84,23 @@ class CachedDecoder:
         read = torch.arange(num_read, device=tokens.device) <= places[..., None]  # (R, S, T)
         mask = None if bool(read.all()) else read[:, None]
         at = _Place(places, num_read, rows, mask, keep)
+        shape = hidden.shape
         for number, layer in enumerate(self._layers):
-            hidden = self._self_attention(number, hidden, at)
+            is_last = number == len(self._layers) - 1
+            hidden = self._self_attention(number, hidden, at, asked if is_last else None)
             hidden = self._cross_attention(number, hidden, rows)
             hidden = _feed_forward(layer, hidden)
-        return hidden
+        if asked is None:
+            return hidden
+        return hidden.new_zeros(shape).scatter(1, _of_width(asked, shape[2]), hidden)
 
     def _self_attention(
-        self, number: int, hidden: Float[Tensor, "row length width"], at: _Place
-    ) -> Float[Tensor, "row length width"]:
+        self,
+        number: int,
+        hidden: Float[Tensor, "row length width"],
+        at: _Place,
+        asked: Int[Tensor, "row asked"] | None,
+    ) -> Float[Tensor, "row part width"]:
         attention = self._layers[number].attention
         new = _keys_and_values(attention.self, hidden)  # each (R, H, S, D)
         every = torch.arange(len(hidden), device=hidden.device)
@@ -108,7 +119,11 @@ class CachedDecoder:
                 copy = kept[chosen, :, : at.num_read]
                 copy[every[:, None], :, at.places] = part
                 read.append(copy)
-        return _attend(attention, hidden, read[0], read[1], at.mask)
+        mask = at.mask
+        if asked is not None:
+            hidden = hidden.gather(1, _of_width(asked, hidden.shape[2]))
+            mask = mask if mask is None else mask.gather(2, _of_width(asked, at.num_read)[:, None])
+        return _attend(attention, hidden, read[0], read[1], mask)
 
     def _cross_attention(
         self,
@@ -154,6 +169,11 @@ class CachedDecoder:
         weight, bias = head.weight[tokens].to(dtype), head.bias[tokens].to(dtype)
         with torch.autocast(hidden.device.type, enabled=False):
             return F.linear(hidden.to(dtype), weight, bias)
+
+
+def _of_width(places: Int[Tensor, "row place"], width: int) -> Int[Tensor, "row place width"]:
+    """For `gather` and `scatter` of whole rows."""
+    return places[..., None].expand(-1, -1, width)
 
 
 def _keys_and_values(attention: Any, states: Tensor) -> tuple[Tensor, Tensor]:

@@ -205,7 +205,7 @@ class _Rounds:
         starts: Int[Tensor, "row 32"],
         order: Int[Tensor, "row ahead"],
     ) -> tuple[Float[Tensor, "row length width"], Int[Tensor, "row"]]:
-        """What the decoder thinks from the last final number on; the place of the first token."""
+        """What the decoder thinks before the numbers in `order`; the place of the first token."""
         before = order[:, :1] - 1
         first = starts.gather(1, before.clamp(min=0)).masked_fill(before < 0, 0).squeeze(1)
         ends = starts if self._layout.depth == 1 else starts + self._layout.lengths[fed]
@@ -213,7 +213,14 @@ class _Rounds:
         length = int((end - first).max())
         begin = torch.minimum(first, ends[:, -1] - length).clamp(min=0)
         places = begin[:, None] + torch.arange(length, device=fed.device)
-        return self._decoder.read(self._layout.tokens(fed).gather(1, places), begin), begin
+        pieces = torch.arange(self._layout.depth, device=fed.device)
+        asked = (starts.gather(1, order) - 1 - begin[:, None])[..., None] + pieces
+        hidden = self._decoder.read(
+            self._layout.tokens(fed).gather(1, places),
+            begin,
+            asked=asked.flatten(1).clamp(0, length - 1),
+        )
+        return hidden, begin
 
     def _said(
         self,

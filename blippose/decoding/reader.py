@@ -108,14 +108,15 @@ class CaptionReader:
             log_p = log_p.nan_to_num(neginf=-torch.inf)
             if by_mean:
                 parsed = self._between_bins(parsed, log_p)
-            mass = mass_within(log_p, _xy(parsed, log_p), writer.caption_format)
-            confidence = mass.cpu().double().numpy()
+            if with_confidence:
+                mass = mass_within(log_p, _xy(parsed, log_p), writer.caption_format)
+                confidence = mass.cpu().double().numpy()
         ends = (decoded.tokens == writer.grammar.sep).any(dim=1)
         return Reading(
             decoded.tokens,
             captions,
             parsed,
-            confidence if with_confidence else None,
+            confidence,
             (~ends).cpu().numpy(),
         )
 
