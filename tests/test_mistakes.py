@@ -387,7 +387,6 @@ TOLD_AT_ONCE = [
     ["train", "data.synthetic.num_persons=1"],
     ["train", "data.single_joint=2"],
     ["train", "data.close_up=2"],
-    ["train", "decoding.close_up=maybe"],
     ["train", "optimizer.lr=fast"],
     ["train", "optimizer.weight_decay=-1"],
     ["train", "-m", "seed=0,1", "optimizer.lr=fast"],

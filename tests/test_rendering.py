@@ -141,9 +141,9 @@ def test_runs_that_were_asked_in_other_ways_are_said_to_be() -> None:
 
 def test_test_views_are_said_to_be_of_the_free_running_captions_alone() -> None:
     report = example_report()
-    assert "of the image alone" not in printed(report, 120)
+    assert "of one look at the image" not in printed(report, 120)
     report["about"]["decoding"] = "parallel, refine 0, expectation, 2 test views"
-    words = "expectation, 2 test views (teacher-forced: of the image alone)"
+    words = "expectation, 2 test views (teacher-forced: of one look at the image)"
     for text in (printed(report, 120), markdown(report)):
         assert words in " ".join(text.split())
 
