@@ -401,6 +401,16 @@ def test_augmented_close_ups_train(make_data: MakeData, make_captioner: MakeCapt
     assert loss.isfinite()
 
 
+def test_loader_processes_show_the_same(make_data: MakeData) -> None:
+    settings: dict[str, object] = {"close_up": 0.5, "augmentation": Augmentation()}
+    alone, helped = make_data(**settings), make_data(**settings, num_workers=2)
+    both = zip(alone.train_dataloader(), helped.train_dataloader(), strict=True)
+    for one, other in both:
+        first, second = (alone.on_after_batch_transfer(batch, 0) for batch in (one, other))
+        assert torch.equal(first["image"], second["image"])
+        assert torch.equal(first["crop"], second["crop"])
+
+
 def test_where_a_side_lies_does_not_tell_where_the_pose_ends(make_data: MakeData) -> None:
     data = make_data(close_up=1.0)
     found = []
