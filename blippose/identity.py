@@ -26,7 +26,6 @@ _NOT_IDENTITY = (
 # Keys that configs have gained, with what there was before: a run without one is a run of that.
 _GAINED = {"captioner.patch_cells": 1, "data.close_up": None, "decoding.close_up": False}
 _DECODING = "blippose.decoding"  # package of the ways that conf/decoding/ has choices of
-_MAY_LACK = {"refine", "close_up"}  # keys of a way that an earlier version's config has not
 # What each file of conf/decoding gives, but that of the default.
 _GIVEN = {"refine": 0, "expectation": False, "test_views": 1, "close_up": False}
 
@@ -76,7 +75,10 @@ def words_of_decoding(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | N
     """
     was, now = old.get("decoding"), new.get("decoding")
     is_alone = all(change.startswith("decoding.") for change in difference(old, new))
-    if not was or not now or not is_alone or not now.keys() - _MAY_LACK <= was.keys():
+    if not was or not now or not is_alone:
+        return None
+    lacks = {f"decoding.{key}" for key in now.keys() - was.keys()}
+    if lacks - _GAINED.keys() - {"decoding.refine"}:
         return None
     package, _, way = str(was["_target_"]).rpartition(".")
     if package != _DECODING:

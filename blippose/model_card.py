@@ -13,6 +13,7 @@ from blippose.decoding import Decoding, Free
 from blippose.evaluation.markdown import bullets, table
 from blippose.pose import JOINTS
 from blippose.predictor import PosePredictor
+from blippose.summary import looks_more
 
 _COLUMNS = {
     "mae": "MAE px",
@@ -214,8 +215,7 @@ def _free_running(decoding: Decoding | None, run: Mapping[str, Any]) -> str:
         return f"the run's own decoding ({name or 'which its record does not say'})"
     if decoding == Free():
         return "what `generate` does"
-    looks_more = decoding.test_views > 1 or decoding.close_up
-    alone = "; teacher-forced is of one look at the image" if looks_more else ""
+    alone = "; teacher-forced is of one look at the image" if looks_more(decoding.name) else ""
     return (
         f"blippose's own decoding ({decoding.name}); `generate`, as in plain code, is less exact"
         f"{alone}"

@@ -300,8 +300,8 @@ class PosePredictor:
         def cut(parts: Sequence[Crop]) -> UInt8[np.ndarray, "batch size size 3"]:
             return np.stack([part.cut(photo) for photo, part in zip(photos, parts, strict=True)])
 
-        pixels = torch.from_numpy(cut(crops)).permute(0, 3, 1, 2).to(self.device)  # (B, 3, S, S)
         closer = Closer(crops, cut, self._look, self.device)
+        pixels = closer.inputs(crops)
         return self._reader.read(
             lambda view: self._look(view.of(pixels)), closer, with_confidence=True
         )

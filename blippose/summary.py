@@ -51,8 +51,12 @@ def print_summary(run: Run, console: Console) -> None:
 
 def forced_without(decoding: str) -> str:
     """What is to be said of teacher forcing beside the name of a decoding that looks at more."""
-    looks_more = "test views" in decoding or "close-up" in decoding
-    return " (teacher-forced: of one look at the image)" if looks_more else ""
+    return " (teacher-forced: of one look at the image)" if looks_more(decoding) else ""
+
+
+def looks_more(decoding: str) -> bool:
+    """Whether the decoding of this name asks for more than one look at the image."""
+    return "test views" in decoding or "close-up" in decoding
 
 
 def print_next(run: Run, console: Console) -> None:

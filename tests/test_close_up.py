@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import lightning as L  # noqa: N812  the field's own convention
 import numpy as np
 import pytest
 import torch
@@ -14,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
-from test_decoding_views import Told, around, as_states, in_view
-from torch import Tensor, nn
+from quiet_trainer import trainer
+from telling import Told, around, as_states, in_view, made_keen
+from torch import Tensor
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.augmentation import Augmentation
@@ -168,15 +168,6 @@ def test_what_the_whole_image_says_is_read_back_as_it_is() -> None:
 # The second look
 
 
-def told_reader(
-    blip: BlipForConditionalGeneration,
-    tokenizer: BertTokenizer,
-    caption_format: CaptionFormat,
-    decoding: Told,
-) -> CaptionReader:
-    return CaptionReader(blip, tokenizer, caption_format, decoding)
-
-
 class Errs:
     """A closer over a model that errs by .4 pixels to the right in whatever it is shown."""
 
@@ -210,7 +201,7 @@ def test_a_second_look_errs_less_by_as_much_as_it_is_closer(
     xy_img = np.linspace([260.0, 80.0], [420.0, 240.0], 16)
     errs = Errs(whole, xy_img)
     decoding = Told(expectation=True, test_views=test_views, close_up=True)
-    reader = told_reader(blip, tokenizer, caption_format, decoding)
+    reader = CaptionReader(blip, tokenizer, caption_format, decoding)
     said = reader.read(errs.look, errs, with_confidence=True)
     truth = whole.to_input(xy_img)
     np.testing.assert_allclose(errs.found[0] - truth, np.tile([0.4, 0.0], (16, 1)), atol=0.51)
@@ -233,8 +224,8 @@ def test_without_images_there_is_one_look(
     blip: BlipForConditionalGeneration, tokenizer: BertTokenizer, caption_format: CaptionFormat
 ) -> None:
     errs = Errs(Crop.of_image(640, 320, SIZE), np.linspace([280.0, 100.0], [400.0, 220.0], 16))
-    reader = told_reader(blip, tokenizer, caption_format, Told(close_up=True))
-    once = told_reader(blip, tokenizer, caption_format, Told())
+    reader = CaptionReader(blip, tokenizer, caption_format, Told(close_up=True))
+    once = CaptionReader(blip, tokenizer, caption_format, Told())
     assert reader.read(errs.look).captions == once.read(errs.look).captions
     assert not errs.found
 
@@ -243,22 +234,12 @@ def test_a_way_that_looks_once_does_not_look_again(
     blip: BlipForConditionalGeneration, tokenizer: BertTokenizer, caption_format: CaptionFormat
 ) -> None:
     errs = Errs(Crop.of_image(640, 320, SIZE), np.linspace([280.0, 100.0], [400.0, 220.0], 16))
-    reader = told_reader(blip, tokenizer, caption_format, Told())
+    reader = CaptionReader(blip, tokenizer, caption_format, Told())
     reader.read(errs.look, errs)
     assert not errs.found
 
 
 # Captioner and predictor
-
-
-def keen(captioner: PoseCaptioner) -> PoseCaptioner:
-    """Weights so large that it has preferences, and looks at the image."""
-    captioner.eval()
-    torch.manual_seed(1)
-    for weight in captioner.blip.parameters():
-        if weight.dim() > 1:
-            nn.init.normal_(weight, std=0.3)
-    return captioner
 
 
 WAYS = [
@@ -275,7 +256,7 @@ def test_captioner_and_predictor_say_the_same(
     tokenizer: BertTokenizer,
     decoding: Parallel | Constrained | Free,
 ) -> None:
-    captioner = keen(make_captioner(decoding=decoding))
+    captioner = made_keen(make_captioner(decoding=decoding))
     data = make_data()
     with asking(captioner):
         rows = ask(captioner, data.val_set, data.collator, range(3))
@@ -296,13 +277,13 @@ def test_captioner_and_predictor_say_the_same(
 def test_validation_looks_twice(make_data: MakeData, make_captioner: MakeCaptioner) -> None:
     data = make_data()
     batch = next(iter(data.val_dataloader()))
-    captioner = keen(make_captioner(decoding=Parallel(0, close_up=True)))
+    captioner = made_keen(make_captioner(decoding=Parallel(0, close_up=True)))
     twice = measured(captioner, batch)
     captioner.reader.decoding = Parallel(0)
     once = measured(captioner, batch)
     assert twice["val/epe"] != once["val/epe"]
     assert twice["val/loss"] == once["val/loss"], "teacher forcing is of one look"
-    said = keen(make_captioner(decoding=Parallel(0, close_up=True))).predict_step(batch, 0)
+    said = made_keen(make_captioner(decoding=Parallel(0, close_up=True))).predict_step(batch, 0)
     errors = (said["xy_input"] - batch["xy_input"]).norm(dim=-1)
     assert float(twice["val/epe"]) == pytest.approx(float(errors.nanmean()), rel=1e-4)
 
@@ -490,10 +471,7 @@ def test_a_training_puts_close_ups_on_record(
 ) -> None:
     for share in (0.0, 0.5):
         captioner = make_captioner()
-        trainer = L.Trainer(
-            max_steps=1, logger=False, enable_checkpointing=False, default_root_dir=tmp_path
-        )
-        trainer.fit(captioner, make_data(close_up=share))
+        trainer(tmp_path, max_steps=1).fit(captioner, make_data(close_up=share))
         assert captioner.lineage.taught.close_ups is (share > 0)
 
 

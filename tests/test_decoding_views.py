@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from reciting import Reciting
-from torch import Tensor, nn
+from telling import Told, around, as_states, in_view, made_keen
+from torch import Tensor
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.augmentation import View, mirror
@@ -20,14 +21,11 @@ from blippose.decoding import (
     AskedView,
     CaptionReader,
     Constrained,
-    Decoded,
     Decoding,
     Free,
     Parallel,
-    Writer,
 )
 from blippose.decoding.views import asked_views, averaged
-from blippose.decoding.written import written
 from blippose.errors import UserError
 from blippose.evaluation.asking import ask, asking
 from blippose.geometry import PADDING_RGB
@@ -45,27 +43,6 @@ WAYS = (
 )
 
 
-@dataclass(frozen=True)
-class Told:
-    """Takes what it is to say of an image from the image: no model errs as exactly as asked."""
-
-    expectation: bool = False
-    test_views: int = 1
-    close_up: bool = False
-    name: str = "told"
-    cut: tuple[int, ...] = ()  # rows whose captions have no end
-
-    def __call__(self, writer: Writer, image: Tensor, *, with_probability: bool) -> Decoded:
-        log_p = image.view(len(image), 16, 2, -1)
-        valid = ~log_p.isnan().any(-1).any(-1)
-        numbers = log_p.nan_to_num(neginf=-1e9).argmax(-1)
-        tokens = written(writer.tokenizer, writer.caption_format, numbers, valid)
-        is_cut = torch.isin(torch.arange(len(image)), torch.tensor(self.cut))[:, None]
-        return Decoded(
-            tokens.masked_fill((tokens == writer.grammar.sep) & is_cut, writer.grammar.pad), log_p
-        )
-
-
 @pytest.fixture
 def told(
     blip: BlipForConditionalGeneration, tokenizer: BertTokenizer, caption_format: CaptionFormat
@@ -75,13 +52,7 @@ def told(
 
 @pytest.fixture
 def keen(make_captioner: Callable[..., PoseCaptioner]) -> PoseCaptioner:
-    """Weights so large that it has preferences, and looks at the image."""
-    captioner = make_captioner().eval()
-    torch.manual_seed(1)
-    for weight in captioner.blip.parameters():
-        if weight.dim() > 1:
-            nn.init.normal_(weight, std=0.3)
-    return captioner
+    return made_keen(make_captioner())
 
 
 @pytest.fixture
@@ -95,27 +66,8 @@ def answers(seed: int = 0, bins: int = 32) -> Tensor:
     return (4 * torch.randn(2, 16, 2, bins, generator=generator)).log_softmax(-1)
 
 
-def around(xy_bin: Tensor, bins: int = 32, deviation: float = 2.0) -> Tensor:
-    """A bell round each number."""
-    away = torch.arange(bins) - xy_bin[..., None]
-    return (-0.5 * (away / deviation) ** 2).log_softmax(-1)
-
-
 def mirrored_xy(xy_input: np.ndarray, size: int) -> np.ndarray:
     return View(mirror(size), True, np.ones(3), np.zeros(4, int)).pose(Pose.of(xy_input)).xy
-
-
-def in_view(xy: Tensor, view: AskedView, size: int = SIZE) -> Tensor:
-    """Where joints of an image lie in a view of it."""
-    xy = xy + torch.tensor([view.right, view.down])
-    if not view.is_mirrored:
-        return xy
-    x, y = xy[:, list(MIRROR)].unbind(-1)
-    return torch.stack([size - 1 - x, y], dim=-1)
-
-
-def as_states(log_p: Tensor) -> Tensor:
-    return log_p.flatten(1, 2)
 
 
 def showing(*answers: Tensor) -> Callable[[AskedView], Tensor]:

@@ -194,8 +194,8 @@ def _fit(
     captioner_of = partial(instantiate_key(config, "captioner"), **parts, decoding=decoding)
     mask = instantiate_key(config, "captioner.readback_mask")
     if run.resume_from is None:  # what was begun goes on
-        shares = (plain["data"].get("single_joint"), _close_up(plain))
-        check_decoding(decoding, mask, *(share or 0.0 for share in shares))
+        single_joint = plain["data"].get("single_joint") or 0.0
+        check_decoding(decoding, mask, single_joint, _close_up(plain))
     trainer = instantiate_key(config, "trainer")
     training_check.check(
         **parts,
@@ -311,10 +311,12 @@ def _captioner_and_data(
     return captioner, data
 
 
-def _close_up(plain: Mapping[str, Any]) -> float | None:
-    """The share of close-ups among training samples, and what null stands for."""
+def _close_up(plain: Mapping[str, Any]) -> float:
+    """The share of close-ups among training samples; null is half where they are asked for."""
     share: float | None = plain["data"].get("close_up")
-    return 0.5 if share is None and plain["decoding"].get("close_up") is True else share
+    if share is not None:
+        return share
+    return 0.5 if plain["decoding"].get("close_up") is True else 0.0
 
 
 def _check_cells_are_told(captioner: Mapping[str, Any]) -> None:

@@ -129,8 +129,8 @@ class PoseDataset(Dataset[Sample]):
         image, crop = self._input(epoch, position)
         pose, view = Pose.of(crop.to_input(person.pose.xy)), None
         if self.augmentation is not None and epoch is not None:
-            key = (self.seed, epoch, index, _AUGMENTATION_STREAM)
-            view = self.augmentation.draw(pose, crop.size, np.random.default_rng(key))
+            draw = self._draw(epoch, index, _AUGMENTATION_STREAM)
+            view = self.augmentation.draw(pose, crop.size, draw)
             pose = view.pose(pose)
         order = None if epoch is None else self._order(epoch, index, pose)
         path, head_size = self.images / person.image_name, person.head_size
@@ -139,25 +139,28 @@ class PoseDataset(Dataset[Sample]):
     def _input(self, epoch: int | None, position: int) -> Row:
         """The pixels of the person, whole or close up, and their rectangle."""
         person, index, close_ups = self.persons[position], self.indices[position], self.close_ups
-        if epoch is not None and close_ups is not None:
-            draw = np.random.default_rng((self.seed, epoch, index, _CLOSE_UP_STREAM))
-            if draw.random() < close_ups.share:
-                if close_ups.pixels is not None:
-                    return close_ups.pixels[position]
-                return close_ups.cutter.cut(person)
-        return self.cutter.cut(person) if self.pixels is None else self.pixels[index]
+        cutter, pixels, row = self.cutter, self.pixels, index
+        if (
+            epoch is not None
+            and close_ups is not None
+            and self._draw(epoch, index, _CLOSE_UP_STREAM).random() < close_ups.share
+        ):
+            cutter, pixels, row = close_ups.cutter, close_ups.pixels, position
+        return cutter.cut(person) if pixels is None else pixels[row]
+
+    def _draw(self, epoch: int, index: int, stream: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, epoch, index, stream))
 
     def _order(self, epoch: int, index: int, pose: Pose) -> tuple[int, ...] | None:
         """The joints that a training caption names."""
         if self.single_joint:
-            draw = np.random.default_rng((self.seed, epoch, index, _SINGLE_STREAM))
+            draw = self._draw(epoch, index, _SINGLE_STREAM)
             joints = pose.valid.nonzero()[0].tolist()
             if draw.random() < self.single_joint and joints:
                 return (joints[int(draw.integers(len(joints)))],)
         if not self.random_order:
             return None
-        draw = np.random.default_rng((self.seed, epoch, index, _ORDER_STREAM))
-        return tuple(draw.permutation(NUM_JOINTS).tolist())
+        return tuple(self._draw(epoch, index, _ORDER_STREAM).permutation(NUM_JOINTS).tolist())
 
     def _rectangle(self, position: int) -> Crop:
         if self.pixels is None:

@@ -132,7 +132,7 @@ class PoseDataModule(L.LightningDataModule):
             pixels = self._pixel_cache_of(self._cutter).make(self.persons)
             for subset in (self.train_set, self.val_set, self.test_set):
                 subset.pixels = pixels
-        self.train_set.close_ups = self._made(self._close_ups)
+        self.train_set.close_ups = self._kept_close_ups()
 
     def find_persons(self) -> None:
         """Read, filter and split; images that are not cut yet are when they are seen.
@@ -176,9 +176,9 @@ class PoseDataModule(L.LightningDataModule):
             return None
         return CloseUpSource(self.close_up, replace(self._cutter, is_close_up=True))
 
-    def _made(self, close_ups: CloseUpSource | None) -> CloseUpSource | None:
+    def _kept_close_ups(self) -> CloseUpSource | None:
         """With the training persons' pixels, if they can be kept."""
-        if close_ups is None:
+        if (close_ups := self._close_ups) is None:
             return None
         pixels = self._pixel_cache_of(close_ups.cutter).make(self.train_set.persons)
         return replace(close_ups, pixels=pixels)
@@ -207,7 +207,7 @@ class PoseDataModule(L.LightningDataModule):
         if (kept := other.train_set.close_ups) is not None and self.close_up:
             self.train_set.close_ups = replace(kept, share=self.close_up)
         else:
-            self.train_set.close_ups = self._made(self._close_ups)
+            self.train_set.close_ups = self._kept_close_ups()
 
     def subset(self, name: str) -> PoseDataset:
         """The persons of "train", "val" or "test".

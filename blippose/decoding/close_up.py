@@ -49,12 +49,16 @@ class Closer:
             whole.close_up(whole.to_img(xy))
             for whole, xy in zip(self.wholes, xy_input, strict=True)
         ]
-        pixels = torch.from_numpy(self.cut(parts)).permute(0, 3, 1, 2).to(self.device)
+        pixels = self.inputs(parts)
 
         def look(view: AskedView) -> Float[Tensor, "batch patch width"]:
             return self.see(view.of(pixels))
 
         return CloseUps(tuple(self.wholes), tuple(parts), look)
+
+    def inputs(self, parts: Sequence[Crop]) -> UInt8[Tensor, "batch 3 size size"]:
+        """Parts of the images as the vision tower is shown them."""
+        return torch.from_numpy(self.cut(parts)).permute(0, 3, 1, 2).to(self.device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -94,7 +94,8 @@ class CaptionReader:
             DivergedError: the vision tower says what is no number; a pose would be read of it.
         """
         writer, by_mean = self.writer, self.decoding.expectation
-        views = self._views(self.decoding.test_views)
+        patch_px = int(writer.blip.vision_model.config.patch_size)  # type: ignore[arg-type]  # square
+        views = asked_views(self.decoding.test_views, patch_px)
         if closer is not None and self.decoding.close_up:
             decoded = self._again(views, look, closer)
         elif len(views) == 1:
@@ -157,18 +158,14 @@ class CaptionReader:
         captions = tuple(self.writer.tokenizer.batch_decode(tokens, skip_special_tokens=True))
         return captions, tuple(map(self.writer.caption_format.decode, captions))
 
-    def _views(self, num_views: int) -> tuple[AskedView, ...]:
-        patch_px = int(self.writer.blip.vision_model.config.patch_size)  # type: ignore[arg-type]  # square
-        return asked_views(num_views, patch_px)
-
     @property
     def _bin_px(self) -> float:
         return self.writer.caption_format.input_size / self.writer.caption_format.bins
 
     def _again(self, views: tuple[AskedView, ...], look: Look, closer: LookAgain) -> Decoded:
         """What the views of close-ups say, where one look at the whole found the persons."""
-        [whole] = self._views(1)
-        first = self.decoding(self.writer, _finite(look(whole)), with_probability=False)
+        states = _finite(look(AskedView()))
+        first = self.decoding(self.writer, states, with_probability=False)
         close_ups = closer(xy_said(self._parsed(first.tokens)[1]))
         log_p, has_end = self._together(views, close_ups.look)
         return self._written(close_ups.read_back(log_p, self._bin_px), has_end)
