@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, final
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import Tensor
 from blippose.caption import ParsedCaption
 from blippose.contact_sheet import contact_sheet, pose_tile
 from blippose.data import PoseDataModule, Sample
-from blippose.model import PoseCaptioner
+from blippose.model import PoseCaptioner, Said
 from blippose.pose import Pose
 from blippose.release_images import shown
 from blippose.wandb_logger import RowLogger
@@ -31,6 +32,7 @@ MONITOR = "val/mae_all"
 _SILENCE_S = 30.0  # at most without a word, where there are no bars
 _NUM_LOGGED = 6  # pictures an epoch in W&B
 _COLUMNS = ("image", "predicted and true", "MAE px", "joints", "caption")  # of their table
+Heard = tuple[str, ParsedCaption]  # a caption, and what it says
 # Titles and digits of an epoch's line, which fits a terminal of 80 columns.
 _SHOWN = {
     "train/loss": ("loss", 2),
@@ -138,13 +140,27 @@ class SamplePictures(Callback):
 
     def __init__(self, data: PoseDataModule) -> None:
         self.data = data
+        self._heard: dict[int, Heard] = {}  # by the person's index
+
+    def on_validation_start(self, *_: Any) -> None:
+        """Forget the one before."""
+        self._heard.clear()
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, *_: Any
+    ) -> None:
+        """Hear what is said, so that it need not be asked again."""
+        said: Said = outputs
+        every = zip(said["captions"], said["parsed"], strict=True)
+        self._heard.update(zip(said["index"].tolist(), every, strict=True))
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw and send them."""
         if trainer.sanity_checking:
             return
-        seen = compare(pl_module, self.data, spread(len(self.data.val_set), _NUM_LOGGED))
+        positions = spread(len(self.data.val_set), _NUM_LOGGED)
+        seen = compare(pl_module, self.data, positions, self._heard)
         sheet = contact_sheet([one.tile for one in seen], [one.label for one in seen], columns=3)
         rows = [(one.name, one.tile, one.mae, one.num_joints, one.caption) for one in seen]
         for logger in trainer.loggers:
@@ -201,18 +217,36 @@ class Compared:
 
 
 def compare(
-    captioner: PoseCaptioner, data: PoseDataModule, positions: Sequence[int]
+    captioner: PoseCaptioner,
+    data: PoseDataModule,
+    positions: Sequence[int],
+    heard: Mapping[int, Heard] = MappingProxyType({}),
 ) -> list[Compared]:
-    """Validation persons as the model sees them."""
+    """Validation persons as the model sees them.
+
+    Args:
+        captioner: the model.
+        data: whose validation persons they are.
+        positions: of the persons in the validation set.
+        heard: what the model said of persons, by their index; of others it is asked.
+    """
     samples = [data.val_set[position] for position in positions]
+    if asked := [sample for sample in samples if sample.index not in heard]:
+        heard = {**heard, **_said(captioner, data, asked)}
+    return [_compared(data, sample, *heard[sample.index]) for sample in samples]
+
+
+def _said(
+    captioner: PoseCaptioner, data: PoseDataModule, samples: Sequence[Sample]
+) -> dict[int, Heard]:
     batch = data.collator(samples)
     was_training = captioner.training
     captioner.eval()
     with torch.no_grad():
         said = captioner.say(batch["image"].to(captioner.device), closer=captioner.closer(batch))
     captioner.train(was_training)
-    every = zip(samples, said.captions, said.parsed, strict=True)
-    return [_compared(data, *one) for one in every]
+    every = zip(said.captions, said.parsed, strict=True)
+    return dict(zip((sample.index for sample in samples), every, strict=True))
 
 
 def _compared(

@@ -20,7 +20,7 @@ from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
-from blippose.caption import CaptionFormat, xy_said
+from blippose.caption import CaptionFormat, ParsedCaption, xy_said
 from blippose.data import PoseBatch, PoseDataModule
 from blippose.data.again import closer_of
 from blippose.data.batch import ViewsBatch, with_pixels
@@ -56,6 +56,14 @@ class Predicted(TypedDict):
     captions: tuple[str, ...]
     xy_input: Float[Tensor, "batch 16 2"]  # input pixels, NaN where a joint is missing
     confidence: Float[Tensor, "batch 16"]  # raw, 0 to 1
+
+
+class Said(TypedDict):
+    """What a validation heard of a batch, for callbacks."""
+
+    index: Int[Tensor, "batch"]  # of the person in the filtered release
+    captions: tuple[str, ...]
+    parsed: tuple[ParsedCaption, ...]
 
 
 @final
@@ -318,22 +326,23 @@ class PoseCaptioner(L.LightningModule):
         ).logits
         return logits
 
-    def validation_step(self, batch: PoseBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: PoseBatch, batch_idx: int) -> Said:
         """Captions read by the model itself (`val/`), and beside the true ones (`val_tf/`)."""
         states = self.see(batch["image"])
         logits = self.continue_truth(states, batch["input_ids"], batch["attention_mask"])
         loss = caption_loss(HardTokens(), nn.Identity(), logits, batch["labels"])
-        free = self.say(batch["image"], states, self.closer(batch), come_again=True).parsed
+        free = self.say(batch["image"], states, self.closer(batch), come_again=True)
         _, forced = self.reader.teacher_forced(states, batch["input_ids"], logits)
-        self.validation.update(batch, loss, free, forced)
+        self.validation.update(batch, loss, free.parsed, forced)
+        return {"index": batch["index"], "captions": free.captions, "parsed": free.parsed}
 
     def on_validation_epoch_end(self) -> None:
         """Log every metric of both ways of reading."""
         self._log_results("val")
 
-    def test_step(self, batch: PoseBatch, batch_idx: int) -> None:
+    def test_step(self, batch: PoseBatch, batch_idx: int) -> Said:
         """The same of persons that were kept apart (`test/`, `test_tf/`)."""
-        self.validation_step(batch, batch_idx)
+        return self.validation_step(batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:
         """The same of those."""

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from blippose import callbacks
 from blippose.callbacks import EpochLine, SamplePictures, compare
 from blippose.data import PoseDataModule
+from blippose.decoding import Reading
 from blippose.errors import UserError
 from blippose.guards import ValidationDue
 from blippose.model import PoseCaptioner
@@ -234,3 +235,41 @@ def test_no_pictures_are_taken_of_the_check_before_a_training(
     )
     trainer.fit(make_captioner(), data)
     assert taken_at == [1]
+
+
+def test_pictures_show_what_the_validation_heard(
+    tmp_path: Path,
+    make_captioner: Callable[..., PoseCaptioner],
+    make_data: Callable[..., PoseDataModule],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Persons of its batches are not asked again; those of other processes' batches are."""
+    captioner, data = make_captioner(), make_data(eval_batch_size=2)
+    num_asked: list[int] = []
+    taken: list[callbacks.Compared] = []
+    say = captioner.say
+
+    def asked(image: torch.Tensor, *args: Any, **options: Any) -> Reading:
+        num_asked.append(len(image))
+        return say(image, *args, **options)
+
+    def compared(*args: Any) -> list[callbacks.Compared]:
+        taken[:] = compare(*args)
+        return taken
+
+    monkeypatch.setattr(captioner, "say", asked)
+    monkeypatch.setattr(callbacks, "compare", compared)
+    pictures = SamplePictures(data)
+    quiet_trainer.trainer(tmp_path, callbacks=[pictures]).validate(captioner, data, verbose=False)
+    assert sum(num_asked) == len(data.val_set)
+    again = compare(captioner, data, callbacks.spread(len(data.val_set), 6))
+    assert [(one.name, one.label, one.caption) for one in taken] == [
+        (one.name, one.label, one.caption) for one in again
+    ]
+
+    num_asked.clear()
+    part = quiet_trainer.trainer(tmp_path, callbacks=[pictures], limit_val_batches=1)
+    part.validate(captioner, data, verbose=False)
+    assert len(num_asked) == 2, "a batch, and who was not in it"
+    assert num_asked[0] < len(data.val_set)
+    assert 0 < num_asked[1] < 6

@@ -268,6 +268,34 @@ def test_rows_of_the_cache_stand_at_their_own_places(
     torch.testing.assert_close(decoder.logits(hidden, few), wanted[..., few], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("keep", [True, False])
+@torch.no_grad()
+def test_rows_that_begin_alike_are_embedded_once(
+    talkative: BlipForConditionalGeneration, pixel_values: torch.Tensor, keep: bool
+) -> None:
+    image = look(talkative, pixel_values)
+    tokens = torch.randint(5, 30, (3, 12), generator=torch.Generator().manual_seed(3))
+    tokens[:, :8] = tokens[0, :8]
+    expected = talkative.text_decoder(input_ids=tokens, encoder_hidden_states=image).logits
+    decoder = CachedDecoder(talkative, image, 12)
+    embedded: list[int] = []
+    embeddings = talkative.text_decoder.bert.embeddings
+    hook = embeddings.register_forward_hook(lambda *heard: embedded.append(len(heard[2])))
+    start, asked = torch.zeros(3, dtype=torch.long), torch.tensor([[7, 1], [0, 7], [4, 4]])
+    hidden = decoder.read(tokens[:, :8], start, keep=keep)
+    of_some = decoder.read(tokens[:, :8], start, keep=keep, asked=asked)
+    assert embedded == [1, 1]
+    torch.testing.assert_close(decoder.logits(hidden), expected[:, :8], rtol=1e-4, atol=1e-4)
+    which = torch.arange(3)[:, None], asked
+    torch.testing.assert_close(of_some[which], hidden[which])
+    if keep:  # what was read once is there for each row
+        hidden = decoder.read(tokens[:, 8:], start + 8)
+        torch.testing.assert_close(decoder.logits(hidden), expected[:, 8:], rtol=1e-4, atol=1e-4)
+    decoder.read(tokens, start)
+    assert embedded[-1] == 3
+    hook.remove()
+
+
 @pytest.mark.parametrize("num_bins", [None, 4, 100, 1000])
 def test_length_covers_the_longest_caption(tokenizer: BertTokenizer, num_bins: int | None) -> None:
     caption_format = CaptionFormat(32, num_bins)

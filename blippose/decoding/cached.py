@@ -79,20 +79,38 @@ class CachedDecoder:
                 them alone, and is 0 for the others.
         """
         places = start[:, None] + torch.arange(tokens.shape[1], device=tokens.device)  # (R, S)
-        hidden: Tensor = self._embeddings(input_ids=tokens, position_ids=places)
+        # Rows that begin alike are one until they look at their images.
+        num_rows = 1 if self._are_alike(tokens, start, rows) else len(tokens)
+        hidden: Tensor = self._embeddings(
+            input_ids=tokens[:num_rows], position_ids=places[:num_rows]
+        )
         num_read = int(places.max()) + 1
         read = torch.arange(num_read, device=tokens.device) <= places[..., None]  # (R, S, T)
         mask = None if bool(read.all()) else read[:, None]
         at = _Place(places, num_read, rows, mask, keep)
-        shape = hidden.shape
         for number, layer in enumerate(self._layers):
             is_last = number == len(self._layers) - 1
+            if is_last:
+                hidden = hidden.expand(len(tokens), -1, -1)
             hidden = self._self_attention(number, hidden, at, asked if is_last else None)
             hidden = self._cross_attention(number, hidden, rows)
             hidden = _feed_forward(layer, hidden)
         if asked is None:
             return hidden
-        return hidden.new_zeros(shape).scatter(1, _of_width(asked, shape[2]), hidden)
+        width = hidden.shape[2]
+        every = hidden.new_zeros(*tokens.shape, width)
+        return every.scatter(1, _of_width(asked, width), hidden)
+
+    def _are_alike(
+        self,
+        tokens: Int[Tensor, "row length"],
+        start: Int[Tensor, "row"],
+        rows: Int[Tensor, "row"] | None,
+    ) -> bool:
+        """Whether each image is told the same from the beginning."""
+        if rows is not None or self._per_image > 1:
+            return False
+        return not bool(start.any()) and bool((tokens == tokens[:1]).all())
 
     def _self_attention(
         self,
@@ -103,7 +121,7 @@ class CachedDecoder:
     ) -> Float[Tensor, "row part width"]:
         attention = self._layers[number].attention
         new = _keys_and_values(attention.self, hidden)  # each (R, H, S, D)
-        every = torch.arange(len(hidden), device=hidden.device)
+        every = torch.arange(len(at.places), device=hidden.device)
         chosen = every if at.rows is None else at.rows
         read = []
         for kept, part in zip(self._room(number, new), new, strict=True):
@@ -111,7 +129,7 @@ class CachedDecoder:
             if at.keep:
                 kept[chosen[:, None], :, at.places] = part
                 read.append(
-                    kept[:, :, : at.num_read]
+                    kept[: len(hidden), :, : at.num_read]
                     if at.rows is None
                     else kept[chosen, :, : at.num_read]
                 )
@@ -119,7 +137,7 @@ class CachedDecoder:
                 copy = kept[chosen, :, : at.num_read]
                 copy[every[:, None], :, at.places] = part
                 read.append(copy)
-        mask = at.mask
+        mask = at.mask if at.mask is None else at.mask[: len(hidden)]
         if asked is not None:
             hidden = hidden.gather(1, _of_width(asked, hidden.shape[2]))
             mask = mask if mask is None else mask.gather(2, _of_width(asked, at.num_read)[:, None])
@@ -128,15 +146,18 @@ class CachedDecoder:
     def _cross_attention(
         self,
         number: int,
-        hidden: Float[Tensor, "row length width"],
+        hidden: Float[Tensor, "one length width"],
         rows: Int[Tensor, "row"] | None,
     ) -> Float[Tensor, "row length width"]:
         attention, (key, value) = self._layers[number].crossattention, self._image[number]
         if rows is not None:
             of = rows // self._per_image
             return _attend(attention, hidden, key[of], value[of], None)
-        together = hidden.reshape(len(key), -1, hidden.shape[-1])  # all rows of an image
-        return _attend(attention, together, key, value, None).view_as(hidden)
+        length, width = hidden.shape[1:]
+        if len(hidden) == 1:
+            return _attend(attention, hidden, key, value, None)
+        together = hidden.reshape(len(key), -1, width)  # all rows of an image
+        return _attend(attention, together, key, value, None).view(-1, length, width)
 
     def _room(self, number: int, new: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Where a layer keeps the keys and values of all rows, each (B, H, L, D)."""
@@ -210,6 +231,7 @@ def _attend(
     attention: Any, hidden: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> Tensor:
     query = _heads(attention.self, attention.self.query(hidden))
+    query = query.expand(len(key), -1, -1, -1)  # of one row, where images are asked alike
     context = attend(query, key.to(query.dtype), value.to(query.dtype), mask)
     output: Tensor = attention.output(context.transpose(1, 2).flatten(2), hidden)
     return output

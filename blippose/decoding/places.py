@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from operator import itemgetter
 
 from transformers import BertTokenizer
 
@@ -35,8 +37,7 @@ def _spelled(tokenizer: BertTokenizer, ids: Sequence[int]) -> tuple[str, list[tu
 
 
 def _covered(spans: Sequence[tuple[int, int]], wanted: tuple[int, int]) -> Places:
-    return tuple(
-        place
-        for place, (first, last) in enumerate(spans)
-        if first < last and first < wanted[1] and last > wanted[0]
-    )
+    """The tokens that spell some of the characters from `wanted[0]` to before `wanted[1]`."""
+    behind = bisect_left(spans, (wanted[1],))
+    first = bisect_right(spans, wanted[0], hi=behind, key=itemgetter(1))
+    return tuple(place for place in range(first, behind) if spans[place][0] < spans[place][1])
