@@ -242,9 +242,10 @@ def compare(given: argparse.Namespace, batch: int) -> bool:
 
 
 def accuracy(run: str) -> None:
-    """How right each way is on the validation images of a run."""
+    """How right each way is on the validation images of a run, and the truth's own words."""
     import numpy as np  # noqa: PLC0415
 
+    from blippose.caption import xy_said  # noqa: PLC0415
     from blippose.decoding import Constrained, Decoding, Free, Parallel  # noqa: PLC0415
     from blippose.evaluation.asking import asking  # noqa: PLC0415
     from blippose.evaluation.subject import Subject  # noqa: PLC0415
@@ -269,22 +270,64 @@ def accuracy(run: str) -> None:
         ways += [way(**close_up) for way in (Free, Constrained, Parallel)]
     print(f"\n{run}: {len(persons)} validation images")
     print(f"{'':<58}{'MAE px':>8}{'EPE px':>8}{'@1 px':>8}{'@5 px':>8}{'@25 px':>8}{'parsed':>8}")
+
+    def tell(name: str, said: Any) -> None:
+        off = said - targets.xy_input
+        off, known = off[targets.valid], ~np.isnan(off[targets.valid]).any(axis=-1)
+        away = np.linalg.norm(off, axis=-1)
+        within = [float((away <= px).mean()) for px in (1, 5, 25)]
+        figures = [np.abs(off[known]).mean(), away[known].mean(), *within, known.mean()]
+        print(f"{name:<58}" + "".join(f"{figure:>8.3f}" for figure in figures), flush=True)
+
     with asking(captioner):
-        batches = [range(at, min(at + 64, len(persons))) for at in range(0, len(persons), 64)]
-        asked = [data.collator([persons[i] for i in part]) for part in batches]
+        at_once = [range(at, min(at + 64, len(persons))) for at in range(0, len(persons), 64)]
+        parts = [[persons[i] for i in some] for some in at_once]
+        asked = [data.collator(part) for part in parts]
         for way in ways:
             captioner.reader.decoding = way
-            said = [
-                each
-                for batch in asked
-                for each in captioner.say(batch["image"], closer=captioner.closer(batch)).parsed
-            ]
-            off = np.stack([each.pose.xy for each in said]) - targets.xy_input
-            off, known = off[targets.valid], ~np.isnan(off[targets.valid]).any(axis=-1)
-            away = np.linalg.norm(off, axis=-1)
-            within = [float((away <= px).mean()) for px in (1, 5, 25)]
-            figures = [np.abs(off[known]).mean(), away[known].mean(), *within, known.mean()]
-            print(f"{way.name:<58}" + "".join(f"{figure:>8.3f}" for figure in figures))
+            said = [captioner.say(each["image"], closer=captioner.closer(each)) for each in asked]
+            tell(way.name, xy_said([each for reading in said for each in reading.parsed]))
+        for close in (False, True):
+            captioner.reader.decoding = Parallel(0, expectation=True, close_up=close)
+            shown = [beside_truth(captioner, data, part, close) for part in parts]
+            name = "true coordinates shown, by expectation"
+            tell(f"{name}{', close up' if close else ''}", np.concatenate(shown))
+
+
+def beside_truth(captioner: Any, data: Any, samples: list[Any], close: bool) -> Any:
+    """Poses said with the true coordinates shown, of the image or of a close-up; input pixels.
+
+    What the first look finds, as without the truth, is what the close-up shows.
+    """
+    from dataclasses import replace  # noqa: PLC0415
+
+    import numpy as np  # noqa: PLC0415
+
+    from blippose.caption import xy_said  # noqa: PLC0415
+    from blippose.pose import Pose  # noqa: PLC0415
+
+    batch, shown = data.collator(samples), samples
+    if close:
+        first = captioner.say(batch["image"]).parsed  # of one look, as nothing shows another
+        close_ups = captioner.closer(batch)(xy_said(first))
+        pixels = captioner.closer(batch).cut(close_ups.parts)
+        shown = [
+            replace(
+                one, image=image, crop=part, pose_input=Pose.of(part.to_input(one.pose_img.xy))
+            )
+            for one, image, part in zip(samples, pixels, close_ups.parts, strict=True)
+        ]
+        batch = data.collator(shown)
+    states = captioner.look(batch["image"])
+    ids = batch["input_ids"]
+    logits = captioner.continue_truth(states, ids, batch["attention_mask"])
+    forced = captioner.reader.teacher_forced(states, ids, logits)[1]
+    return np.stack(
+        [
+            one.crop.to_input(view.crop.to_img(parsed.pose.xy))
+            for one, view, parsed in zip(samples, shown, forced, strict=True)
+        ]
+    )
 
 
 def main() -> None:
