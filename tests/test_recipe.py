@@ -5,27 +5,115 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import fields
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import SHARED
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from transformers import BertTokenizer
 
 from blippose.augmentation import Augmentation
 from blippose.blip import load_blip
 from blippose.cli import main
 from blippose.identity import flatten
+from blippose.model import PoseCaptioner
 from blippose.readback import ReadbackMask, ReadbackNoise
 from blippose.sweep_file import SweepFile
+from blippose.vocabulary import SPECIAL, tiny_vocabulary
 
 ROOT = Path(__file__).parents[1]
-BERT = SHARED / "reference" / "bert_tokenizer"
 INGREDIENTS = sorted(path.stem for path in (ROOT / "conf" / "ingredient").glob("*.yaml"))
 
 
+# What each changes in the recipe, and nothing else. Parts that are null take their keys with them.
+CHANGES: dict[str, dict[str, Any]] = {
+    "close_up": {"data.close_up": 0.5, "decoding.close_up": True},
+    "crop_person": {"captioner.crop": "person", "data.crop": "person"},
+    "decode_constrained": {"decoding._target_": "blippose.decoding.Constrained"},
+    "decode_expectation": {"decoding.expectation": True},
+    "decode_parallel": {"decoding._target_": "blippose.decoding.Parallel", "decoding.refine": 0},
+    "dropout": {"captioner.dropout": 0.1},
+    "ema": {"ema_decay": 0.98},
+    "erase": {"data.augmentation.erase": 0.5},
+    "fixed_free": {"captioner.fixed_weight": 0.0},
+    "fixed_full": {"captioner.fixed_weight": 1.0},
+    "labels_hard": {"captioner.fixed_weight": 1.0, "captioner.number_sigma": 0.0},
+    "labels_smooth": {
+        "captioner.fixed_weight": 1.0,
+        "captioner.number_sigma": 0.0,
+        "captioner.label_smoothing": 0.1,
+    },
+    "labels_wide": {"captioner.number_sigma": 2.0},
+    "layer_decay": {"captioner.layer_decay": 0.75},
+    "letterbox": {"captioner.resize": "letterbox", "data.resize": "letterbox"},
+    "location_tokens": {
+        "decoding._target_": "blippose.decoding.Constrained",
+        "model.caption.location_tokens": True,
+        "model.caption.num_bins": 192,
+    },
+    "longer": {"trainer.check_val_every_n_epoch": 4, "trainer.max_epochs": 4},
+    "mask_all": {"captioner.readback_mask.spread": False, "captioner.readback_mask.until": 1.0},
+    "mask_none": {"captioner.readback_mask": None},
+    "mask_schedule": {
+        "captioner.readback_mask.spread": False,
+        "captioner.readback_mask.then": 0.3,
+        "captioner.readback_mask.until": 0.5,
+    },
+    "muon": {
+        "optimizer._target_": "blippose.muon.Muon",
+        "optimizer.betas": [0.9, 0.999],
+        "optimizer.eps": 1e-8,
+        "optimizer.lr": 1.5e-3,
+        "optimizer.momentum": 0.95,
+    },
+    "noise": {
+        "captioner.readback_noise._target_": "blippose.readback.ReadbackNoise",
+        "captioner.readback_noise.share": 0.5,
+        "captioner.readback_noise.sigma": 3.0,
+    },
+    "none": {},
+    "order_random": {
+        "data.random_order": True,
+        "decoding._target_": "blippose.decoding.Constrained",
+    },
+    "order_torso": {"model.caption.order": "torso"},
+    "patch_cells": {"captioner.patch_cells": 8, "captioner.patch_weight": 0.3},
+    "patch_loss": {"captioner.patch_weight": 0.3},
+    "patch_none": {"captioner.patch_weight": 0.0},
+    "pixels": {"model.caption.num_bins": None},
+    "prompted": {"data.single_joint": 0.5, "decoding._target_": "blippose.decoding.Prompted"},
+    "rate_constant": {"scheduler": None},
+    "rate_high": {"optimizer.lr": 2e-4},
+    "single_joint": {"data.single_joint": 0.25},
+    "study": {
+        "captioner.fixed_weight": 1.0,
+        "captioner.number_sigma": 0.0,
+        "captioner.patch_weight": 0.0,
+        "captioner.readback_mask": None,
+        "data.augmentation": None,
+        "scheduler": None,
+    },
+    "test_views": {"decoding.test_views": 2},
+    "views_color": {
+        "data.augmentation.flip": 0.0,
+        "data.augmentation.rotate": 0.0,
+        "data.augmentation.scale": 1.0,
+        "data.augmentation.shift": 0.0,
+    },
+    "views_geometry": {"data.augmentation.color": 0.0},
+    "views_none": {"data.augmentation": None},
+    "views_strong": {
+        "data.augmentation.color": 0.2,
+        "data.augmentation.rotate": 15.0,
+        "data.augmentation.scale": 1.25,
+        "data.augmentation.shift": 0.15,
+    },
+    "weight_decay_split": {"captioner.split_weight_decay": True},
+}
+OF_BASE = {"pixels"}  # the tiny model's captions are of pixels
 SWEEP = SweepFile.read(ROOT / "sweeps" / "recipe.yaml")
 RANDOM = SweepFile.read(ROOT / "sweeps" / "recipe_random.yaml")
 
@@ -36,25 +124,61 @@ def settings(*overrides: str) -> dict[str, Any]:
     return dict(flatten(OmegaConf.to_container(config, resolve=True)))
 
 
+DEFAULT = settings()
+OTHER_WAYS = {"decode_constrained", "decode_parallel", "location_tokens", "order_random"}
+BY_FREE = {
+    "decoding._target_": "blippose.decoding.Free",
+    "decoding.expectation": False,
+    "decoding.test_views": 1,
+    "decoding.close_up": False,
+}
+OTHER_WAYS |= {"prompted", "mask_none", "study"}
+
+
+def changed(base: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+    """The keys of `made` that `base` has otherwise or not; what is gone was of another part."""
+    different = {k: value for k, value in made.items() if k not in base or base[k] != value}
+    parts = tuple(
+        key.removesuffix("_target_") if key.endswith("._target_") else f"{key}."
+        for key in different
+    )
+    gone = base.keys() - made.keys()
+    assert all(key.startswith(parts) or base[key] is None for key in gone)
+    return different
+
+
 def test_the_recipe_is_the_default() -> None:
     assert settings("experiment=best", "name=demo") == settings()
 
 
 def test_every_ingredient_is_in_a_sweep_and_only_those() -> None:
-    assert {*SWEEP.axes["ingredient"], *RANDOM.axes["ingredient"]} == set(INGREDIENTS)
-    assert len(SWEEP.axes["seed"]) >= 3
+    swept = {*SWEEP.axes["ingredient"], *RANDOM.axes["ingredient"]}
+    assert swept | OF_BASE == set(INGREDIENTS) == set(CHANGES)
+    assert min(len(SWEEP.axes["seed"]), len(RANDOM.axes["seed"])) >= 3
+
+
+def of_model(name: str) -> list[str]:
+    return ["model=blip_base"] if name in OF_BASE else []
 
 
 @pytest.mark.parametrize("name", INGREDIENTS)
-def test_an_ingredient_changes_the_recipe_alone(name: str) -> None:
-    common = [f"{key}={value}" for key, value in SWEEP.settings.items()]
-    changed = settings(*common, f"ingredient={name}")
-    base = settings(*common)
-    different = {key for key in changed.keys() | base.keys() if changed.get(key) != base.get(key)}
-    assert bool(different) == (name != "none")
-    # Nothing of what makes results comparable: the people and the split.
-    untouched = ("data.root", "data.synthetic", "data.split", "data.reading", "seed", "name")
-    assert not [key for key in different if key.startswith(untouched)]
+def test_an_ingredient_changes_what_it_says_and_no_more(name: str) -> None:
+    words = ["experiment=recipe", *of_model(name)]
+    assert changed(settings(*words), settings(*words, f"ingredient={name}")) == CHANGES[name]
+
+
+@pytest.mark.parametrize("name", INGREDIENTS)
+def test_an_ingredient_that_brings_a_decoding_to_the_default_brings_one_of_one_look(
+    name: str,
+) -> None:
+    made = settings(f"ingredient={name}")
+    if name in OTHER_WAYS:
+        assert (made["decoding.close_up"], made["decoding.test_views"]) == (False, 1)
+    else:
+        way = [
+            {k: v for k, v in of.items() if k.startswith("decoding.")} for of in (made, DEFAULT)
+        ]
+        assert way[0] == way[1]
 
 
 @pytest.mark.parametrize("name", INGREDIENTS)
@@ -65,10 +189,36 @@ def test_every_ingredient_is_judged_once_at_its_end(name: str) -> None:
 
 def test_the_sweep_from_random_weights_is_of_the_recipe_on_the_default_people() -> None:
     common = [f"{key}={value}" for key, value in RANDOM.settings.items()]
-    changed, best = settings(*common), settings("experiment=best")
-    different = {key for key in changed.keys() | best.keys() if changed.get(key) != best.get(key)}
-    assert changed["model.weights"] == "random"
-    assert not [key for key in different if key.startswith(("captioner", "data.synthetic"))]
+    assert changed(settings("experiment=best"), settings(*common)) == {
+        "name": "recipe_random",
+        "logger": None,  # csv
+        "model.weights": "random",
+        "data.batch_size": 32,
+        "optimizer.lr": 5e-4,
+        "trainer.max_epochs": 40,
+        "trainer.check_val_every_n_epoch": 10,
+        **BY_FREE,
+    }
+
+
+def test_the_sweep_from_shipped_weights_is_of_the_default_but_for_its_length() -> None:
+    common = [f"{key}={value}" for key, value in SWEEP.settings.items()]
+    assert changed(settings("experiment=best"), settings(*common)) == {
+        "name": "recipe",
+        "logger": None,  # csv
+        "trainer.max_epochs": 2,
+        "trainer.check_val_every_n_epoch": 2,
+        **BY_FREE,
+    }
+
+
+def test_the_studys_ingredient_is_its_training() -> None:
+    made = settings("experiment=recipe", "ingredient=study")
+    study = settings("experiment=poster", "data.root=mpii")
+    parts = ("captioner", "optimizer", "scheduler", "data.augmentation", "decoding")
+    for key, value in study.items():
+        if key.startswith(parts):
+            assert made[key] == value, key
 
 
 @pytest.mark.parametrize("experiment", ["recipe", "recipe_random", "poster"])
@@ -140,7 +290,10 @@ def test_what_the_study_lacks_an_ingredient_for_is_refused(
 
 
 def test_no_two_ingredients_are_the_same() -> None:
-    made = {name: settings("experiment=recipe", f"ingredient={name}") for name in INGREDIENTS}
+    made = {
+        name: settings("experiment=recipe", *of_model(name), f"ingredient={name}")
+        for name in INGREDIENTS
+    }
     assert len({json.dumps(each, sort_keys=True) for each in made.values()}) == len(INGREDIENTS)
 
 
@@ -184,6 +337,27 @@ def one_step(release: Path, runs: Path) -> list[str]:
     words = ["train", f"data.root={release}", "data.synthetic=null", f"runs={runs}", "logger=csv"]
     words += ["trainer.log_every_n_steps=1", "decoding=parallel", "keep_last=true"]
     return [*words, "+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1"]
+
+
+@pytest.mark.parametrize("name", sorted({*INGREDIENTS} - OF_BASE))
+def test_every_ingredient_trains_and_is_validated(
+    release_root: Path, tmp_path: Path, name: str
+) -> None:
+    words = ["train", "experiment=recipe", f"ingredient={name}", "name=demo", "logger=csv"]
+    words += [f"data.root={release_root}", "data.synthetic=null", f"runs={tmp_path}"]
+    words += ["data.batch_size=2", "+trainer.limit_train_batches=2", "trainer.log_every_n_steps=1"]
+    assert main([*words, "+trainer.limit_val_batches=1"]) == 0
+    run = json.loads((tmp_path / "demo" / "run.json").read_text())
+    assert run["state"] == "done"
+    assert 0 <= run["results"]["free_running"]["acc_25px"] <= 1
+    with (tmp_path / "demo" / "metrics.csv").open(newline="") as file:
+        losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    assert len(losses) == 2 * run["config"]["trainer"]["max_epochs"]
+    assert all(0 < loss < 20 for loss in losses)
+    begun, trained = tiny_weights(), torch.load(tmp_path / "demo" / "best.ckpt")["state_dict"]
+    for tower in ("blip.vision_model.encoder.layers.0", "blip.text_decoder.bert.encoder.layer.0"):
+        of_tower = [key for key in begun if key.startswith(tower)]
+        assert any(not torch.equal(begun[key], trained[key]) for key in of_tower), tower
 
 
 def has_patch_loss(run: Path) -> bool:
@@ -248,18 +422,44 @@ def tiny_weights() -> dict[str, torch.Tensor]:
     return {f"blip.{name}": weight for name, weight in load_blip("tiny").state_dict().items()}
 
 
+def write_tokenizer_of_berts_size(folder: Path) -> None:
+    """30,522 pieces, of which most are unused; special ones and the grid's numbers as BERT's."""
+    unused = (f"[unused{number}]" for number in count())
+    tiny = tiny_vocabulary(342)
+    pieces = [SPECIAL[0], *islice(unused, 99), *SPECIAL[1:], *tiny[len(SPECIAL) :]]
+    pieces += islice(unused, 30_522 - len(pieces))
+    BertTokenizer(vocab={piece: number for number, piece in enumerate(pieces)}).save_pretrained(
+        folder
+    )
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not BERT.is_dir(), reason="BERT's tokenizer is not beside the project")
 def test_the_recipe_takes_a_step_of_blip_base_and_a_validation_batch(
-    release_root: Path, tmp_path: Path
+    release_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """224 M random weights at 384 px, batches of 1: 4.5 GB, one to two minutes of one core."""
+    watched = (
+        "blip.vision_model.encoder.layers.0.self_attn.qkv.weight",
+        "blip.text_decoder.bert.encoder.layer.11.crossattention.self.query.weight",
+    )
+    moved: list[str] = []
+    step = PoseCaptioner.optimizer_step
+
+    def seen(self: PoseCaptioner, *args: Any, **options: Any) -> None:
+        before = {name: self.get_parameter(name).detach().clone() for name in watched}
+        step(self, *args, **options)
+        moved.extend(n for n in watched if not torch.equal(before[n], self.get_parameter(n)))
+
+    monkeypatch.setattr(PoseCaptioner, "optimizer_step", seen)
+    write_tokenizer_of_berts_size(tmp_path / "tokenizer")
     words = ["experiment=best", "data=mpii", "model=blip_base", "model.weights=random"]
-    words += [f"model.tokenizer={BERT}", f"data.root={release_root}", f"runs={tmp_path}"]
+    words += [f"model.tokenizer={tmp_path / 'tokenizer'}", f"data.root={release_root}"]
+    words += [f"runs={tmp_path}"]
     words += ["data.batch_size=1", "data.eval_batch_size=1", "trainer.max_epochs=1"]
     words += ["+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1"]
     assert main(["train", *words, "logger=csv", "trainer.log_every_n_steps=1"]) == 0
     results = json.loads((tmp_path / "best" / "run.json").read_text())["results"]
+    assert moved == list(watched)
     assert results["frame"] == "input pixels of 384 x 384"
     assert results["decoding"] == "parallel, refine 0, expectation, 2 test views, close-up"
     assert results["free_running"]["parse_rate"] == 1  # under the grammar also noise says poses
