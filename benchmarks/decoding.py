@@ -91,7 +91,7 @@ def captions_of(way: str, blip: Any, size: int) -> Callable[[Any], Any]:
     import torch  # noqa: PLC0415
     from PIL import Image  # noqa: PLC0415
 
-    from blippose.blip import load_tokenizer  # noqa: PLC0415
+    from blippose.blip import load_tokenizer, with_own_layers  # noqa: PLC0415
     from blippose.caption import CaptionFormat  # noqa: PLC0415
     from blippose.decoding import (  # noqa: PLC0415
         CaptionReader,
@@ -104,7 +104,6 @@ def captions_of(way: str, blip: Any, size: int) -> Callable[[Any], Any]:
     )
     from blippose.decoding.cached import CachedDecoder  # noqa: PLC0415
     from blippose.geometry import Crop  # noqa: PLC0415
-    from blippose.sdpa import use_sdpa  # noqa: PLC0415
 
     tokenizer, caption_format = load_tokenizer("tiny"), CaptionFormat(size, 96)
     grammar = TokenGrammar.of(tokenizer, caption_format)
@@ -113,7 +112,7 @@ def captions_of(way: str, blip: Any, size: int) -> Callable[[Any], Any]:
         # Random weights say no [SEP]: both sides write a caption's length, whatever they say.
         shortest = {} if size == 96 else {"min_new_tokens": grammar.longest - 1}
         return lambda pixels: blip.generate(pixel_values=pixels, **settings, **shortest)
-    use_sdpa(blip)
+    with_own_layers(blip)
 
     def pass_over(image: Any) -> Any:
         whole = torch.full((len(image), grammar.longest - 1), 7, device=image.device)

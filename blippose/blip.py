@@ -18,6 +18,7 @@ from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from blippose.errors import UserError, first_line
+from blippose.feed_forward import hold_less
 from blippose.sdpa import use_sdpa
 from blippose.weights_config import misfit, quieten_hub
 
@@ -65,7 +66,12 @@ def load_blip(
             "config.json"
         )
     _check_architecture(blip.config, architecture or {}, weights)
-    return use_sdpa(blip)
+    return with_own_layers(blip)
+
+
+def with_own_layers(blip: BlipForConditionalGeneration) -> BlipForConditionalGeneration:
+    """`blip` itself, with attention and feed-forward layers of ours: equal but for rounding."""
+    return use_sdpa(hold_less(blip))
 
 
 def load_tokenizer(name: str) -> BertTokenizer:
@@ -132,7 +138,7 @@ def _random_blip(
     vision = {"initializer_range": 0.02, **architecture["vision"]}
     config = BlipConfig(vision_config=vision, text_config=dict(architecture["text"]))
     try:
-        return use_sdpa(BlipForConditionalGeneration(config))
+        return with_own_layers(BlipForConditionalGeneration(config))
     except ValueError as error:
         raise UserError(f"model.architecture: {first_line(error)}") from error
 

@@ -1,12 +1,15 @@
-"""BLIP's feed-forward layers, which keep what goes into their activation and not what comes out.
+"""BLIP's feed-forward layers, holding less: what lies in between is four times as wide as a token.
 
-That is the largest tensor of a layer, and the cheapest to have again in the backward pass: of what
-a layer of the vision tower keeps a quarter, of its time a fiftieth. Weights, their names and
-what a model saves stay as they are, and every number is the same to the bit.
+In training they keep what goes into their activation and not what comes out, which is the largest
+tensor of a layer, and the cheapest to have again in the backward pass: of what a layer of the
+vision tower keeps a quarter, of its time a fiftieth, and every number is the same to the bit.
+Without gradients a processor does some tokens at a time, whose activations it still has at hand
+when they are multiplied again. Weights, their names and what a model saves stay as they are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, final
 
 import torch
@@ -18,9 +21,11 @@ from transformers.models.blip.modeling_blip_text import BlipTextLayer
 
 from blippose.recast import recast
 
+_TOKENS_AT_ONCE = 1024  # whose activations are 3 MB of the tiny model, 12 of base
 
-def recompute_activations(blip: BlipForConditionalGeneration) -> BlipForConditionalGeneration:
-    """`blip` itself, whose feed-forward layers keep the activation's input alone from now on."""
+
+def hold_less(blip: BlipForConditionalGeneration) -> BlipForConditionalGeneration:
+    """`blip` itself, whose feed-forward layers hold less from now on."""
     return recast(blip, {BlipMLP: _VisionFeedForward, BlipTextLayer: _TextLayer})
 
 
@@ -29,7 +34,10 @@ class _VisionFeedForward(BlipMLP):
     """Of a patch."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        return _activated(self.activation_fn, self.fc2, self.fc1(hidden_states))
+        return in_parts(self._of_tokens, hidden_states)
+
+    def _of_tokens(self, states: Tensor) -> Tensor:
+        return _activated(self.activation_fn, self.fc2, self.fc1(states))
 
 
 @final
@@ -37,10 +45,31 @@ class _TextLayer(BlipTextLayer):  # type: ignore[no-untyped-call]  # a base is n
     """Of a token."""
 
     def feed_forward_chunk(self, attention_output: Tensor) -> Tensor:
+        return in_parts(self._of_tokens, attention_output)
+
+    def _of_tokens(self, attention_output: Tensor) -> Tensor:
         within, out = self.intermediate, self.output
         states = _activated(within.intermediate_act_fn, out.dense, within.dense(attention_output))
         normalized: Tensor = out.LayerNorm(out.dropout(states) + attention_output)
         return normalized
+
+
+# Plain types, as in `sdpa.attend`.
+def in_parts(layer: Callable[[Tensor], Tensor], states: Tensor) -> Tensor:
+    """What `layer` makes of each token: of some at a time, on a processor without gradients.
+
+    On a GPU each part would have to be launched.
+
+    Args:
+        layer: of tokens that know nothing of each other.
+        states: float[..., width], the tokens.
+    """
+    in_one = torch.is_grad_enabled() or states.device.type != "cpu"
+    tokens = states.shape[:-1]
+    if in_one or tokens.numel() <= _TOKENS_AT_ONCE or torch.compiler.is_compiling():
+        return layer(states)
+    parts = torch.split(states.flatten(0, -2), _TOKENS_AT_ONCE)
+    return torch.cat([layer(part) for part in parts]).view(*tokens, -1)
 
 
 def _activated(activation: Any, project: Any, states: Tensor) -> Tensor:

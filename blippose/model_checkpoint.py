@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 
-from blippose.blip import load_tokenizer
+from blippose.blip import load_tokenizer, with_own_layers
 from blippose.calibration import Calibration, load_calibrations
 from blippose.checkpoint_files import damage
 from blippose.decoding import Decoding, from_config
@@ -25,7 +25,6 @@ from blippose.frame_file import Stated, decoding_of, frame_of
 from blippose.lineage import Lineage
 from blippose.lora import merged
 from blippose.runs import RECORD, Run, checkpoint_file
-from blippose.sdpa import use_sdpa
 
 
 def load_checkpoint(path: Path, file: BinaryIO | None = None) -> dict[str, Any]:
@@ -67,7 +66,7 @@ def model_in(
         record = checkpoint["blippose"]
         frame, lineage = frame_of(record["frame"]), Lineage.of(record)
         config = BlipConfig.from_dict(json.loads(record["blip_config"]))
-        blip = use_sdpa(BlipForConditionalGeneration(config))
+        blip = with_own_layers(BlipForConditionalGeneration(config))
         blip.load_state_dict(_blip_weights(checkpoint["state_dict"]))
         tokenizer = _tokenizer(record["tokenizer"])
     # What another program put there can fail in any of these steps, in any way.

@@ -10,9 +10,10 @@ import torch
 from torch.nn import functional as F  # noqa: N812  torch's own convention
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
+from blippose import feed_forward
 from blippose.blip import load_blip, load_tokenizer
 from blippose.caption import CaptionFormat
-from blippose.decoding import TokenGrammar, cached, constrained_tokens, free_tokens
+from blippose.decoding import TokenGrammar, constrained_tokens, free_tokens
 from blippose.decoding.cached import CachedDecoder
 from blippose.pose import NUM_JOINTS
 
@@ -250,7 +251,7 @@ def test_rows_of_the_cache_stand_at_their_own_places(
     at_once: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cached, "_TOKENS_AT_ONCE", at_once)
+    monkeypatch.setattr(feed_forward, "_TOKENS_AT_ONCE", at_once)
     image = look(talkative, pixel_values)
     tokens = torch.randint(5, 30, (3, 12), generator=torch.Generator().manual_seed(3))
     expected = talkative.text_decoder(input_ids=tokens, encoder_hidden_states=image).logits

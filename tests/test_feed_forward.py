@@ -12,7 +12,7 @@ from captioned_batch import batch
 from torch import Tensor
 from transformers import BlipConfig, BlipForConditionalGeneration
 
-from blippose.feed_forward import recompute_activations
+from blippose.feed_forward import hold_less
 from blippose.model import PoseCaptioner
 from blippose.sdpa import use_sdpa
 
@@ -30,7 +30,7 @@ def models(architecture: Architecture) -> tuple[BlipForConditionalGeneration, ..
     kept = use_sdpa(
         BlipForConditionalGeneration(BlipConfig(vision_config=vision, text_config=text))
     )
-    return kept.train(), recompute_activations(copy.deepcopy(kept))
+    return kept.train(), hold_less(copy.deepcopy(kept))
 
 
 def step(blip: BlipForConditionalGeneration) -> tuple[Tensor, list[Tensor]]:
@@ -112,6 +112,27 @@ def test_without_gradients_nothing_is_computed_again(
     assert logits[0].equal(logits[1])
     with pytest.raises(AssertionError, match="checkpoint was called"):
         step(models[1])
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 10_000])
+def test_without_gradients_tokens_are_done_some_at_a_time(
+    models: tuple[BlipForConditionalGeneration, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: int,
+) -> None:
+    ours = models[1]
+    monkeypatch.setattr("blippose.feed_forward._TOKENS_AT_ONCE", at_once)
+    most: list[int] = []
+    for layer in (ours.vision_model.encoder.layers[0].mlp.fc1, text_layer(ours).intermediate):
+        layer.register_forward_hook(lambda _, given, __: most.append(given[0][..., 0].numel()))
+    with torch.no_grad():
+        expected, found = (blip(**batch(blip)).logits for blip in models)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert min(at_once, 7) <= max(most) <= at_once
+
+
+def text_layer(blip: BlipForConditionalGeneration) -> Any:
+    return blip.text_decoder.bert.encoder.layer[0]
 
 
 @pytest.mark.parametrize("settings", [{"freeze_vision": True}, {"lora_rank": 2}])

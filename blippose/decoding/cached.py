@@ -16,9 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  torch's own convention
 from transformers import BlipForConditionalGeneration
 
+from blippose.feed_forward import in_parts
 from blippose.sdpa import attend
-
-_TOKENS_AT_ONCE = 512  # in the feed-forward layers, on a processor
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +93,7 @@ class CachedDecoder:
                 hidden = hidden.expand(len(tokens), -1, -1)
             hidden = self._self_attention(number, hidden, at, asked if is_last else None)
             hidden = self._cross_attention(number, hidden, rows)
-            hidden = _feed_forward(layer, hidden)
+            hidden = in_parts(layer.feed_forward_chunk, hidden)
         if asked is None:
             return hidden
         width = hidden.shape[2]
@@ -205,26 +204,6 @@ def _keys_and_values(attention: Any, states: Tensor) -> tuple[Tensor, Tensor]:
 def _heads(attention: Any, states: Tensor) -> Tensor:
     depth = attention.attention_head_size
     return states.view(*states.shape[:-1], -1, depth).transpose(1, 2)
-
-
-def _feed_forward(
-    layer: Any, hidden: Float[Tensor, "row length width"]
-) -> Float[Tensor, "row length width"]:
-    """Some rows at a time, as what lies in between is four times as wide."""
-    parts = torch.split(hidden, _rows_at_once(hidden.device, *hidden.shape[:2]))
-    done = [layer.output(layer.intermediate(part), part) for part in parts]
-    return done[0] if len(done) == 1 else torch.cat(done)
-
-
-def _rows_at_once(device: torch.device, num_rows: int, length: int) -> int:
-    """All at once on a GPU, where each part would have to be launched.
-
-    >>> [_rows_at_once(torch.device(kind), 64, 100) for kind in ("cpu", "cuda", "mps")]
-    [5, 64, 64]
-    >>> _rows_at_once(torch.device("cpu"), 64, 2000)
-    1
-    """
-    return max(1, _TOKENS_AT_ONCE // length) if device.type == "cpu" else num_rows
 
 
 def _attend(
