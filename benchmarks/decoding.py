@@ -29,6 +29,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -296,10 +297,9 @@ def accuracy(run: str) -> None:
 def beside_truth(captioner: Any, data: Any, samples: list[Any], close: bool) -> Any:
     """Poses said with the true coordinates shown, of the image or of a close-up; input pixels.
 
-    What the first look finds, as without the truth, is what the close-up shows.
+    What the first look finds, as without the truth, is what the close-up shows; a true joint
+    outside of it is written on its border.
     """
-    from dataclasses import replace  # noqa: PLC0415
-
     import numpy as np  # noqa: PLC0415
 
     from blippose.caption import xy_said  # noqa: PLC0415

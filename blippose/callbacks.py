@@ -161,6 +161,7 @@ class SamplePictures(Callback):
             return
         positions = spread(len(self.data.val_set), _NUM_LOGGED)
         seen = compare(pl_module, self.data, positions, self._heard)
+        self._heard.clear()
         sheet = contact_sheet([one.tile for one in seen], [one.label for one in seen], columns=3)
         rows = [(one.name, one.tile, one.mae, one.num_joints, one.caption) for one in seen]
         for logger in trainer.loggers:

@@ -3,8 +3,9 @@
 In training they keep what goes into their activation and not what comes out, which is the largest
 tensor of a layer, and the cheapest to have again in the backward pass: of what a layer of the
 vision tower keeps a quarter, of its time a fiftieth, and every number is the same to the bit.
-Without gradients a processor does some tokens at a time, whose activations it still has at hand
-when they are multiplied again. Weights, their names and what a model saves stay as they are.
+Without gradients a processor does some tokens at a time: what lies in between is small enough then
+for the heap to have it at hand, where large tensors are fresh pages of the kernel each time.
+Weights, their names and what a model saves stay as they are.
 """
 
 from __future__ import annotations
@@ -58,15 +59,17 @@ class _TextLayer(BlipTextLayer):  # type: ignore[no-untyped-call]  # a base is n
 def in_parts(layer: Callable[[Tensor], Tensor], states: Tensor) -> Tensor:
     """What `layer` makes of each token: of some at a time, on a processor without gradients.
 
-    On a GPU each part would have to be launched.
+    On a GPU each part would have to be launched, and under autocast each would cast the weights.
 
     Args:
         layer: of tokens that know nothing of each other.
         states: float[..., width], the tokens.
     """
-    in_one = torch.is_grad_enabled() or states.device.type != "cpu"
+    if torch.compiler.is_compiling() or torch.is_grad_enabled():
+        return layer(states)
     tokens = states.shape[:-1]
-    if in_one or tokens.numel() <= _TOKENS_AT_ONCE or torch.compiler.is_compiling():
+    is_small = tokens.numel() <= _TOKENS_AT_ONCE
+    if is_small or states.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return layer(states)
     parts = torch.split(states.flatten(0, -2), _TOKENS_AT_ONCE)
     return torch.cat([layer(part) for part in parts]).view(*tokens, -1)

@@ -340,9 +340,9 @@ class PoseCaptioner(L.LightningModule):
         """Log every metric of both ways of reading."""
         self._log_results("val")
 
-    def test_step(self, batch: PoseBatch, batch_idx: int) -> Said:
+    def test_step(self, batch: PoseBatch, batch_idx: int) -> None:
         """The same of persons that were kept apart (`test/`, `test_tf/`)."""
-        return self.validation_step(batch, batch_idx)
+        self.validation_step(batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:
         """The same of those."""

@@ -12,6 +12,7 @@ from captioned_batch import batch
 from torch import Tensor
 from transformers import BlipConfig, BlipForConditionalGeneration
 
+from blippose.blip import load_blip
 from blippose.feed_forward import hold_less
 from blippose.model import PoseCaptioner
 from blippose.sdpa import use_sdpa
@@ -122,17 +123,27 @@ def test_without_gradients_tokens_are_done_some_at_a_time(
 ) -> None:
     ours = models[1]
     monkeypatch.setattr("blippose.feed_forward._TOKENS_AT_ONCE", at_once)
-    most: list[int] = []
-    for layer in (ours.vision_model.encoder.layers[0].mlp.fc1, text_layer(ours).intermediate):
-        layer.register_forward_hook(lambda _, given, __: most.append(given[0][..., 0].numel()))
+    of_patch = ours.vision_model.encoder.layers[0].mlp.fc1
+    of_token = ours.text_decoder.bert.encoder.layer[0].intermediate.dense
+    numbers: dict[Any, list[int]] = {of_patch: [], of_token: []}
+    for layer, of_layer in numbers.items():
+        layer.register_forward_hook(
+            lambda _, given, __, of_layer=of_layer: of_layer.append(given[0][..., 0].numel())
+        )
     with torch.no_grad():
         expected, found = (blip(**batch(blip)).logits for blip in models)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-    assert min(at_once, 7) <= max(most) <= at_once
+    for of_layer in numbers.values():
+        assert min(at_once, 7) <= max(of_layer) <= at_once
+        assert len(of_layer) == -(-sum(of_layer) // at_once)
 
 
-def text_layer(blip: BlipForConditionalGeneration) -> Any:
-    return blip.text_decoder.bert.encoder.layer[0]
+def test_loaded_models_have_them(architecture: Architecture) -> None:
+    for blip in (load_blip("tiny"), load_blip("random", architecture)):
+        mlps = [layer.mlp for layer in blip.vision_model.encoder.layers]
+        layers = blip.text_decoder.bert.encoder.layer
+        assert {type(mlp).__module__ for mlp in mlps} == {"blippose.feed_forward"}
+        assert {type(layer).__module__ for layer in layers} == {"blippose.feed_forward"}
 
 
 @pytest.mark.parametrize("settings", [{"freeze_vision": True}, {"lora_rank": 2}])

@@ -78,12 +78,13 @@ class CachedDecoder:
                 them alone, and is 0 for the others.
         """
         places = start[:, None] + torch.arange(tokens.shape[1], device=tokens.device)  # (R, S)
+        num_read = int(places.max()) + 1
         # Rows that begin alike are one until they look at their images.
-        num_rows = 1 if self._are_alike(tokens, start, rows) else len(tokens)
+        begin = keep and rows is None and self._per_image == 1 and num_read == tokens.shape[1]
+        num_rows = 1 if begin and bool((tokens == tokens[:1]).all()) else len(tokens)
         hidden: Tensor = self._embeddings(
             input_ids=tokens[:num_rows], position_ids=places[:num_rows]
         )
-        num_read = int(places.max()) + 1
         read = torch.arange(num_read, device=tokens.device) <= places[..., None]  # (R, S, T)
         mask = None if bool(read.all()) else read[:, None]
         at = _Place(places, num_read, rows, mask, keep)
@@ -99,17 +100,6 @@ class CachedDecoder:
         width = hidden.shape[2]
         every = hidden.new_zeros(*tokens.shape, width)
         return every.scatter(1, _of_width(asked, width), hidden)
-
-    def _are_alike(
-        self,
-        tokens: Int[Tensor, "row length"],
-        start: Int[Tensor, "row"],
-        rows: Int[Tensor, "row"] | None,
-    ) -> bool:
-        """Whether each image is told the same from the beginning."""
-        if rows is not None or self._per_image > 1:
-            return False
-        return not bool(start.any()) and bool((tokens == tokens[:1]).all())
 
     def _self_attention(
         self,
@@ -145,7 +135,7 @@ class CachedDecoder:
     def _cross_attention(
         self,
         number: int,
-        hidden: Float[Tensor, "one length width"],
+        hidden: Float[Tensor, "asker length width"],  # one, where rows are alike
         rows: Int[Tensor, "row"] | None,
     ) -> Float[Tensor, "row length width"]:
         attention, (key, value) = self._layers[number].crossattention, self._image[number]
