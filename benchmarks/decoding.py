@@ -308,13 +308,13 @@ def beside_truth(captioner: Any, data: Any, samples: list[Any], close: bool) -> 
     batch, shown = data.collator(samples), samples
     if close:
         first = captioner.say(batch["image"]).parsed  # of one look, as nothing shows another
-        close_ups = captioner.closer(batch)(xy_said(first))
-        pixels = captioner.closer(batch).cut(close_ups.parts)
+        closer = captioner.closer(batch)
+        parts = closer(xy_said(first)).parts
         shown = [
             replace(
                 one, image=image, crop=part, pose_input=Pose.of(part.to_input(one.pose_img.xy))
             )
-            for one, image, part in zip(samples, pixels, close_ups.parts, strict=True)
+            for one, image, part in zip(samples, closer.cut(parts), parts, strict=True)
         ]
         batch = data.collator(shown)
     states = captioner.look(batch["image"])

@@ -142,10 +142,6 @@ class SamplePictures(Callback):
         self.data = data
         self._heard: dict[int, Heard] = {}  # by the person's index
 
-    def on_validation_start(self, *_: Any) -> None:
-        """Forget the one before."""
-        self._heard.clear()
-
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, *_: Any
     ) -> None:
@@ -157,11 +153,11 @@ class SamplePictures(Callback):
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw and send them."""
+        heard, self._heard = self._heard, {}
         if trainer.sanity_checking:
             return
         positions = spread(len(self.data.val_set), _NUM_LOGGED)
-        seen = compare(pl_module, self.data, positions, self._heard)
-        self._heard.clear()
+        seen = compare(pl_module, self.data, positions, heard)
         sheet = contact_sheet([one.tile for one in seen], [one.label for one in seen], columns=3)
         rows = [(one.name, one.tile, one.mae, one.num_joints, one.caption) for one in seen]
         for logger in trainer.loggers:

@@ -35,7 +35,7 @@ class _VisionFeedForward(BlipMLP):
     """Of a patch."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        return in_parts(self._of_tokens, hidden_states)
+        return _in_parts(self._of_tokens, hidden_states)
 
     def _of_tokens(self, states: Tensor) -> Tensor:
         return _activated(self.activation_fn, self.fc2, self.fc1(states))
@@ -46,7 +46,7 @@ class _TextLayer(BlipTextLayer):  # type: ignore[no-untyped-call]  # a base is n
     """Of a token."""
 
     def feed_forward_chunk(self, attention_output: Tensor) -> Tensor:
-        return in_parts(self._of_tokens, attention_output)
+        return _in_parts(self._of_tokens, attention_output)
 
     def _of_tokens(self, attention_output: Tensor) -> Tensor:
         within, out = self.intermediate, self.output
@@ -56,7 +56,7 @@ class _TextLayer(BlipTextLayer):  # type: ignore[no-untyped-call]  # a base is n
 
 
 # Plain types, as in `sdpa.attend`.
-def in_parts(layer: Callable[[Tensor], Tensor], states: Tensor) -> Tensor:
+def _in_parts(layer: Callable[[Tensor], Tensor], states: Tensor) -> Tensor:
     """What `layer` makes of each token: of some at a time, on a processor without gradients.
 
     On a GPU each part would have to be launched, and under autocast each would cast the weights.

@@ -357,14 +357,18 @@ def test_every_ingredient_trains_and_is_validated(
     run = json.loads((tmp_path / "demo" / "run.json").read_text())
     assert run["state"] == "done"
     assert 0 <= run["results"]["free_running"]["acc_25px"] <= 1
-    with (tmp_path / "demo" / "metrics.csv").open(newline="") as file:
-        losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    losses = train_losses(tmp_path / "demo")
     assert len(losses) == 2 * run["config"]["trainer"]["max_epochs"]
     assert all(0 < loss < 20 for loss in losses)
     begun, trained = tiny_weights(), torch.load(tmp_path / "demo" / "best.ckpt")["state_dict"]
     for tower in ("blip.vision_model.encoder.layers.0", "blip.text_decoder.bert.encoder.layer.0"):
         of_tower = [key for key in begun if key.startswith(tower)]
         assert any(not torch.equal(begun[key], trained[key]) for key in of_tower), tower
+
+
+def train_losses(run: Path) -> list[float]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
 
 
 def has_patch_loss(run: Path) -> bool:
@@ -471,8 +475,7 @@ def test_the_recipe_takes_a_step_of_blip_base_and_a_validation_batch(
     assert results["decoding"] == "parallel, refine 0, expectation, 2 test views, close-up"
     assert results["free_running"]["parse_rate"] == 1  # under the grammar also noise says poses
     assert results["teacher_forced"]["parse_rate"] == 0
-    with (tmp_path / "best" / "metrics.csv").open(newline="") as file:
-        [loss] = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    [loss] = train_losses(tmp_path / "best")
     assert 5 < loss < 15  # of 30,524 tokens alike it would be 10.3
     checkpoint = torch.load(tmp_path / "best" / "best.ckpt", weights_only=True)
     weights = checkpoint["state_dict"].values()

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  torch's own convention
 from transformers import BlipForConditionalGeneration
 
-from blippose.feed_forward import in_parts
 from blippose.sdpa import attend
 
 
@@ -94,7 +93,7 @@ class CachedDecoder:
                 hidden = hidden.expand(len(tokens), -1, -1)
             hidden = self._self_attention(number, hidden, at, asked if is_last else None)
             hidden = self._cross_attention(number, hidden, rows)
-            hidden = in_parts(layer.feed_forward_chunk, hidden)
+            hidden = layer.feed_forward_chunk(hidden)
         if asked is None:
             return hidden
         width = hidden.shape[2]
@@ -135,7 +134,7 @@ class CachedDecoder:
     def _cross_attention(
         self,
         number: int,
-        hidden: Float[Tensor, "asker length width"],  # one, where rows are alike
+        hidden: Float[Tensor, "asker length width"],  # rows, or one where they are alike
         rows: Int[Tensor, "row"] | None,
     ) -> Float[Tensor, "row length width"]:
         attention, (key, value) = self._layers[number].crossattention, self._image[number]
@@ -143,9 +142,8 @@ class CachedDecoder:
             of = rows // self._per_image
             return _attend(attention, hidden, key[of], value[of], None)
         length, width = hidden.shape[1:]
-        if len(hidden) == 1:
-            return _attend(attention, hidden, key, value, None)
-        together = hidden.reshape(len(key), -1, width)  # all rows of an image
+        askers = min(len(hidden), len(key))
+        together = hidden.reshape(askers, -1, width)  # all rows of an image
         return _attend(attention, together, key, value, None).view(-1, length, width)
 
     def _room(self, number: int, new: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
