@@ -92,7 +92,7 @@ def captions_of(way: str, blip: Any, size: int) -> Callable[[Any], Any]:
     import torch  # noqa: PLC0415
     from PIL import Image  # noqa: PLC0415
 
-    from blippose.blip import load_tokenizer, with_own_layers  # noqa: PLC0415
+    from blippose.blip import load_tokenizer  # noqa: PLC0415
     from blippose.caption import CaptionFormat  # noqa: PLC0415
     from blippose.decoding import (  # noqa: PLC0415
         CaptionReader,
@@ -105,6 +105,7 @@ def captions_of(way: str, blip: Any, size: int) -> Callable[[Any], Any]:
     )
     from blippose.decoding.cached import CachedDecoder  # noqa: PLC0415
     from blippose.geometry import Crop  # noqa: PLC0415
+    from blippose.own_layers import with_own_layers  # noqa: PLC0415
 
     tokenizer, caption_format = load_tokenizer("tiny"), CaptionFormat(size, 96)
     grammar = TokenGrammar.of(tokenizer, caption_format)

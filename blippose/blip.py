@@ -18,8 +18,7 @@ from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from blippose.errors import UserError, first_line
-from blippose.feed_forward import hold_less
-from blippose.sdpa import use_sdpa
+from blippose.own_layers import with_own_layers
 from blippose.weights_config import misfit, quieten_hub
 
 TINY = Path(__file__).parent / "blip_tiny"
@@ -67,11 +66,6 @@ def load_blip(
         )
     _check_architecture(blip.config, architecture or {}, weights)
     return with_own_layers(blip)
-
-
-def with_own_layers(blip: BlipForConditionalGeneration) -> BlipForConditionalGeneration:
-    """`blip` itself, with attention and feed-forward layers of ours: equal but for rounding."""
-    return use_sdpa(hold_less(blip))
 
 
 def load_tokenizer(name: str) -> BertTokenizer:

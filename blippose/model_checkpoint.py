@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 
-from blippose.blip import load_tokenizer, with_own_layers
+from blippose.blip import load_tokenizer
 from blippose.calibration import Calibration, load_calibrations
 from blippose.checkpoint_files import damage
 from blippose.decoding import Decoding, from_config
@@ -24,6 +24,7 @@ from blippose.errors import UserError, first_line
 from blippose.frame_file import Stated, decoding_of, frame_of
 from blippose.lineage import Lineage
 from blippose.lora import merged
+from blippose.own_layers import with_own_layers
 from blippose.runs import RECORD, Run, checkpoint_file
 
 

@@ -13,8 +13,8 @@ from transformers import BertTokenizer, BlipForConditionalGeneration
 from blippose.caption import CaptionFormat
 from blippose.decoding.grammar import TokenGrammar
 from blippose.errors import UserError
-from blippose.feed_forward import hold_less
 from blippose.lora import add_lora
+from blippose.own_layers import with_own_layers
 from blippose.spelling import spelled
 
 
@@ -46,7 +46,7 @@ def prepare(
             blip.text_decoder.bert.embeddings.word_embeddings.requires_grad_(True)
     if freeze_vision:
         blip.vision_model.requires_grad_(False)
-    hold_less(blip)
+    with_own_layers(blip)
     if checkpoint_layers:
         blip.activation_checkpointing_enable()
     if compiled:

@@ -1,9 +1,8 @@
 """BLIP's attention through torch's fused kernels, which never hold a map of tokens by tokens.
 
 In bfloat16 on a processor through plain products, which take half the time there and less.
-transformers has only the eager matrix products for BLIP. Weights, their names and what a model
-saves stay as they are; where maps are asked for (`output_attentions=True`), dropout draws, or a
-cache grows, the eager path does it.
+transformers has only the eager matrix products for BLIP. Where maps are asked for
+(`output_attentions=True`), dropout draws, or a cache grows, the eager path does it.
 """
 
 from __future__ import annotations
@@ -11,9 +10,8 @@ from __future__ import annotations
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  torch's own convention
-from transformers import BlipForConditionalGeneration
 from transformers.models.blip.modeling_blip import BlipAttention
 from transformers.models.blip.modeling_blip_text import BlipTextSelfAttention
 
@@ -21,12 +19,7 @@ from transformers.models.blip.modeling_blip_text import BlipTextSelfAttention
 # hand `output_attentions` down to their attention.
 from transformers.utils.output_capturing import _active_collector
 
-from blippose.recast import recast
-
-
-def use_sdpa(blip: BlipForConditionalGeneration) -> BlipForConditionalGeneration:
-    """`blip` itself, whose attentions use torch's kernels from now on: equal but for rounding."""
-    return recast(blip, {BlipAttention: _VisionAttention, BlipTextSelfAttention: _TextAttention})
+from blippose.computed_again import projected
 
 
 # Plain types: where torch compiles a caller, jaxtyping's check of a traced tensor fails, whatever
@@ -52,21 +45,26 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
 
 
 @final
-class _VisionAttention(BlipAttention):
+class VisionAttention(BlipAttention):
     """Of patches."""
 
-    def forward(self, hidden_states: Tensor, **kwargs: Any) -> tuple[Tensor, Any]:
+    def forward(
+        self, hidden_states: Tensor, norm: nn.Module | None = None, **kwargs: Any
+    ) -> tuple[Tensor, Any]:
+        """As the stock layer's, of `norm(hidden_states)` where a norm is given."""
+        norm = norm or nn.Identity()
         if _records_maps() or _drops(self):
-            output: tuple[Tensor, Any] = super().forward(hidden_states, **kwargs)
+            output: tuple[Tensor, Any] = super().forward(norm(hidden_states), **kwargs)
             return output
-        qkv = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1))  # (B, T, 3, H, D)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        qkv = projected(self.qkv, norm, hidden_states)
+        heads = qkv.view(*qkv.shape[:-1], 3, self.num_heads, -1)  # (B, T, 3, H, D)
+        query, key, value = heads.permute(2, 0, 3, 1, 4)
         context = attend(query, key, value)
         return self.projection(context.transpose(1, 2).flatten(2)), None
 
 
 @final
-class _TextAttention(BlipTextSelfAttention):
+class TextAttention(BlipTextSelfAttention):
     """Of tokens to tokens, or to patches where `encoder_hidden_states` are given."""
 
     def forward(
@@ -78,6 +76,7 @@ class _TextAttention(BlipTextSelfAttention):
         past_key_values: Any = None,
         **kwargs: Any,
     ) -> tuple[Tensor, Any]:
+        """As the stock layer's."""
         if past_key_values is not None or _records_maps() or _drops(self):
             output: tuple[Tensor, Any] = super().forward(
                 hidden_states,

@@ -1,4 +1,4 @@
-"""Feed-forward layers that compute their activation again: the stock model is the reference."""
+"""Layers that compute activations and norms again: those that keep them are the reference."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import torch
 from captioned_batch import batch
 from torch import Tensor
 from transformers import BlipConfig, BlipForConditionalGeneration
+from transformers.models.blip.modeling_blip import BlipAttention
+from transformers.models.blip.modeling_blip_text import BlipTextSelfAttention
 
 from blippose.blip import load_blip
-from blippose.feed_forward import hold_less
 from blippose.model import PoseCaptioner
-from blippose.sdpa import use_sdpa
+from blippose.own_layers import with_own_layers
+from blippose.sdpa import TextAttention, VisionAttention
 
 Architecture = dict[str, dict[str, Any]]
 WITHIN = 80  # width inside a feed-forward layer, which nothing else has
+WIDTH = 32  # of a token
 
 
 @pytest.fixture
@@ -28,10 +31,11 @@ def models(architecture: Architecture) -> tuple[BlipForConditionalGeneration, ..
         {**architecture[part], "intermediate_size": WITHIN} for part in ("vision", "text")
     )
     torch.manual_seed(0)
-    kept = use_sdpa(
-        BlipForConditionalGeneration(BlipConfig(vision_config=vision, text_config=text))
+    stock = BlipForConditionalGeneration(BlipConfig(vision_config=vision, text_config=text))
+    kept = with_own_layers(
+        stock, {BlipAttention: VisionAttention, BlipTextSelfAttention: TextAttention}
     )
-    return kept.train(), hold_less(copy.deepcopy(kept))
+    return kept.train(), with_own_layers(copy.deepcopy(kept))
 
 
 def step(blip: BlipForConditionalGeneration) -> tuple[Tensor, list[Tensor]]:
@@ -101,13 +105,29 @@ def test_of_each_layer_one_tensor_of_the_inner_width_is_kept_and_not_two(
     assert again == layers
 
 
+def test_of_each_vision_layer_no_norm_is_kept(
+    models: tuple[BlipForConditionalGeneration, ...],
+) -> None:
+    kept, again = (kept_widths(blip).count(WIDTH) for blip in models)
+    assert kept - again == 2 * models[0].config.vision_config.num_hidden_layers
+
+
+def test_a_part_that_is_called_alone_norms_nothing(
+    models: tuple[BlipForConditionalGeneration, ...],
+) -> None:
+    states = torch.randn(2, 5, WIDTH)
+    expected, found = (blip.vision_model.encoder.layers[0] for blip in models)
+    assert found.mlp(states).equal(expected.mlp(states))
+    assert found.self_attn(states)[0].equal(expected.self_attn(states)[0])
+
+
 def test_without_gradients_nothing_is_computed_again(
     models: tuple[BlipForConditionalGeneration, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("checkpoint was called")
 
-    monkeypatch.setattr("blippose.feed_forward.checkpoint", refuse)
+    monkeypatch.setattr("blippose.computed_again.checkpoint", refuse)
     with torch.no_grad():
         logits = [blip(**batch(blip)).logits for blip in models]
     assert logits[0].equal(logits[1])
@@ -162,7 +182,7 @@ def test_where_the_product_is_frozen_nothing_is_computed_again(
         called.append(forward)
         return forward(states)
 
-    monkeypatch.setattr("blippose.feed_forward.checkpoint", count)
+    monkeypatch.setattr("blippose.computed_again.checkpoint", count)
     blip(**batch(blip)).loss.backward()
     num_text = len(blip.text_decoder.bert.encoder.layer)
     assert len(called) == (num_text if "freeze_vision" in settings else 0)

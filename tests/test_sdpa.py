@@ -13,8 +13,9 @@ from torch import Tensor
 from transformers import BlipConfig, BlipForConditionalGeneration
 
 from blippose.blip import load_blip
+from blippose.own_layers import with_own_layers
 from blippose.predictor import PosePredictor
-from blippose.sdpa import attend, use_sdpa
+from blippose.sdpa import attend
 
 Architecture = dict[str, dict[str, Any]]
 
@@ -198,6 +199,6 @@ def test_every_way_to_load_a_model_uses_them(
 def test_only_the_given_model_is_changed(architecture: Architecture) -> None:
     config = BlipConfig(vision_config=architecture["vision"], text_config=architecture["text"])
     one, other = BlipForConditionalGeneration(config), BlipForConditionalGeneration(config)
-    assert use_sdpa(one) is one
+    assert with_own_layers(one) is one
     assert uses_sdpa(one)
     assert not uses_sdpa(other)
