@@ -8,7 +8,8 @@
 
 The plain loop is what one would write instead: PIL and BlipProcessor for each sample in a
 DataLoader, transformers' forward with labels, torch's AdamW, float32, nothing clipped. Ours is the
-same work by Lightning's Trainer, PoseDataModule and PoseCaptioner: same weights, order and rate.
+same work by Lightning's Trainer, PoseDataModule and PoseCaptioner, with the heap as `blippose
+train` has it: same weights, order and rate.
 Each measurement is a process of its own; the sides take turns, and the medians are compared: of
 the clock, and of the processor, which other work on the machine disturbs less. The peak is of what
 training holds; what imports took before it (those of both sides, in either) is told apart, as on a
@@ -138,10 +139,11 @@ def ours(given: argparse.Namespace) -> dict[str, list[float]]:
     import torch  # noqa: PLC0415
     from lightning import Callback, Trainer  # noqa: PLC0415
 
-    from blippose import training  # noqa: PLC0415
+    from blippose import heap, training  # noqa: PLC0415
     from blippose.blip import load_blip  # noqa: PLC0415
     from blippose.model import PoseCaptioner  # noqa: PLC0415
 
+    heap.keep_freed()
     training.seed(SEED)
     weights, shape, size = architecture(given.model)
     data = data_of(given.root, size, given.batch[0])

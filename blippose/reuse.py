@@ -7,12 +7,9 @@ each, by what decides them and by the files' sizes and times.
 from __future__ import annotations
 
 import copy
-import ctypes
 import gc
 import json
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from typing import Any
 import torch
 from transformers import BlipForConditionalGeneration
 
+from blippose import heap
 from blippose.blip import TINY, load_blip
 from blippose.data import PoseDataModule
 
@@ -107,6 +105,4 @@ def give_back() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    if sys.platform.startswith("linux"):
-        with suppress(AttributeError, OSError):  # glibc alone has it
-            ctypes.CDLL(None).malloc_trim(0)
+    heap.give_back()

@@ -22,6 +22,7 @@ LAYERS = (
         "pose",
         "whole_file",
         "output_folder",
+        "heap",
         "machine",
         "child_process",
         "bfloat16",

@@ -182,12 +182,13 @@ def _fit(
     print("loading ...", flush=True)
     from omegaconf import OmegaConf  # noqa: PLC0415
 
-    from blippose import training, training_check  # noqa: PLC0415  seconds: torch, lightning
+    from blippose import heap, training, training_check  # noqa: PLC0415  seconds: torch, lightning
     from blippose.readback import check_decoding  # noqa: PLC0415
     from blippose.threads import limit_threads  # noqa: PLC0415
 
     check_targets(plain)
     limit_threads()
+    heap.keep_freed()
     training.seed(keys.seed)
     parts = {key: instantiate_key(config, key) for key in ("optimizer", "scheduler")}
     decoding = instantiate_key(config, "decoding")
