@@ -71,7 +71,8 @@ class PoseCaptioner(L.LightningModule):
     """BLIP that captions a photo with its pose.
 
     Args:
-        blip: the model, for inputs of `caption_format.input_size`.
+        blip: the model, for inputs of `caption_format.input_size`; its layers become ours
+            (`own_layers.py`).
         tokenizer: its tokenizer.
         caption_format: the grammar's bins and order.
         optimizer: from parameters, or groups of them, to an optimizer.

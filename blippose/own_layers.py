@@ -1,7 +1,9 @@
 """BLIP with layers of ours in place of transformers': equal but for rounding.
 
-Faster attention (`sdpa.py`), and feed-forward layers and norms that keep less (`feed_forward.py`).
-Weights, their names and what a model saves stay as they are.
+Attention is faster (`sdpa.py`); feed-forward layers and norms keep less in training on a processor
+(`feed_forward.py`, `computed_again.py`). Weights, their names and what a model saves stay as they
+are. Attention and feed-forward layers of the vision tower are given what is not normed yet, and
+its norm; what is computed again calls forward hooks of norms and activations twice a step.
 """
 
 from __future__ import annotations
@@ -30,26 +32,26 @@ class _VisionLayer(BlipEncoderLayer):  # type: ignore[no-untyped-call]  # a base
         return output
 
 
-OWN: Mapping[type[nn.Module], type[nn.Module]] = {
+_OWN: Mapping[type[nn.Module], type[nn.Module]] = {
     BlipAttention: VisionAttention,
     BlipTextSelfAttention: TextAttention,
     BlipMLP: VisionFeedForward,
     BlipTextLayer: TextLayer,
-    BlipEncoderLayer: _VisionLayer,
 }
 
 
-def with_own_layers(
-    blip: BlipForConditionalGeneration, own: Mapping[type[nn.Module], type[nn.Module]] = OWN
-) -> BlipForConditionalGeneration:
-    """`blip` itself, whose layers are ours from now on.
-
-    Args:
-        blip: what is changed in place.
-        own: for a layer's very class (not its base) the subclass that it gets, which has no
-            constructor, as none is called.
-    """
+def with_own_layers(blip: BlipForConditionalGeneration) -> BlipForConditionalGeneration:
+    """`blip` itself, whose layers are ours from now on; those of a user's own classes stay."""
     for module in blip.modules():
-        if other := own.get(type(module)):
-            module.__class__ = other
+        if own := _OWN.get(type(module)):
+            module.__class__ = own  # no constructor is called: it has its weights
+    for module in blip.modules():
+        if type(module) is BlipEncoderLayer and _takes_norms(module):
+            module.__class__ = _VisionLayer
     return blip
+
+
+def _takes_norms(layer: BlipEncoderLayer) -> bool:
+    """Others would leave out the norm that they are given, or know no such argument."""
+    is_ours: bool = isinstance(layer.self_attn, VisionAttention)
+    return is_ours and isinstance(layer.mlp, VisionFeedForward)

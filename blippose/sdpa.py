@@ -2,7 +2,8 @@
 
 In bfloat16 on a processor through plain products, which take half the time there and less.
 transformers has only the eager matrix products for BLIP. Where maps are asked for
-(`output_attentions=True`), dropout draws, or a cache grows, the eager path does it.
+(`output_attentions=True`), dropout draws, or a cache grows, the eager path does it. A vision
+layer's norm is given to its attention, which computes it again (`computed_again.py`).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class VisionAttention(BlipAttention):
             output: tuple[Tensor, Any] = super().forward(norm(hidden_states), **kwargs)
             return output
         qkv = projected(self.qkv, norm, hidden_states)
-        heads = qkv.view(*qkv.shape[:-1], 3, self.num_heads, -1)  # (B, T, 3, H, D)
+        heads = qkv.view(*qkv.shape[:-1], 3, self.num_heads, self.head_dim)  # (B, T, 3, H, D)
         query, key, value = heads.permute(2, 0, 3, 1, 4)
         context = attend(query, key, value)
         return self.projection(context.transpose(1, 2).flatten(2)), None

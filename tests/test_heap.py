@@ -9,8 +9,6 @@ import sys
 
 import pytest
 
-from blippose import heap
-
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's heap")
 
 # MB that are held once ten tensors of 24 MB are freed, and once they are given back.
@@ -18,22 +16,26 @@ FREED = """
 import sys
 import torch
 from blippose import heap
-def held():
+def resident():
     lines = open("/proc/self/status").read().splitlines()
     return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmRSS"))
 if "keep" in sys.argv:
     heap.keep_freed()
-before = held()
+before = resident()
 [torch.zeros(6 * 2**20) for _ in range(10)]
-freed = held()
+freed = resident()
 heap.give_back()
-print(freed - before, held() - before)
+print(freed - before, resident() - before)
 """
 
 
 def held(*arguments: str, **told: str) -> tuple[int, ...]:
     """In a process of its own, whose environment tells the heap what is `told` alone."""
-    untold = {name: value for name, value in os.environ.items() if name not in heap.TOLD}
+    untold = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MALLOC_", "GLIBC_TUNABLES"))
+    }
     done = subprocess.run(
         [sys.executable, "-c", FREED, *arguments],
         env={**untold, **told},
@@ -51,5 +53,18 @@ def test_what_is_freed_stays_until_it_is_given_back() -> None:
     assert given_back < 20
 
 
-def test_what_the_environment_tells_the_heap_holds() -> None:
-    assert held("keep", MALLOC_MMAP_THRESHOLD_="65536")[0] < 20
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"MALLOC_MMAP_THRESHOLD_": "65536"},
+        {"MALLOC_TRIM_THRESHOLD_": "65536"},
+        {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=65536"},
+    ],
+    ids=str,
+)
+def test_what_the_environment_tells_the_heap_holds(told: dict[str, str]) -> None:
+    assert held("keep", **told)[0] < 100
+
+
+def test_another_tunable_of_the_library_is_no_word_on_the_heap() -> None:
+    assert held("keep", GLIBC_TUNABLES="glibc.rtld.nns=4")[0] > 200

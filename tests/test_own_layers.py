@@ -1,4 +1,7 @@
-"""Layers that compute activations and norms again: those that keep them are the reference."""
+"""Layers that compute activations and norms again: those that keep them are the reference.
+
+What attention computes: `test_sdpa.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ import torch
 from captioned_batch import batch
 from torch import Tensor
 from transformers import BlipConfig, BlipForConditionalGeneration
-from transformers.models.blip.modeling_blip import BlipAttention
-from transformers.models.blip.modeling_blip_text import BlipTextSelfAttention
+from transformers.models.blip.modeling_blip import BlipAttention, BlipEncoderLayer, BlipMLP
+from transformers.models.blip.modeling_blip_text import BlipTextLayer, BlipTextSelfAttention
 
 from blippose.blip import load_blip
 from blippose.model import PoseCaptioner
@@ -22,6 +25,10 @@ from blippose.sdpa import TextAttention, VisionAttention
 Architecture = dict[str, dict[str, Any]]
 WITHIN = 80  # width inside a feed-forward layer, which nothing else has
 WIDTH = 32  # of a token
+ATTENTIONS: dict[type, type] = {
+    BlipAttention: VisionAttention,
+    BlipTextSelfAttention: TextAttention,
+}
 
 
 @pytest.fixture
@@ -31,10 +38,14 @@ def models(architecture: Architecture) -> tuple[BlipForConditionalGeneration, ..
         {**architecture[part], "intermediate_size": WITHIN} for part in ("vision", "text")
     )
     torch.manual_seed(0)
-    stock = BlipForConditionalGeneration(BlipConfig(vision_config=vision, text_config=text))
-    kept = with_own_layers(
-        stock, {BlipAttention: VisionAttention, BlipTextSelfAttention: TextAttention}
-    )
+    vision = {**vision, "initializer_range": 0.02}  # or it never sees the image: `blip.py`
+    kept = BlipForConditionalGeneration(BlipConfig(vision_config=vision, text_config=text))
+    for module in kept.modules():
+        if isinstance(module, torch.nn.LayerNorm):  # whose weights would be 1 and 0
+            torch.nn.init.normal_(module.weight, 1.0, 0.3)
+            torch.nn.init.normal_(module.bias, 0.0, 0.3)
+        if own := ATTENTIONS.get(type(module)):
+            module.__class__ = own
     return kept.train(), with_own_layers(copy.deepcopy(kept))
 
 
@@ -194,6 +205,55 @@ def test_a_captioner_has_them(make_captioner: Callable[..., PoseCaptioner]) -> N
     inner = blip.vision_model.config.intermediate_size
     assert inner == blip.text_decoder.config.intermediate_size
     assert kept_widths(blip.train()).count(inner) == len(layers)
+
+
+class UsersAttention(BlipAttention):
+    """Of a user, who knows nothing of norms."""
+
+
+class UsersFeedForward(BlipMLP):
+    """Likewise."""
+
+
+@pytest.mark.parametrize(
+    ("part", "theirs"), [("self_attn", UsersAttention), ("mlp", UsersFeedForward)]
+)
+def test_a_layer_with_a_part_of_the_users_own_still_norms(
+    models: tuple[BlipForConditionalGeneration, ...], part: str, theirs: type
+) -> None:
+    stock = models[0]
+    pixels = batch(stock)["pixel_values"]
+    layers = stock.vision_model.encoder.layers
+    setattr(layers[0], part, theirs(stock.config.vision_config).train())
+    expected = stock.vision_model(pixels).last_hidden_state
+    ours = with_own_layers(copy.deepcopy(stock))
+    assert type(getattr(ours.vision_model.encoder.layers[0], part)) is theirs
+    assert type(ours.vision_model.encoder.layers[0]) is type(layers[0])
+    torch.testing.assert_close(ours.vision_model(pixels).last_hidden_state, expected)
+
+
+def test_a_captioner_gives_them_to_a_blip_of_the_users_own(
+    make_captioner: Callable[..., PoseCaptioner],
+) -> None:
+    ours = make_captioner()
+    theirs = BlipForConditionalGeneration(ours.blip.config)
+    PoseCaptioner(theirs, ours.tokenizer, ours.caption_format, ours.optimizer)
+    kinds = {type(module) for module in theirs.modules()}
+    assert not kinds & {BlipAttention, BlipTextSelfAttention, BlipMLP, BlipTextLayer}
+    assert BlipEncoderLayer not in kinds
+
+
+def test_an_empty_batch_says_nothing(models: tuple[BlipForConditionalGeneration, ...]) -> None:
+    pixels = batch(models[1])["pixel_values"][:0]
+    assert models[1].vision_model(pixels).last_hidden_state.shape[0] == 0
+
+
+def test_only_the_given_model_is_changed(architecture: Architecture) -> None:
+    config = BlipConfig(vision_config=architecture["vision"], text_config=architecture["text"])
+    one, other = BlipForConditionalGeneration(config), BlipForConditionalGeneration(config)
+    assert with_own_layers(one) is one
+    kinds = [{type(module) for module in blip.modules()} for blip in (one, other)]
+    assert BlipAttention in kinds[1] - kinds[0]
 
 
 def test_names_of_weights_stay(models: tuple[BlipForConditionalGeneration, ...]) -> None:
