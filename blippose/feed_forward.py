@@ -1,8 +1,8 @@
 """BLIP's feed-forward layers, holding less: what lies in between is four times as wide as a token.
 
-In training they keep what goes into their activation and not what comes out, which is the largest
-tensor of a layer, and the cheapest to have again in the backward pass: of what a layer of the
-vision tower keeps a quarter, of its time a fiftieth.
+In training on a processor they keep what goes into their activation and not what comes out, which
+is the largest tensor of a layer, and the cheapest to have again in the backward pass: of what a
+layer of the vision tower keeps a quarter, of its time a fiftieth.
 Without gradients a processor does some tokens at a time: what lies in between is small enough then
 for the heap to have it at hand, where large tensors are fresh pages of the kernel each time.
 """
