@@ -30,7 +30,7 @@ _WEIGHTS, _OLD_WEIGHTS = "*.safetensors", "*.bin"
 def load_blip(
     weights: str, architecture: Mapping[str, Mapping[str, Any]] | None = None
 ) -> BlipForConditionalGeneration:
-    """BLIP in float32, with torch's attention kernels.
+    """BLIP in float32, with layers of ours.
 
     Args:
         weights: "tiny" (shipped with blippose), "random", a folder, or a name on the hub.
