@@ -29,7 +29,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -249,6 +248,7 @@ def accuracy(run: str) -> None:
     from blippose.caption import xy_said  # noqa: PLC0415
     from blippose.decoding import Constrained, Decoding, Free, Parallel  # noqa: PLC0415
     from blippose.evaluation.asking import asking  # noqa: PLC0415
+    from blippose.evaluation.predictions import predict  # noqa: PLC0415
     from blippose.evaluation.subject import Subject  # noqa: PLC0415
     from blippose.evaluation.targets import Targets  # noqa: PLC0415
 
@@ -288,46 +288,13 @@ def accuracy(run: str) -> None:
             captioner.reader.decoding = way
             said = [captioner.say(each["image"], closer=captioner.closer(each)) for each in asked]
             tell(way.name, xy_said([each for reading in said for each in reading.parsed]))
-        for close in (False, True):
-            captioner.reader.decoding = Parallel(0, expectation=True, close_up=close)
-            shown = [beside_truth(captioner, data, part, close) for part in parts]
-            name = "true coordinates shown, by expectation"
-            tell(f"{name}{', close up' if close else ''}", np.concatenate(shown))
-
-
-def beside_truth(captioner: Any, data: Any, samples: list[Any], close: bool) -> Any:
-    """Poses said with the true coordinates shown, of the image or of a close-up; input pixels.
-
-    What the first look finds, as without the truth, is what the close-up shows; a true joint
-    outside of it is written on its border.
-    """
-    import numpy as np  # noqa: PLC0415
-
-    from blippose.caption import xy_said  # noqa: PLC0415
-    from blippose.pose import Pose  # noqa: PLC0415
-
-    batch, shown = data.collator(samples), samples
-    if close:
-        first = captioner.say(batch["image"]).parsed  # of one look, as nothing shows another
-        closer = captioner.closer(batch)
-        parts = closer(xy_said(first)).parts
-        shown = [
-            replace(
-                one, image=image, crop=part, pose_input=Pose.of(part.to_input(one.pose_img.xy))
-            )
-            for one, image, part in zip(samples, closer.cut(parts), parts, strict=True)
-        ]
-        batch = data.collator(shown)
-    states = captioner.look(batch["image"])
-    ids = batch["input_ids"]
-    logits = captioner.continue_truth(states, ids, batch["attention_mask"])
-    forced = captioner.reader.teacher_forced(states, ids, logits)[1]
-    return np.stack(
-        [
-            one.crop.to_input(view.crop.to_img(parsed.pose.xy))
-            for one, view, parsed in zip(samples, shown, forced, strict=True)
-        ]
-    )
+        for test_views, close in ((1, False), (1, True), (2, True)):
+            beside = Parallel(0, expectation=True, test_views=test_views, close_up=close)
+            captioner.reader.decoding = beside
+            forced, *_ = predict(
+                captioner, persons, data.collator, 64, progress=False
+            ).teacher_forced()
+            tell(f"beside the truth: {beside.name}", forced.xy_input)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from blippose.decoding import Decoding, Free
 from blippose.evaluation.markdown import bullets, table
 from blippose.pose import JOINTS
 from blippose.predictor import PosePredictor
-from blippose.summary import looks_more
+from blippose.summary import teacher_forced
 
 _COLUMNS = {
     "mae": "MAE px",
@@ -195,9 +195,10 @@ def _figures(
             "was validated by averages. `blippose eval ckpt=` measures it."
         )
         return
+    how = _own_name(run) if decoding is None else decoding.name
     rows = [
         [name, *(_cell(key, metrics.get(f"{prefix}/{key}")) for key in _COLUMNS)]
-        for name, prefix in (("free-running", "val"), ("teacher-forced", "val_tf"))
+        for name, prefix in (("free-running", "val"), (teacher_forced(how or ""), "val_tf"))
     ]
     if blind := run.get("results", {}).get("mean_pose"):
         rows.append(["mean pose", *(_cell(key, blind.get(key)) for key in _COLUMNS)])
@@ -211,15 +212,17 @@ def _figures(
 
 def _free_running(decoding: Decoding | None, run: Mapping[str, Any]) -> str:
     if decoding is None:
-        name = run.get("results", {}).get("decoding")
-        return f"the run's own decoding ({name or 'which its record does not say'})"
+        return f"the run's own decoding ({_own_name(run) or 'which its record does not say'})"
     if decoding == Free():
         return "what `generate` does"
-    alone = "; teacher-forced is of one look at the image" if looks_more(decoding.name) else ""
     return (
         f"blippose's own decoding ({decoding.name}); `generate`, as in plain code, is less exact"
-        f"{alone}"
     )
+
+
+def _own_name(run: Mapping[str, Any]) -> str | None:
+    name: str | None = run.get("results", {}).get("decoding")
+    return name
 
 
 def _split(manifest: str | None) -> str:

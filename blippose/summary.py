@@ -18,7 +18,7 @@ from blippose.runs import Run
 
 _ROWS = {
     "free_running": "model, free-running",
-    "teacher_forced": "model, teacher-forced",
+    "teacher_forced": "model, {teacher_forced}",
     "mean_pose": "mean pose of training",
 }
 _COLUMNS = {
@@ -42,21 +42,20 @@ def print_summary(run: Run, console: Console) -> None:
         f"{results['num_val']:,} validation persons ({source}, split={results['split']}, "
         f"{results['num_train']:,} to train on), epoch {results['epoch'] + 1}: the least MAE "
         "with the mean pose in place of missing joints.",
-        f"Distances in {results['frame']}; PCKh in image pixels; decoding: {results['decoding']}"
-        f"{forced_without(results['decoding'])}.",
+        f"Distances in {results['frame']}; PCKh in image pixels; decoding: {results['decoding']}.",
     )
     lines = [f"picture  {run.folder / results['picture']}"] if "picture" in results else []
     _print_lines(console, *lines, f"run      {run.folder}")
 
 
-def forced_without(decoding: str) -> str:
-    """What is to be said of teacher forcing beside the name of a decoding that looks at more."""
-    return " (teacher-forced: of one look at the image)" if looks_more(decoding) else ""
+def teacher_forced(decoding: str) -> str:
+    """What validation's teacher-forced figures are called, which are always of one look.
 
-
-def looks_more(decoding: str) -> bool:
-    """Whether the decoding of this name asks for more than one look at the image."""
-    return "test views" in decoding or "close-up" in decoding
+    Args:
+        decoding: the name of that by which the model reads free-running, in as many as it asks.
+    """
+    looks_more = "test views" in decoding or "close-up" in decoding
+    return "teacher-forced, one look" if looks_more else "teacher-forced"
 
 
 def print_next(run: Run, console: Console) -> None:
@@ -85,7 +84,8 @@ def results_table(results: Mapping[str, Any]) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     for key, title in _ROWS.items():
         cells = [_cell(name, results[key][name]) for name in _COLUMNS]
-        table.add_row(title, *cells)
+        name = title.format(teacher_forced=teacher_forced(results["decoding"]))
+        table.add_row(name, *cells)
     return table
 
 

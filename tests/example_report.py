@@ -97,6 +97,7 @@ def example_report() -> dict[str, Any]:
         },
         "diagnostics": {
             "swap_rate": interval(0.0312),
+            "truth_gap": {"acc_1px": interval(0.041), "acc_5px": interval(-0.012)},
             "num_pairs_found": 717,
             "share_1_to_5px": interval(0.5071),
             "outside_input": interval(0.0),

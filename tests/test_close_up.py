@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.augmentation import Augmentation
-from blippose.caption import CaptionFormat
+from blippose.caption import CaptionFormat, xy_said
 from blippose.data import Cutter, PoseBatch, PoseDataModule
 from blippose.data.again import closer_of
 from blippose.decoding import (
@@ -30,6 +30,7 @@ from blippose.decoding import (
     Free,
     Parallel,
     Taught,
+    number_log_probability,
 )
 from blippose.decoding.close_up import CloseUps
 from blippose.errors import UserError
@@ -272,6 +273,36 @@ def test_captioner_and_predictor_say_the_same(
         np.testing.assert_allclose(xy_of(row.xy_img), each.pose.xy, atol=0.05)
     predictor.decode_by(replace(decoding, close_up=False))
     assert [each.caption for each in predictor(images)] != [row.caption for row in rows]
+
+
+def test_beside_the_truth_it_is_shown_the_close_up_that_it_found_itself(
+    make_data: MakeData, make_captioner: MakeCaptioner
+) -> None:
+    """As if the parts were images of their own, with captions of their own."""
+    captioner, data = made_keen(make_captioner(decoding=Constrained(close_up=True))), make_data()
+    samples = [data.val_set[i] for i in range(3)]
+    with asking(captioner):
+        rows = ask(captioner, data.val_set, data.collator, range(3))
+        batch = data.collator(samples)
+        closer = captioner.closer(batch)
+        assert closer is not None
+        close_ups = closer(xy_said(captioner.say(batch["image"]).parsed))
+        shown = [
+            replace(one, image=pixels, pose_input=Pose.of(part.to_input(one.pose_img.xy)))
+            for one, pixels, part in zip(
+                samples, closer.cut(close_ups.parts), close_ups.parts, strict=True
+            )
+        ]
+        alone = data.collator(shown)
+        log_p = number_log_probability(
+            captioner.reader.writer, captioner.look(alone["image"]), alone["input_ids"]
+        )
+    expected = close_ups.read_back(log_p, 1.0).argmax(-1).double().numpy()
+    for row, xy_input in zip(rows, expected, strict=True):
+        assert row.teacher_forced_all_looks_xy_input is not None
+        np.testing.assert_array_equal(xy_of(row.teacher_forced_all_looks_xy_input), xy_input)
+        assert row.teacher_forced_all_looks_xy_input != row.xy_input, "the truth is shown"
+    assert not np.array_equal(log_p.argmax(-1).double().numpy(), expected)
 
 
 def test_validation_looks_twice(make_data: MakeData, make_captioner: MakeCaptioner) -> None:

@@ -16,7 +16,7 @@ from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.augmentation import View, mirror
 from blippose.caption import CaptionFormat
-from blippose.data import PoseDataModule
+from blippose.data import Collator, PoseDataModule
 from blippose.decoding import (
     AskedView,
     CaptionReader,
@@ -64,6 +64,18 @@ def pixels() -> Tensor:
 def answers(seed: int = 0, bins: int = 32) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return (4 * torch.randn(2, 16, 2, bins, generator=generator)).log_softmax(-1)
+
+
+def test_a_pose_lies_in_a_view_where_its_pixels_do() -> None:
+    xy_input = np.stack([8 + np.arange(16), 20 - np.arange(16)], axis=-1).astype(float)
+    for view in (AskedView(3, -2), MIRRORED, AskedView(-4, 1, is_mirrored=True)):
+        xy_view = view.pose(xy_input, SIZE)
+        for joint, (x, y) in enumerate(xy_input.astype(int)):
+            dot = torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8)
+            dot[..., y, x] = 200
+            name = MIRROR[joint] if view.is_mirrored else joint
+            to_x, to_y = xy_view[name].astype(int)
+            assert view.of(dot)[0, 0, to_y, to_x] == 200
 
 
 def mirrored_xy(xy_input: np.ndarray, size: int) -> np.ndarray:
@@ -233,6 +245,33 @@ def test_by_four_views_image_and_mirror_image_get_mirrored_poses(
     assert keen.say(pixels).captions != said.captions
 
 
+def test_beside_the_truth_image_and_mirror_image_get_mirrored_poses(
+    keen: PoseCaptioner, pixels: Tensor
+) -> None:
+    truth = joints_drawn(SIZE).double().numpy()[:1]
+    collator = Collator(keen.tokenizer, keen.caption_format)
+
+    def beside(image: Tensor, xy_input: np.ndarray, test_views: int) -> np.ndarray:
+        def true_captions(view: AskedView) -> Tensor:
+            pose = in_view(torch.from_numpy(xy_input), view).numpy()[0]
+            rows = [collator.tokens.encode(pose, np.ones(16, dtype=bool))]
+            return torch.tensor(rows)
+
+        keen.reader.decoding = Constrained(expectation=True, test_views=test_views)
+        [parsed] = keen.reader.teacher_forced_in_all_looks(
+            lambda view: keen.look(view.of(image)), None, true_captions
+        )
+        return parsed.pose.xy
+
+    image, mirror_image = pixels[:1], pixels[:1].flip(-1)
+    mirrored = mirrored_xy(truth[0], SIZE)[None]
+    said = beside(image, truth, 4)
+    of_mirror = beside(mirror_image, mirrored, 4)
+    np.testing.assert_allclose(mirrored_xy(said, SIZE), of_mirror, atol=1e-4)
+    assert not np.allclose(said, beside(image, truth, 1), atol=0.1)
+    assert not np.allclose(said, beside(image, mirrored, 4), atol=0.1), "the truth is shown"
+
+
 def test_free_captions_lend_each_other_joints(keen: PoseCaptioner, pixels: Tensor) -> None:
     reciting = Reciting(
         ["right ankle (3,4)", "pelvis (9,9), right wrist (1,2), right wrist (1,2)"]
@@ -283,6 +322,7 @@ def test_evaluation_and_validation_ask_the_views(
         rows = ask(keen, data.val_set, data.collator, positions)
         keen.validation_step(batch, 0)
     assert [row.caption for row in rows] == list(said.captions)
+    assert all(row.teacher_forced_all_looks_xy_input is not None for row in rows)
     assert said.confidence is not None
     np.testing.assert_allclose([row.confidence for row in rows], said.confidence)
     off = np.stack([each.pose.xy for each in said.parsed]) - batch["xy_input"].numpy()

@@ -77,7 +77,7 @@ def test_everything_is_written(run: Path) -> None:
     ("row", "key"),
     [
         ("model, free-running", "free_running"),
-        ("model, teacher-forced", "teacher_forced"),
+        ("model, teacher-forced, one look", "teacher_forced"),
         ("mean pose of training", "mean_pose"),
     ],
 )

@@ -70,6 +70,7 @@ def stored(targets: Targets, free: Answers, forced: Answers) -> StoredPrediction
                 confidence=tuple((0.75 * parsed.pose.valid).tolist()),
                 teacher_forced_caption=forced_caption,
                 teacher_forced_xy_input=joints(FORMAT.decode(forced_caption).pose.xy),
+                teacher_forced_all_looks_xy_input=None,
                 coordinate_tokens=(8, 32),
                 all_tokens=(105, 130),
             )
@@ -107,6 +108,35 @@ def localiser(num: int = 128, **replaced: Any) -> Evidence:
 
 def test_a_localiser_judged_as_it_should_be_gets_no_warning() -> None:
     assert trust_report(localiser(), samples=100)["warnings"] == []
+
+
+@pytest.mark.parametrize("is_in_all_looks", [False, True])
+def test_free_running_is_held_against_the_truth_shown_in_as_many_looks(
+    is_in_all_looks: bool,
+) -> None:
+    """A model that knows the pose beside the truth, in all of its looks or in one."""
+    honest = localiser()
+    rows = tuple(
+        replace(
+            row,
+            teacher_forced_xy_input=row.xy_input if is_in_all_looks else joints(truth),
+            teacher_forced_all_looks_xy_input=joints(truth) if is_in_all_looks else row.xy_input,
+        )
+        for row, truth in zip(honest.predictions.rows, honest.targets.xy_input, strict=True)
+    )
+    predictions = replace(honest.predictions, rows=rows)
+    report = trust_report(replace(honest, predictions=predictions), samples=100)
+    kinds = [warning["kind"] for warning in report["warnings"]]
+    assert kinds.count("teacher forcing") == is_in_all_looks
+    gap = report["diagnostics"]["truth_gap"]["acc_1px"]
+    assert (gap["low"] > 0.5) == is_in_all_looks
+    value = {row["name"]: row["metrics"]["acc_1px"]["value"] for row in report["rows"]}
+    two = value["model, teacher-forced"], value["model, teacher-forced, one look"]
+    assert two == (
+        (1.0, value["model, free-running"])
+        if is_in_all_looks
+        else (value["model, free-running"], 1.0)
+    )
 
 
 def test_what_is_wrong_with_the_answers_is_said_in_the_report() -> None:

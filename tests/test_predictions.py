@@ -94,6 +94,7 @@ def row(number: int, captions: tuple[str, str], truncated: bool = False) -> Pred
         confidence=tuple(0.0 if at is None else 0.75 for at in xy),
         teacher_forced_caption=captions[1],
         teacher_forced_xy_input=joints(forced.pose.xy),
+        teacher_forced_all_looks_xy_input=None,
         coordinate_tokens=(number, 32),
         all_tokens=(90 + number, 126),
     )
@@ -111,7 +112,7 @@ def stored() -> StoredPredictions:
 
 
 def test_answers_are_what_the_captions_say(stored: StoredPredictions) -> None:
-    free, forced = stored.free(), stored.teacher_forced()
+    free, (forced,) = stored.free(), stored.teacher_forced()
     np.testing.assert_array_equal(free.xy_input[0], np.arange(32.0).reshape(16, 2))
     assert np.isnan(free.xy_input[1]).all()
     assert free.xy_input[2, 15].tolist() == [1, 2]
@@ -120,6 +121,22 @@ def test_answers_are_what_the_captions_say(stored: StoredPredictions) -> None:
     np.testing.assert_array_equal(forced.xy_input[1], free.xy_input[0])
     assert (free.kind, forced.kind) == ("model", "model")
     assert stored.truncated().tolist() == [False, True, False]
+
+
+def test_teacher_forced_answers_of_all_looks_come_before_those_of_one(
+    stored: StoredPredictions, tmp_path: Path
+) -> None:
+    rows = tuple(
+        replace(row, teacher_forced_all_looks_xy_input=((7.5, 2.0),) * 16) for row in stored.rows
+    )
+    replace(stored, rows=rows).save(tmp_path / "val.json", ORIGIN)
+    loaded = StoredPredictions.load(tmp_path / "val.json", ORIGIN)
+    assert loaded is not None
+    in_all_looks, one_look = loaded.teacher_forced()
+    assert (in_all_looks.xy_input == [7.5, 2.0]).all()
+    np.testing.assert_array_equal(one_look.xy_input, stored.teacher_forced()[0].xy_input)
+    assert in_all_looks.name == stored.teacher_forced()[0].name == "model, teacher-forced"
+    assert one_look.name == "model, teacher-forced, one look"
 
 
 def test_joints_between_the_bins_are_kept(stored: StoredPredictions) -> None:
@@ -237,7 +254,7 @@ def test_predictions_are_those_of_validation(
         states = captioner.look(batch["image"])
         forced += captioner.reader.teacher_forced(states, batch["input_ids"], logits)[0]
     assert predictions.free().captions == tuple(free)
-    assert predictions.teacher_forced().captions == tuple(forced)
+    assert [each.captions for each in predictions.teacher_forced()] == [tuple(forced)]
     assert len(set(free)) > 1
     assert [each.index for each in predictions.rows] == list(data.val_set.indices)
     assert [each.image for each in predictions.rows] == [
@@ -262,7 +279,7 @@ def test_teacher_forced_rows_are_what_hugging_face_says_beside_each_true_caption
     predictions = predict(captioner, some, data.collator, 4, progress=False)
     hook.remove()
     captioner.eval()
-    forced = predictions.teacher_forced()
+    (forced,) = predictions.teacher_forced()
     assert forced.captions is not None
     for position, xy_input in enumerate(forced.xy_input):
         batch = data.collator([some[position]])

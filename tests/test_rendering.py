@@ -139,15 +139,6 @@ def test_runs_that_were_asked_in_other_ways_are_said_to_be() -> None:
     assert found.startswith("The runs were judged by different ways of decoding: their mean")
 
 
-def test_test_views_are_said_to_be_of_the_free_running_captions_alone() -> None:
-    report = example_report()
-    assert "of one look at the image" not in printed(report, 120)
-    report["about"]["decoding"] = "parallel, refine 0, expectation, 2 test views"
-    words = "expectation, 2 test views (teacher-forced: of one look at the image)"
-    for text in (printed(report, 120), markdown(report)):
-        assert words in " ".join(text.split())
-
-
 def test_a_caution_with_figures_stands_once_and_says_how_many_runs_have_it() -> None:
     reports = [example_report() for _ in range(3)]
     reports[1]["warnings"][1]["text"] = "Shown the true joints, the model scores .8."

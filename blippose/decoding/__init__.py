@@ -3,7 +3,7 @@
 And how sure it is of them.
 """
 
-from blippose.decoding.close_up import Closer, SeePixels
+from blippose.decoding.close_up import Closer, CloseUps, LookAgain, SeePixels
 from blippose.decoding.confidence import CONFIDENCE_PX, expected_xy, mass_within
 from blippose.decoding.grammar import TokenGrammar
 from blippose.decoding.greedy import free_tokens
@@ -31,12 +31,14 @@ __all__ = [
     "AskedView",
     "CaptionReader",
     "ClipNormalization",
+    "CloseUps",
     "Closer",
     "Constrained",
     "Decoded",
     "Decoding",
     "Free",
     "InputFrame",
+    "LookAgain",
     "Parallel",
     "Prompted",
     "Reading",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.caption import CaptionFormat, ParsedCaption, xy_said
-from blippose.decoding.close_up import Look, LookAgain
+from blippose.decoding.close_up import CloseUps, Look, LookAgain
 from blippose.decoding.confidence import expected_xy, mass_within
 from blippose.decoding.grammar import TokenGrammar
 from blippose.decoding.modes import Decoded, Decoding, Free, Writer, number_log_probability
@@ -20,6 +21,8 @@ from blippose.decoding.views import AskedView, asked_views, averaged, most_likel
 from blippose.decoding.written import written
 from blippose.errors import DivergedError, UserError
 from blippose.pose import Pose
+
+TrueCaptions = Callable[[AskedView], Int[Tensor, "batch length"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,7 @@ class Reading:
         confidence: of each joint, raw, 0 to 1 (`decoding.confidence`); None unless asked for.
         truncated: whose caption reached the longest length before its end; of several views that
             of the first, of two looks that of the second.
+        close_ups: what was looked at again; None of one look.
     """
 
     tokens: Int[Tensor, "batch length"]
@@ -41,6 +45,7 @@ class Reading:
     parsed: tuple[ParsedCaption, ...]
     confidence: Float[np.ndarray, "batch 16"] | None
     truncated: Bool[np.ndarray, "batch"]
+    close_ups: CloseUps | None = None
 
 
 @final
@@ -93,25 +98,22 @@ class CaptionReader:
         Raises:
             DivergedError: the vision tower says what is no number; a pose would be read of it.
         """
-        writer, by_mean = self.writer, self.decoding.expectation
-        patch_px = int(writer.blip.vision_model.config.patch_size)  # type: ignore[arg-type]  # square
-        views = asked_views(self.decoding.test_views, patch_px)
+        writer, views, close_ups = self.writer, self._views, None
         if closer is not None and self.decoding.close_up:
-            decoded = self._again(views, look, closer)
+            close_ups = closer(self._found(look))
+            together, has_end = self._together(views, close_ups.look)
+            decoded = self._written(close_ups.read_back(together, self._bin_px), has_end)
         elif len(views) == 1:
+            with_probability = with_confidence or self.decoding.expectation
             states = _finite(look(views[0]))
-            decoded = self.decoding(writer, states, with_probability=with_confidence or by_mean)
+            decoded = self.decoding(writer, states, with_probability=with_probability)
         else:
             decoded = self._written(*self._together(views, look))
-        captions, parsed = self._parsed(decoded.tokens)
+        captions, parsed = self._read(decoded)
         log_p, confidence = decoded.log_probability, None
-        if log_p is not None:
-            log_p = log_p.nan_to_num(neginf=-torch.inf)
-            if by_mean:
-                parsed = self._between_bins(parsed, log_p)
-            if with_confidence:
-                mass = mass_within(log_p, _xy(parsed, log_p), writer.caption_format)
-                confidence = mass.cpu().double().numpy()
+        if with_confidence and log_p is not None:
+            mass = mass_within(_numbers(log_p), _xy(parsed, log_p), writer.caption_format)
+            confidence = mass.cpu().double().numpy()
         ends = (decoded.tokens == writer.grammar.sep).any(dim=1)
         return Reading(
             decoded.tokens,
@@ -119,6 +121,7 @@ class CaptionReader:
             parsed,
             confidence,
             (~ends).cpu().numpy(),
+            close_ups,
         )
 
     @torch.no_grad()
@@ -131,7 +134,7 @@ class CaptionReader:
         """The model's choice of each next token when it is shown the true ones before it.
 
         As captions and as poses in input pixels, by expectation if the decoding is; of one look at
-        the image alone, whatever else the decoding asks.
+        the image alone, whatever else the decoding asks (`teacher_forced_in_all_looks`).
 
         Args:
             states: what its vision tower says of the images.
@@ -140,17 +143,47 @@ class CaptionReader:
         """
         writer, pad = self.writer, self.writer.grammar.pad
         said = logits[:, :-1].argmax(-1).masked_fill(input_ids[:, 1:] == pad, pad)
-        captions, parsed = self._parsed(said)
-        if self.decoding.expectation:
-            log_p = number_log_probability(writer, states, input_ids, logits)
-            parsed = self._between_bins(parsed, log_p.nan_to_num(neginf=-torch.inf))
-        return captions, parsed
+        if not self.decoding.expectation:
+            return self._parsed(said)
+        log_p = number_log_probability(writer, states, input_ids, logits)
+        return self._read(Decoded(said, log_p))
 
-    def _between_bins(
-        self, parsed: tuple[ParsedCaption, ...], log_p: Float[Tensor, "batch 16 2 number"]
+    @torch.no_grad()
+    def teacher_forced_in_all_looks(
+        self, look: Look, close_ups: CloseUps | None, true_captions: TrueCaptions
     ) -> tuple[ParsedCaption, ...]:
-        xy = expected_xy(log_p, _xy(parsed, log_p), self.writer.caption_format)
-        return tuple(map(_moved, parsed, xy.cpu().double().numpy()))
+        """Poses that it says beside the truth when it looks as it does free-running.
+
+        Each view that the decoding asks for is shown with its own true caption, and what the
+        views say is put together as it is without the truth: of numbers alone, so that each true
+        joint gets some.
+
+        Args:
+            look: as for `read`.
+            close_ups: what was looked at again then (`Reading.close_ups`).
+            true_captions: of views of the images or, where there are any, of the close-ups: [DEC]
+                ... [SEP] [PAD]... A joint outside is written on the border.
+        """
+        answers = []
+        for view in self._views:
+            states = _finite((look if close_ups is None else close_ups.look)(view))
+            log_p = number_log_probability(self.writer, states, true_captions(view))
+            answers.append(view.read_back(log_p, self._bin_px))
+        log_p = averaged(answers)
+        if close_ups is not None:
+            log_p = close_ups.read_back(log_p, self._bin_px)
+        has_end = torch.ones(len(log_p), dtype=torch.bool, device=log_p.device)
+        return self._read(self._written(log_p, has_end))[1]
+
+    def _read(self, decoded: Decoded) -> tuple[tuple[str, ...], tuple[ParsedCaption, ...]]:
+        """Captions, and poses: between bins where the decoding is by expectation."""
+        captions, parsed = self._parsed(decoded.tokens)
+        log_p = decoded.log_probability
+        if log_p is None or not self.decoding.expectation:
+            return captions, parsed
+        xy_written = _xy(parsed, log_p)
+        xy = expected_xy(_numbers(log_p), xy_written, self.writer.caption_format)
+        return captions, tuple(map(_moved, parsed, xy.cpu().double().numpy()))
 
     def _parsed(
         self, tokens: Int[Tensor, "batch length"]
@@ -162,13 +195,16 @@ class CaptionReader:
     def _bin_px(self) -> float:
         return self.writer.caption_format.input_size / self.writer.caption_format.bins
 
-    def _again(self, views: tuple[AskedView, ...], look: Look, closer: LookAgain) -> Decoded:
-        """What the views of close-ups say, where one look at the whole found the persons."""
+    @property
+    def _views(self) -> tuple[AskedView, ...]:
+        patch_px = self.writer.blip.vision_model.config.patch_size
+        return asked_views(self.decoding.test_views, int(patch_px))  # type: ignore[arg-type]  # square
+
+    def _found(self, look: Look) -> Float[np.ndarray, "batch 16 2"]:
+        """The persons, as one look at the whole finds them, input pixels."""
         states = _finite(look(AskedView()))
         first = self.decoding(self.writer, states, with_probability=False)
-        close_ups = closer(xy_said(self._parsed(first.tokens)[1]))
-        log_p, has_end = self._together(views, close_ups.look)
-        return self._written(close_ups.read_back(log_p, self._bin_px), has_end)
+        return xy_said(self._parsed(first.tokens)[1])
 
     def _together(
         self, views: tuple[AskedView, ...], look: Look
@@ -205,6 +241,11 @@ def _finite(states: Float[Tensor, "batch patch width"]) -> Float[Tensor, "batch 
             "diverged"
         )
     return states
+
+
+def _numbers(log_p: Float[Tensor, "batch 16 2 number"]) -> Float[Tensor, "batch 16 2 number"]:
+    """Something to compute with where a caption has no joint; it is left out afterwards."""
+    return log_p.nan_to_num(neginf=-torch.inf)
 
 
 def _xy(parsed: tuple[ParsedCaption, ...], like: Tensor) -> Float[Tensor, "batch 16 2"]:

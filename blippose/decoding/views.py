@@ -18,6 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
@@ -48,6 +49,16 @@ class AskedView:
         if self.right or self.down:
             image = _moved(image, self.right, self.down)
         return image.flip(-1) if self.is_mirrored else image
+
+    def pose(self, xy_input: Float[np.ndarray, "16 2"], size: int) -> Float[np.ndarray, "16 2"]:
+        """Where a pose of the image stands in the view, under the names that it has there.
+
+        Args:
+            xy_input: the pose, pixels of the input.
+            size: side of the input.
+        """
+        xy: Float[np.ndarray, "16 2"] = np.add(xy_input, (self.right, self.down))
+        return xy[list(MIRROR)] * (-1, 1) + (size - 1, 0) if self.is_mirrored else xy
 
     def read_back(
         self, log_probability: Float[Tensor, "batch 16 2 number"], bin_px: float

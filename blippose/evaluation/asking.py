@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from blippose.data import Collator, PoseBatch, PoseDataset
+from blippose.caption import ParsedCaption
+from blippose.data import Collator, PoseBatch, PoseDataset, Sample
+from blippose.decoding import AskedView, CloseUps, LookAgain
 from blippose.evaluation.stored_predictions import PredictionRow, joints
 from blippose.loss import IGNORED
 from blippose.model import PoseCaptioner
+from blippose.pose import Pose
 
 
 @contextmanager
@@ -36,17 +42,19 @@ def asking(model: nn.Module) -> Iterator[None]:
 def ask(
     captioner: PoseCaptioner, dataset: PoseDataset, collator: Collator, positions: range
 ) -> list[PredictionRow]:
-    """What the model says of one batch, whose inputs the vision tower sees once."""
+    """What the model says of one batch; its vision tower sees inputs and close-ups once."""
     samples = [dataset[position] for position in positions]
     batch = collator(samples)
     image = batch["image"].to(captioner.device)
     states = captioner.look(image)
-    said = captioner.say(image, states, captioner.closer(batch), with_confidence=True)
+    closer = _remembering(captioner.closer(batch))
+    said = captioner.say(image, states, closer, with_confidence=True)
     assert said.confidence is not None
     input_ids = batch["input_ids"].to(captioner.device)
     attention_mask = batch["attention_mask"].to(captioner.device)
     logits = captioner.continue_truth(states, input_ids, attention_mask)
     captions, forced = captioner.reader.teacher_forced(states, input_ids, logits)
+    in_all_looks = _in_all_looks(captioner, samples, collator, image, said.close_ups)
     coordinates, tokens = _right(captioner, batch, logits[:, :-1].argmax(-1).cpu())
     return [
         PredictionRow(
@@ -61,6 +69,9 @@ def ask(
             confidence=tuple(said.confidence[i].tolist()),
             teacher_forced_caption=captions[i],
             teacher_forced_xy_input=joints(forced[i].pose.xy),
+            teacher_forced_all_looks_xy_input=(
+                None if in_all_looks is None else joints(in_all_looks[i].pose.xy)
+            ),
             coordinate_tokens=coordinates[i],
             all_tokens=tokens[i],
         )
@@ -68,6 +79,46 @@ def ask(
             zip(positions, samples, said.parsed, strict=True)
         )
     ]
+
+
+def _remembering(closer: LookAgain | None) -> LookAgain | None:
+    if closer is None:
+        return None
+
+    def look_again(xy_input: Float[np.ndarray, "batch 16 2"]) -> CloseUps:
+        close_ups = closer(xy_input)
+        return replace(close_ups, look=cache(close_ups.look))
+
+    return look_again
+
+
+def _in_all_looks(
+    captioner: PoseCaptioner,
+    samples: Sequence[Sample],
+    collator: Collator,
+    image: UInt8[Tensor, "batch 3 size size"],
+    close_ups: CloseUps | None,
+) -> tuple[ParsedCaption, ...] | None:
+    """What it says beside the truth in as many looks as free-running; None where that is one."""
+    if close_ups is None and captioner.reader.decoding.test_views == 1:
+        return None
+    parts = [one.crop for one in samples] if close_ups is None else close_ups.parts
+
+    def look(view: AskedView) -> Float[Tensor, "batch patch width"]:
+        return captioner.look(view.of(image))
+
+    def true_captions(view: AskedView) -> Int[Tensor, "batch length"]:
+        xy_view = [
+            view.pose(part.to_input(one.pose_img.xy), part.size)
+            for one, part in zip(samples, parts, strict=True)
+        ]
+        shown = [
+            replace(one, pose_input=Pose.of(xy)) for one, xy in zip(samples, xy_view, strict=True)
+        ]
+        return collator(shown)["input_ids"].to(captioner.device)
+
+    reader = captioner.reader
+    return reader.teacher_forced_in_all_looks(look, close_ups, true_captions)
 
 
 def _right(

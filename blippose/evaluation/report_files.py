@@ -53,7 +53,7 @@ def write_files(
     Raises:
         OSError: the folder cannot be written.
     """
-    answers = (evidence.predictions.free(), evidence.predictions.teacher_forced())
+    answers = (evidence.predictions.free(), *evidence.predictions.teacher_forced())
     texts = {
         JSON_FILE: json_text(report),
         MARKDOWN_FILE: markdown(report, PICTURES),
@@ -89,7 +89,7 @@ def _write_pictures(
     folder: Path, report: Mapping[str, Any], evidence: Evidence, images: Path
 ) -> None:
     targets, subtitle = evidence.targets, subtitle_of(report["about"])
-    free, forced = evidence.predictions.free(), evidence.predictions.teacher_forced()
+    free, (forced, *_) = evidence.predictions.free(), evidence.predictions.teacher_forced()
     mean_pose = mean_pose_answers(evidence.train, len(targets))
     error_cdf, per_joint, reliability, overlays = (folder / name for name in PICTURES.values())
     with whole_file(error_cdf) as file:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,8 @@ class PredictionRow:
     xy_img: _Joints
     confidence: tuple[float, ...]  # of each joint, raw, 0 to 1
     teacher_forced_caption: str  # each token after the true ones before it
-    teacher_forced_xy_input: _Joints
+    teacher_forced_xy_input: _Joints  # of one look at the image
+    teacher_forced_all_looks_xy_input: _Joints | None  # as free-running looks; None of one look
     coordinate_tokens: tuple[int, int]  # right and all, teacher-forced
     all_tokens: tuple[int, int]  # of them and of names, brackets, commas and the end
 
@@ -94,6 +95,11 @@ class PredictionRow:
             confidence=tuple(map(float, record["confidence"])),
             teacher_forced_caption=str(record["teacher_forced_caption"]),
             teacher_forced_xy_input=_joints(record["teacher_forced_xy_input"]),
+            teacher_forced_all_looks_xy_input=(
+                None
+                if (in_all_looks := record["teacher_forced_all_looks_xy_input"]) is None
+                else _joints(in_all_looks)
+            ),
             coordinate_tokens=_counts(record["coordinate_tokens"]),
             all_tokens=_counts(record["all_tokens"]),
         )
@@ -120,11 +126,22 @@ class StoredPredictions:
         confidence = np.array([row.confidence for row in self.rows]).reshape(-1, 16)
         return Answers("model, free-running", "model", xy_input, captions, confidence)
 
-    def teacher_forced(self) -> Answers:
-        """What it says of each next token when it is shown the true ones before it."""
+    def teacher_forced(self) -> tuple[Answers, ...]:
+        """What it says of each next token when it is shown the true ones before it.
+
+        In as many looks as free-running, and then, where those are several, in one.
+        """
         captions = tuple(row.teacher_forced_caption for row in self.rows)
         xy_input = _stacked(row.teacher_forced_xy_input for row in self.rows)
-        return Answers("model, teacher-forced", "model", xy_input, captions)
+        one_look = Answers("model, teacher-forced", "model", xy_input, captions)
+        in_all_looks = [row.teacher_forced_all_looks_xy_input for row in self.rows]
+        known = [xy for xy in in_all_looks if xy is not None]
+        if not known or len(known) < len(self.rows):
+            return (one_look,)
+        return (
+            replace(one_look, xy_input=_stacked(known), captions=None),
+            replace(one_look, name="model, teacher-forced, one look"),
+        )
 
     def reasons(self) -> list[tuple[Reason | None, ...]]:
         """Why each joint is missing from the free-running captions, or None."""

@@ -115,7 +115,7 @@ def trust_report(evidence: Evidence, samples: int = 1000, seed: int = 0) -> dict
 class _Table:
     """Every row's answers and scores, and the draws that all figures are read from."""
 
-    answers: tuple[Answers, ...]  # free-running, teacher-forced, then the rest
+    answers: tuple[Answers, ...]  # free-running, teacher-forced in as many looks, then the rest
     scores: dict[str, Scores]
     unit: str
     bootstrap: Bootstrap
@@ -136,7 +136,7 @@ class _Table:
 
     @property
     def forced(self) -> Scores:
-        """Of the model that is shown the true ones."""
+        """Of the model that is shown the true ones, in as many looks."""
         return self.scores[self.answers[1].name]
 
     def of_kind(self, kind: str) -> dict[str, Scores]:
@@ -149,8 +149,8 @@ class _Table:
         return {"name": answers.name, "kind": answers.kind, "metrics": metrics}
 
     def shown_by_joint(self) -> list[str]:
-        """Rows that are worth sixteen numbers each: the model's, and the first baseline's."""
-        return [*self.of_kind("model"), *list(self.of_kind("baseline"))[:1]]
+        """Rows that are worth sixteen numbers each: two of the model, and the first baseline's."""
+        return [*list(self.of_kind("model"))[:2], *list(self.of_kind("baseline"))[:1]]
 
 
 def mean_pose_row(evidence: Evidence) -> Answers:
@@ -162,7 +162,7 @@ def _answers(evidence: Evidence, seed: int) -> Iterator[Answers]:
     """The table's rows in their order, the model first."""
     train, num = evidence.train, len(evidence.targets)
     yield evidence.predictions.free()
-    yield evidence.predictions.teacher_forced()
+    yield from evidence.predictions.teacher_forced()
     yield mean_pose_row(evidence)
     yield median_pose_answers(train, num)
     yield random_pose_answers(train, num, seed)
@@ -211,6 +211,10 @@ def _diagnostics(evidence: Evidence, table: _Table, samples: int, seed: int) -> 
         "share_1_to_5px": near.interval().as_dict(),
         "outside_input": outside.interval().as_dict(),
         "input_pixel": diagnostics.input_pixel(targets),
+        "truth_gap": {
+            name: diagnostics.improvement(table.forced, free, name, bootstrap).interval().as_dict()
+            for name in ("acc_1px", "acc_5px")
+        },
     }
     if evidence.train_answers is None:
         return found
