@@ -17,6 +17,7 @@ from blippose.report.cells import find_cells
 from blippose.report.files import Report
 from blippose.report.grid import Grid
 from blippose.report.measures import MEASURES
+from blippose.report.reference import find_reference
 from blippose.report.table_files import csv_table, latex_table, markdown_table
 from blippose.report.terminal import terminal_table
 
@@ -172,6 +173,19 @@ def test_an_evaluation_brings_its_interval_and_verdicts(evaluated: Report) -> No
     for row, score in list(zip(report.table.rows, scores, strict=True))[1:]:
         expected = "within noise" if score - scores[0] <= 0.8 else "worse"
         assert row.entries[verdict].text == expected
+
+
+def test_verdicts_by_an_evaluations_intervals_are_of_the_reference_too(evaluated: Report) -> None:
+    reference = find_reference(evaluated.grid, "adam,lr=2e-5,batch_size=2")
+    table = Report.of(evaluated.grid, reference).table
+    column, verdict = (table.titles.index(title) for title in ("difference (px)", "verdict"))
+    held = evaluated.grid.mean(reference) or 0.0
+    for row in table.rows:
+        gap = (evaluated.grid.score(row.cells[0]) or 0.0) - held
+        beyond = "better" if gap < 0 else "worse"
+        expected = "reference" if not gap else "within noise" if abs(gap) <= 0.8 else beyond
+        assert row.entries[verdict].text == expected
+        assert row.entries[column].whole == ("-" if not gap else f"{gap:+.2f}")
 
 
 def test_seeds_are_ranked_by_their_mean(tmp_path: Path) -> None:

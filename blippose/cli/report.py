@@ -10,6 +10,7 @@ from typing import Any
 
 from blippose.cli.config import checked, plain_config
 from blippose.errors import UserError
+from blippose.spelling import spelled
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class _ReportKeys:
     out: str | None
     metric: str
     accuracy: str
+    reference: str | float | bool | None
     wandb: bool
     debug: bool
 
@@ -32,10 +34,13 @@ def run(config: Any) -> int:
     from blippose.report.cells import find_cells  # noqa: PLC0415
     from blippose.report.grid import Grid  # noqa: PLC0415
     from blippose.report.measures import measure  # noqa: PLC0415
+    from blippose.report.reference import find_reference  # noqa: PLC0415
 
     chosen, accuracy = measure(keys.metric, "metric"), measure(keys.accuracy, "accuracy")
     folders = _folders(keys.run)
     grid = Grid.of(find_cells(folders), chosen)
+    named = None if keys.reference is None else spelled(keys.reference)
+    reference = None if named is None else find_reference(grid, named)
     # matplotlib takes half a second
     from blippose.report.files import PAGE, Report, adopt_older, keep_foreign  # noqa: PLC0415
 
@@ -43,7 +48,7 @@ def run(config: Any) -> int:
     if len(folders) == 1 and out.resolve() == folders[0].resolve():
         adopt_older(out)
     keep_foreign(out)
-    report = Report.of(grid)
+    report = Report.of(grid, reference)
     title = folders[0].resolve().name if len(folders) == 1 else out.resolve().name
     report.write(out, title, accuracy)
     report.print(Console())

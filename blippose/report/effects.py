@@ -2,67 +2,32 @@
 
 A linear model with a level for every value: y = mean + axes + pairs of axes + seed + noise.
 The noise is what seeds leave within one choice, beside what each does to all choices alike where
-they share their seeds. With one seed a choice it is what axes and pairs leave unexplained: an
-upper bound where three axes act together.
+they share their seeds; choices whose seeds scatter beyond the others' have their own. With one
+seed a choice it is what axes and pairs leave unexplained: an upper bound where three axes act
+together.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import fdtrc, stdtrit
-from scipy.stats import studentized_range
+from scipy.special import fdtrc
 
 from blippose.report.axes import Axis, Value
 from blippose.report.cells import Cell, CellState
-from blippose.report.grid import Grid
+from blippose.report.grid import Grid, Key
+from blippose.report.noise import Noise, joint
+from blippose.report.steady import Labels, unsteady, without_seeds
 
 Matrix = Float[np.ndarray, "rows columns"]
 Vector = Float[np.ndarray, " rows"]
 Term = tuple[Axis, ...]
 _MIN_FREEDOM = 3  # degrees of freedom; an interval from fewer is wider than any effect
-LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Standard deviation of one run about its choice, and where it was read from.
-
-    Args:
-        freedom: degrees of freedom; a part of one too (Satterthwaite).
-        holds_interactions: whether it may be interactions rather than noise: too few runs to tell.
-        is_paired: whether what a seed does to all choices alike is not in it.
-    """
-
-    deviation: float
-    freedom: int | float
-    source: str
-    holds_interactions: bool = False
-    is_paired: bool = False
-
-    def half_width(self, variance: float) -> float:
-        """Half of the interval of an estimate whose variance is `variance` runs' worth."""
-        return float(stdtrit(self.freedom, (1 + LEVEL) / 2) * self.deviation * np.sqrt(variance))
-
-    def reach(self, variance: float, num_choices: int) -> float:
-        """How far two of so many equal choices lie apart, the farthest two among them too.
-
-        Source: Tukey and Kramer; the best of many is chosen by the noise that it is judged by, so
-        that a correction for the comparisons with it alone would not do.
-        """
-        return _tukey(num_choices, self.freedom) * self.deviation * math.sqrt(variance)
-
-
-@lru_cache
-def _tukey(num_choices: int, freedom: int | float) -> float:
-    """Deviations of a difference; a fifth of a second of integrals."""
-    return float(studentized_range.ppf(LEVEL, num_choices, freedom)) / math.sqrt(2)
 
 
 @dataclass(frozen=True)
@@ -136,7 +101,11 @@ class _Model:
         self.choices: list[Term] = [
             term for n in range(1, len(axes) + 1) for term in itertools.combinations(axes, n)
         ]
+        self.of_choice = [grid.key(cell, grid.factors) for cell in cells]
+        self.is_steady = np.ones(len(cells), dtype=bool)
         self.shares_seeds = self._shares_seeds()
+        self.apart = self._apart()
+        self.is_steady = np.array([key not in self.apart for key in self.of_choice])
         self.noise = self._noise()
 
     def effects(self) -> Effects:
@@ -185,11 +154,41 @@ class _Model:
         return np.full((rows, len(levels) - 1), 1 / len(levels))
 
     def _left(self, terms: Sequence[Term], *, seeds: bool) -> tuple[float, int]:
-        """Sum of squares that terms and seeds leave unexplained, and its degrees of freedom."""
-        design = self._design(terms, self.keys, len(self.y), seeds=seeds)
-        fitted = design @ np.linalg.lstsq(design, self.y, rcond=None)[0]
-        rank = int(np.linalg.matrix_rank(design))
-        return float(((self.y - fitted) ** 2).sum()), len(self.y) - rank
+        """Sum of squares that terms and seeds leave unexplained, and its degrees of freedom.
+
+        Of the choices that are not set apart.
+        """
+        y = self.y[self.is_steady]
+        design = self._design(terms, self.keys, len(self.y), seeds=seeds)[self.is_steady]
+        fitted = design @ np.linalg.lstsq(design, y, rcond=None)[0]
+        return float(((y - fitted) ** 2).sum()), len(y) - int(np.linalg.matrix_rank(design))
+
+    def _apart(self) -> list[Key]:
+        """Choices whose seeds scatter beyond the others'."""
+        if not self.grid.is_replicated:
+            return []
+        order = list(dict.fromkeys(self.of_choice))
+        found = unsteady(self.y, self._numbers(self.of_choice), self._shared_seeds)
+        return [order[i] for i in found]
+
+    @property
+    def _shared_seeds(self) -> Labels | None:
+        """A number for each run's seed, where seeds do something to all choices alike."""
+        seeds = self.grid.seeds
+        return self._numbers(self.keys[seeds.key]) if seeds and self.shares_seeds else None
+
+    @staticmethod
+    def _numbers(keys: Sequence[Hashable]) -> Labels:
+        order = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+        return np.array([order[key] for key in keys])
+
+    @cached_property
+    def _beside_seeds(self) -> Matrix:
+        """Matrix that takes from all runs what seeds do to the steady choices alike."""
+        seeds = self._shared_seeds
+        if seeds is None:
+            return np.eye(len(self.y))
+        return without_seeds(self._numbers(self.of_choice), seeds, self.is_steady)
 
     def _shares_seeds(self) -> bool:
         """Whether choices share enough seeds to tell what a seed does to all of them."""
@@ -204,7 +203,9 @@ class _Model:
             if freedom >= 1:
                 beside = ", beside what each does to all choices" if self.shares_seeds else ""
                 source = f"what seeds change{beside}"
-                return Noise((left / freedom) ** 0.5, freedom, source, is_paired=self.shares_seeds)
+                own = self._own(self._beside_seeds @ self.y) if self.apart else {}
+                deviation = (left / freedom) ** 0.5
+                return Noise(deviation, freedom, source, is_paired=self.shares_seeds, own=own)
         for terms, what in (
             (
                 [*self.singles, *self.pairs],
@@ -218,6 +219,19 @@ class _Model:
                 return Noise((left / freedom) ** 0.5, freedom, what, is_blurred)
         return None
 
+    def _own(self, y: Vector) -> dict[tuple[object, ...], Noise]:
+        """The noise of each choice that is set apart, from its own runs alone."""
+        rows = {key: [one == key for one in self.of_choice] for key in self.apart}
+        return {
+            key: Noise(
+                float(y[own].std(ddof=1)),
+                sum(own) - 1,
+                "its own seeds",
+                is_paired=self.shares_seeds,
+            )
+            for key, own in rows.items()
+        }
+
     def _spread(self) -> Noise | None:
         """Of a run about its choice's mean over all seeds that there could be.
 
@@ -227,26 +241,34 @@ class _Model:
         if not self.grid.is_replicated or self.noise is None:
             return None
         within, freedom, what = self.noise.deviation**2, self.noise.freedom, "what seeds change"
+        own = self._own(self.y)
         if not self.shares_seeds:
-            return Noise(within**0.5, freedom, what)
+            return Noise(within**0.5, freedom, what, own=own)
         left, freedom_of_all = self._left(self.choices, seeds=False)
         of_seeds = freedom_of_all - freedom
         between = max(left - within * freedom, 0.0) / of_seeds
-        num = len({self.grid.key(cell, self.axes) for cell in self.cells})
+        num = len(set(self.of_choice)) - len(self.apart)
         variance = (between + (num - 1) * within) / num
         if variance == 0:
-            return Noise(0.0, freedom, what)
+            return Noise(0.0, freedom, what, own=own)
         parts = between**2 / of_seeds + ((num - 1) * within) ** 2 / freedom
-        return Noise(variance**0.5, (num * variance) ** 2 / parts, what)
+        return Noise(variance**0.5, (num * variance) ** 2 / parts, what, own=own)
 
     def _test(self, term: Term) -> tuple[float, float]:
-        """Share of the variance that a term explains beyond its peers, and its p-value."""
+        """Share of the variance that a term explains beyond its peers, and its p-value.
+
+        Of the choices that are not set apart: the F test takes one noise for all. NaN where these
+        do not tell.
+        """
         peers = self.singles if len(term) == 1 else [*self.singles, *self.pairs]
         left, freedom = self._left(peers, seeds=self.shares_seeds)
         others = [peer for peer in peers if peer != term]
         left_without, freedom_without = self._left(others, seeds=self.shares_seeds)
         explained, lost = max(left_without - left, 0.0), freedom_without - freedom
-        total = float(((self.y - self.y.mean()) ** 2).sum())
+        if self.apart and not lost:
+            return float("nan"), float("nan")
+        y = self.y[self.is_steady]
+        total = float(((y - y.mean()) ** 2).sum())
         share = explained / total if total else 0.0
         if self.noise is None or not lost or self.noise.deviation == 0:
             return share, float("nan")
@@ -281,22 +303,35 @@ class _Model:
         is what single axes would give, without an interval, as nobody knows what the pair does.
         """
         whole = [*self.singles, *self.pairs]
+        seeds = self.shares_seeds and not self.apart  # else they are taken off before
         for terms in (whole, self.singles):
-            design = self._design(terms, self.keys, len(self.y), seeds=self.shares_seeds)
+            design = self._design(terms, self.keys, len(self.y), seeds=seeds)
             inverse = np.linalg.pinv(design)
-            contrast = self._contrast(terms, fixed)
+            contrast = self._contrast(terms, fixed, seeds=seeds)
             if np.allclose(contrast @ inverse @ design, contrast, atol=1e-8):
                 weights = contrast @ inverse
-                noise = self.noise if terms == whole else None
-                half = noise.half_width(float(weights @ weights)) if noise else np.nan
+                if self.apart:
+                    weights = weights @ self._beside_seeds
+                half = self._half_width(weights) if terms == whole else np.nan
                 return float(weights @ self.y), half
         return float("nan"), float("nan")
 
-    def _contrast(self, terms: Sequence[Term], fixed: dict[str, Value]) -> Vector:
+    def _half_width(self, weights: Vector) -> float:
+        """Half of the interval of a sum of runs; NaN where nothing tells the noise."""
+        if self.noise is None:
+            return float("nan")
+        parts = [(self.noise, self.is_steady)]
+        parts += [
+            (own, np.array([key == one for one in self.of_choice]))
+            for key, own in self.noise.own.items()
+        ]
+        return joint((noise, float(weights[i] @ weights[i])) for noise, i in parts).half_width(1.0)
+
+    def _contrast(self, terms: Sequence[Term], fixed: dict[str, Value], *, seeds: bool) -> Vector:
         choices = [
             [fixed[axis.key]] if axis.key in fixed else self.levels[axis.key] for axis in self.axes
         ]
         rows = list(itertools.product(*choices))
         keys = {axis.key: [row[i] for row in rows] for i, axis in enumerate(self.axes)}
-        design = self._design(terms, keys, len(rows), seeds=self.shares_seeds)
+        design = self._design(terms, keys, len(rows), seeds=seeds)
         return design.mean(axis=0)  # type: ignore[no-any-return]

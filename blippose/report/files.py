@@ -24,14 +24,14 @@ from blippose.report.figures.curves import curves_figure, loss_of
 from blippose.report.figures.effect_plots import effects_figure
 from blippose.report.figures.heat_map import heat_map
 from blippose.report.figures.parallel import NUM_SHADES, parallel_figure
-from blippose.report.grid import Grid
+from blippose.report.grid import Choice, Grid
 from blippose.report.measures import MEASURES, Measure
 from blippose.report.page import PageParts, headline, page
 from blippose.report.samples import samples
 from blippose.report.table_files import csv_table, latex_table, markdown_table
 from blippose.report.tables import RankedTable, cell_table, choice_table
 from blippose.report.terminal import terminal_table
-from blippose.report.verdicts import judge, sentences
+from blippose.report.verdicts import Verdicts, judge, sentences
 
 PAGE = "report.html"
 _TABLES = ("table.csv", "table.md", "table.tex")
@@ -70,17 +70,17 @@ class Report:
     effects: Effects
     table: RankedTable
     choices: RankedTable | None
+    verdicts: Verdicts
     sentences: list[str]
 
     @staticmethod
-    def of(grid: Grid) -> Report:
-        """Tables, effects and verdicts."""
+    def of(grid: Grid, reference: Choice | None = None) -> Report:
+        """Tables, effects and verdicts, against the best choice where no reference is named."""
         effects = find_effects(grid)
-        verdicts = judge(grid, effects.noise)
+        verdicts = judge(grid, effects.noise, reference)
         choices = choice_table(grid, verdicts, effects.spread) if grid.is_replicated else None
-        return Report(
-            grid, effects, cell_table(grid, verdicts), choices, sentences(grid, verdicts)
-        )
+        table = cell_table(grid, verdicts)
+        return Report(grid, effects, table, choices, verdicts, sentences(grid, verdicts))
 
     def write(self, folder: Path, title: str, accuracy: Measure) -> None:
         """Write every file; what an earlier report over more runs had besides goes.
@@ -105,7 +105,7 @@ class Report:
     def _write_tables(self, filling: Filling) -> None:
         readable = self.choices or self.table
         tables = (
-            csv_table(self.table, self.grid),
+            csv_table(self.table, self.grid, self.verdicts),
             markdown_table(readable, self.sentences),
             latex_table(readable, self.sentences),
         )

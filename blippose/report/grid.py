@@ -186,16 +186,16 @@ class Grid:
         scores = self.scores(choice, one)
         return sum(scores) / len(scores) if scores and len(scores) == len(choice.done) else None
 
-    def paired(self, one: Choice, other: Choice) -> list[tuple[float, float]]:
+    def paired(self, one: Choice, other: Choice) -> dict[Value, tuple[float, float]]:
         """Their scores at each seed that is done in both."""
         if self.seeds is None:
-            return []
+            return {}
         of_one, of_other = (
             {self.value(cell, self.seeds): self.score(cell) for cell in choice.done}
             for choice in (one, other)
         )
-        both = ((of_one[seed], of_other[seed]) for seed in of_one if seed in of_other)
-        return [(a, b) for a, b in both if a is not None and b is not None]
+        both = {seed: (of_one[seed], of_other[seed]) for seed in of_one if seed in of_other}
+        return {seed: (a, b) for seed, (a, b) in both.items() if a is not None and b is not None}
 
     @cached_property
     def is_replicated(self) -> bool:

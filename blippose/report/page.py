@@ -161,8 +161,20 @@ def _effects_caption(effects: Effects) -> str:
         "Means over the grid with 95 % intervals, alone and in pairs: where lines are parallel, "
         f"one setting does not change what the other does. Noise: {effects.noise.source}, "
         f"standard deviation {effects.noise.deviation:.3g} with {effects.noise.freedom:.0f} "
-        f"degrees of freedom.{_lacking(effects.num_lacking)}"
+        f"degrees of freedom.{_unsteady(len(effects.noise.own))}{_lacking(effects.num_lacking)}"
     )
+
+
+def _unsteady(num: int) -> str:
+    """What choices that are set apart have no part in."""
+    if not num:
+        return ""
+    have = (
+        "choices whose seeds scatter more have"
+        if num > 1
+        else "choice whose seeds scatter more has"
+    )
+    return f" {num} {have} noise of their own; shares of variance and p are those of the others."
 
 
 def _lacking(num: int) -> str:

@@ -7,13 +7,19 @@ import io
 from collections.abc import Callable, Sequence
 
 from blippose.report.grid import Grid
-from blippose.report.tables import Entry, RankedTable, shown_measures
+from blippose.report.tables import DIFFERENCE, Entry, RankedTable, shown_measures
+from blippose.report.verdicts import Verdicts
 
 
-def csv_table(table: RankedTable, grid: Grid) -> str:
-    """Every number as it is, and each run's intervals, folder, command and reason."""
+def csv_table(table: RankedTable, grid: Grid, verdicts: Verdicts | None = None) -> str:
+    """Every number as it is, and each run's intervals, folder, command and reason.
+
+    With a reference in `verdicts` the interval of the difference too, of the run's choice.
+    """
     measures = [one.name for one in shown_measures(grid)]
     bounds = [f"{name} {end}" for name in measures for end in ("low", "high")]
+    of_differences = _bounds(grid, verdicts) if verdicts and verdicts.reference else {}
+    bounds += [f"{DIFFERENCE} {end}" for end in ("low", "high") if of_differences]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*table.titles, *bounds, "run", "reason", "command"])
@@ -21,10 +27,23 @@ def csv_table(table: RankedTable, grid: Grid) -> str:
         [cell] = row.cells
         estimates = [grid.estimate(cell, name) for name in measures]
         ends = [x for e in estimates for x in ((e.low, e.high) if e else (None, None))]
+        if of_differences:
+            ends += of_differences.get(cell.name, (None, None))
         plain = ["" if e.value is None else e.value for e in row.entries]
         tail = [cell.name, "; ".join(cell.notes), cell.fact("command") or ""]
         writer.writerow([*plain, *("" if end is None else end for end in ends), *tail])
     return file.getvalue()
+
+
+def _bounds(grid: Grid, verdicts: Verdicts) -> dict[str, tuple[float, float]]:
+    """Of the difference from the reference, by the run's name."""
+    found: dict[str, tuple[float, float]] = {}
+    for choice in grid.choices:
+        gap = verdicts.difference(choice)
+        if gap is not None and gap.half is not None:
+            ends = gap.value - gap.half, gap.value + gap.half
+            found |= dict.fromkeys((cell.name for cell in choice.cells), ends)
+    return found
 
 
 def markdown_table(table: RankedTable, sentences: Sequence[str]) -> str:
@@ -63,9 +82,10 @@ def latex_table(table: RankedTable, sentences: Sequence[str]) -> str:
 
 
 def _latex(entry: Entry) -> str:
-    text = _escape_latex(entry.whole)
-    if entry.margin:
-        text = text.replace("-", "--")  # from low to high
+    margin = entry.margin and entry.whole.removeprefix(entry.text)
+    text = _escape_latex(entry.text) + _escape_latex(margin).replace("-", "--")  # low to high
+    if isinstance(entry.value, float) and entry.value < 0:
+        text = text.replace("-", "$-$", 1)
     return rf"\textbf{{{text}}}" if entry.is_best else text
 
 

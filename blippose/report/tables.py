@@ -10,13 +10,19 @@ from dataclasses import dataclass, replace
 
 from blippose.report.axes import Value
 from blippose.report.cells import Cell, CellState
-from blippose.report.effects import Noise
+from blippose.report.comparisons import Difference
 from blippose.report.grid import Choice, Grid
 from blippose.report.measures import MEASURES, Measure
+from blippose.report.noise import Noise
 from blippose.report.verdicts import Verdicts
 
 SHOWN = ("mae_all", "epe", "acc_1px", "acc_5px", "acc_25px", "pckh_0.5", "parse_rate")
+DIFFERENCE = "difference"
 _SHORT = {one.label: one.short for one in MEASURES.values()} | {
+    f"{DIFFERENCE} (px)": "diff px",
+    f"{DIFFERENCE} (image px)": "diff image px",
+    f"{DIFFERENCE} (nats a token)": "diff",
+    DIFFERENCE: "diff",
     "judged on": "on",
     "best epoch": "epoch",
     "peak memory": "memory",
@@ -114,14 +120,15 @@ def cell_table(grid: Grid, verdicts: Verdicts) -> RankedTable:
     for cell in grid.ranked:
         choice, number = choices.get(cell.name), grid.sets.get(cell.name, 0)
         says = choice is not None and not (grid.is_replicated and number == 0)
-        verdict = verdicts.text(choice) if choice and says else ""
+        verdict = _verdict(grid, choice, verdicts, is_shown=says)
         chosen, *others = [_metric(grid, cell, one, best[number]) for one in shown_measures(grid)]
         entries = [_rank(ranks.get(cell.name)), *_settings(grid, cell), *_set(grid, number)]
-        entries += [*_progress(grid, cell), chosen, _word(verdict), *others, *_cost(cell)]
+        entries += [*_progress(grid, cell), chosen, *verdict, *others, *_cost(cell)]
         rows.append(Row(tuple(entries), (cell,)))
     settings = [Column(a.name, a.is_numeric) for a in grid.axes] or [Column("run", False)]
     progress = [Column("state", False), Column("epochs"), Column("best epoch")]
-    columns = [Column("#"), *settings, *_set_column(grid), *progress, *_metric_columns(grid)]
+    columns = [Column("#"), *settings, *_set_column(grid), *progress]
+    columns += _metric_columns(grid, verdicts)
     columns += [Column("time"), Column("peak memory")]
     return RankedTable(tuple(columns), len(settings), Column(grid.measure.label), tuple(rows))
 
@@ -140,18 +147,44 @@ def choice_table(grid: Grid, verdicts: Verdicts, spread: Noise | None) -> Ranked
         entries = [_rank(ranks[number] if grid.mean(choice) is not None else None)]
         entries += [*(key or [_word("all")]), *_set(grid, number)]
         entries.append(Entry(f"{len(choice.done)}/{len(choice.cells)}", len(choice.done)))
-        entries += [chosen, _word(verdicts.text(choice)), *others]
+        entries += [chosen, *_verdict(grid, choice, verdicts), *others]
         rows.append(Row(tuple(entries), choice.cells))
     settings = [Column(a.name, a.is_numeric) for a in grid.factors] or [Column("choice", False)]
     columns = [Column("#"), *settings, *_set_column(grid), Column("seeds done")]
-    columns += _metric_columns(grid)
+    columns += _metric_columns(grid, verdicts)
     return RankedTable(tuple(columns), len(settings), Column(grid.measure.label), tuple(rows))
 
 
-def _metric_columns(grid: Grid) -> Iterator[Column]:
-    """What ranks, its verdict, and the others."""
+def _metric_columns(grid: Grid, verdicts: Verdicts) -> Iterator[Column]:
+    """What ranks, how far it is from the reference, if any, its verdict, and the others."""
     chosen, *others = [Column(one.label) for one in shown_measures(grid)]
-    yield from (chosen, Column("verdict", False), *others)
+    unit = grid.measure.unit and f" ({grid.measure.unit})"
+    gap = [Column(f"{DIFFERENCE}{unit}")] if verdicts.reference else []
+    yield from (chosen, *gap, Column("verdict", False), *others)
+
+
+def _verdict(
+    grid: Grid, choice: Choice | None, verdicts: Verdicts, *, is_shown: bool = True
+) -> list[Entry]:
+    """The difference from the reference, if any, and the verdict.
+
+    On the rows of runs the ones of a choice over its seeds are for programs alone.
+    """
+    word = verdicts.text(choice) if choice else ""
+    if verdicts.reference is None:
+        return [_word(word if is_shown else "")]
+    gap = verdicts.difference(choice) if choice else None
+    entry = Entry("-") if gap is None else _signed(grid.measure, gap)
+    if is_shown:
+        return [entry, _word(word)]
+    return [Entry("", entry.value), Entry("", word)]
+
+
+def _signed(one: Measure, gap: Difference) -> Entry:
+    text, nothing = one.text(abs(gap.value)), one.text(0.0)
+    sign = "" if text == nothing else "-" if gap.value < 0 else "+"
+    margin = "" if gap.half is None else f"±{one.text(gap.half)}"
+    return Entry(f"{sign}{text}", gap.value, margin=margin)
 
 
 def _set_column(grid: Grid) -> list[Column]:
@@ -239,7 +272,8 @@ def _mean(
         return Entry("-")
     num_seeds = len(grid.scores(choice, one))
     is_judged = one == grid.measure and spread is not None and choice.set_number == 0
-    margin = f"±{one.text(spread.half_width(1 / num_seeds))}" if is_judged and spread else ""
+    own = spread.of(choice.key) if is_judged and spread else None
+    margin = f"±{one.text(own.half_width(1 / num_seeds))}" if own else ""
     return Entry(one.text(mean), mean, one.text(mean) == best.get(one.name), margin)
 
 

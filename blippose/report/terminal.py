@@ -18,7 +18,8 @@ from blippose.report.tables import Entry, RankedTable
 
 # Behind the rank, the settings and what ranks: what must not be missing, first.
 _BY_IMPORTANCE = (
-    *("on", "state", "verdict", "seeds done", "@5 px", "@1 px", "epoch", "@25 px"),
+    *("on", "state", "verdict", "diff px", "diff image px", "diff"),
+    *("seeds done", "@5 px", "@1 px", "epoch", "@25 px"),
     *("EPE px", "MAE px", "time", "PCKh@0.5", "memory", "epochs", "parsed"),
 )
 _GAP = 2  # characters between columns, one of them the box's

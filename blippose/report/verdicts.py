@@ -1,55 +1,100 @@
-"""Which differences from the best choice are within noise, and what that was judged by."""
+"""Which differences from the best choice, or from a named one, are within noise, by what."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from blippose.report.cells import CellState, Estimate
-from blippose.report.effects import Noise
-from blippose.report.grid import Choice, Grid
-from blippose.report.judged import difference
+from blippose.report.comparisons import Difference, difference, from_best, from_reference
+from blippose.report.grid import Choice, Grid, Key
+from blippose.report.judged import difference as difference_of_images
+from blippose.report.noise import Noise
 
 _NAMED = 5  # choices in one sentence
+_BY_OVERLAP = (
+    "Judged by whether the 95 % intervals over validation images (eval.json) overlap. "
+    "That is one seed a choice: what another seed would change is not in it."
+)
+_NONE_WITHIN = "None is within noise of the best."
+_NOTHING_TELLS = (
+    "Nothing tells noise from difference here: one seed a choice, too few runs, and intervals "
+    "of the images not for all of them. Sweep seed=0,1,2 or run `blippose eval` on each run."
+)
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """For each choice with a value, in the grid's order, whether it is within noise of the best.
+    """For each choice with a value whether it is within noise of the one it is held against.
+
+    That is the reference where one was named, or else the best.
 
     Args:
-        within: by the choice's key; None for the best itself and where nothing tells.
+        within: by the choice's key; None for the one that is held and where nothing tells.
         basis: what it was judged by, a sentence.
+        reference: the choice that was named.
+        differences: from the reference, by the choice's key; empty without one.
+        better: keys of the choices on the better side of the reference.
+        apart: a sentence on the choices that are judged by their own noise; empty of none.
     """
 
-    within: dict[tuple[object, ...], bool | None]
+    within: Mapping[Key, bool | None]
     basis: str
+    reference: Choice | None = None
+    differences: Mapping[Key, Difference] = field(default_factory=dict)
+    better: frozenset[Key] = frozenset()
+    apart: str = ""
 
     def text(self, choice: Choice) -> str:
         """A verdict in words; empty where there is none."""
         if choice.set_number:
             return "other images"
-        verdict = self.within.get(choice.key)
-        return {True: "within noise", False: "worse", None: ""}[verdict]
+        if self.reference is not None and choice.key == self.reference.key:
+            return "reference"
+        beyond = "better" if choice.key in self.better else "worse"
+        return {True: "within noise", False: beyond, None: ""}[self.within.get(choice.key)]
+
+    def difference(self, choice: Choice) -> Difference | None:
+        """From the reference; None without one, of itself, and of what has no value beside it."""
+        return None if choice.set_number else self.differences.get(choice.key)
 
 
-def judge(grid: Grid, noise: Noise | None) -> Verdicts:
-    """Hold every choice against the best one."""
+def judge(grid: Grid, noise: Noise | None, reference: Choice | None = None) -> Verdicts:
+    """Hold every choice against the reference, which has a value, or else against the best one."""
     choices = [c for c in grid.choices if c.set_number == 0 and grid.mean(c) is not None]
     if len(choices) < 2:
-        return Verdicts({}, _nothing_to_compare(grid, len(choices)))
-    if noise is not None and grid.is_replicated:
-        return _by_noise(grid, choices, noise)
-    estimates = [_estimate(grid, choice) for choice in choices]
-    if all(estimate is not None and estimate.low is not None for estimate in estimates):
-        return _by_overlap(choices, [estimate for estimate in estimates if estimate])
-    if noise is not None and not noise.holds_interactions:
-        return _by_noise(grid, choices, noise)
-    return Verdicts(
-        {},
-        "Nothing tells noise from difference here: one seed a choice, too few runs, and intervals "
-        "of the images not for all of them. Sweep seed=0,1,2 or run `blippose eval` on each run.",
-    )
+        return Verdicts({}, _nothing_to_compare(grid, len(choices)), reference)
+    held = reference or choices[0]
+    others = [choice for choice in choices if choice.key != held.key]
+    differences, basis = _differences(grid, noise, held, others, is_named=reference is not None)
+    of_others = {c.key: one for c, one in zip(others, differences, strict=True)}
+    within = {c.key: of_others[c.key].is_within if c.key in of_others else None for c in choices}
+    apart = _apart(grid, noise, choices)
+    if reference is None:
+        return Verdicts(within, basis, apart=apart)
+    better = {key for key, one in of_others.items() if grid.measure.key(one.value) < 0}
+    return Verdicts(within, basis, reference, of_others, frozenset(better), apart)
+
+
+def _differences(
+    grid: Grid, noise: Noise | None, held: Choice, others: Sequence[Choice], *, is_named: bool
+) -> tuple[list[Difference], str]:
+    """Of each of `others`, and what they were judged by."""
+    estimates = [_estimate(grid, choice) for choice in (held, *others)]
+    known = [one for one in estimates if one is not None and one.low is not None]
+    has_intervals = known == estimates
+    if noise is not None and (
+        grid.is_replicated or not (has_intervals or noise.holds_interactions)
+    ):
+        compare = from_reference if is_named else from_best
+        basis = _by_noise(grid, noise, len(others), is_named=is_named)
+        return compare(grid, held, others, noise), basis
+    values = [difference(grid, held, other) for other in others]
+    if not has_intervals:
+        return [Difference(value) for value in values], _NOTHING_TELLS
+    overlaps = [_overlap(known[0], one) for one in known[1:]]
+    judged = zip(values, overlaps, strict=True)
+    return [Difference(value, None, is_within) for value, is_within in judged], _BY_OVERLAP
 
 
 def _nothing_to_compare(grid: Grid, num_judged: int) -> str:
@@ -63,38 +108,28 @@ def _nothing_to_compare(grid: Grid, num_judged: int) -> str:
     return f"{num_judged or 'None'} of {num} choices is done: there is nothing to compare yet."
 
 
-def _by_noise(grid: Grid, choices: list[Choice], noise: Noise) -> Verdicts:
-    best, *others = choices
-    within: dict[tuple[object, ...], bool | None] = {best.key: None}
-    for other in others:
-        gap, variance = _gap(grid, best, other, noise)
-        within[other.key] = gap <= noise.reach(variance, len(choices))
+def _by_noise(grid: Grid, noise: Noise, num_others: int, *, is_named: bool) -> str:
     unit = grid.measure.unit and f" {grid.measure.unit}"
-    together = f" for all pairs of {len(choices)} choices together (Tukey)"
-    return Verdicts(
-        within,
-        f"Noise of a run: standard deviation {noise.deviation:.3g}{unit} with {noise.freedom:.0f} "
-        f"degrees of freedom ({noise.source}); 95 %{together if others[1:] else ''}.",
-    )
+    of = f"Noise of a run: standard deviation {noise.deviation:.3g}{unit} with "
+    of += f"{noise.freedom:.0f} degrees of freedom ({noise.source}); 95 %"
+    if num_others == 1:
+        return f"{of}."
+    if is_named:
+        return f"{of} for all {num_others} comparisons with the reference together (Dunnett)."
+    return f"{of} for all pairs of {num_others + 1} choices together (Tukey)."
 
 
-def _gap(grid: Grid, best: Choice, other: Choice, noise: Noise) -> tuple[float, float]:
-    """How far two choices lie apart, and its variance in runs' worth; of their common seeds."""
-    if noise.is_paired and (pairs := grid.paired(best, other)):
-        return abs(sum(a - b for a, b in pairs)) / len(pairs), 2 / len(pairs)
-    gap = abs((grid.mean(other) or 0.0) - (grid.mean(best) or 0.0))
-    return gap, 1 / len(grid.scores(best)) + 1 / len(grid.scores(other))
-
-
-def _by_overlap(choices: list[Choice], estimates: list[Estimate]) -> Verdicts:
-    best = estimates[0]
-    within: dict[tuple[object, ...], bool | None] = {choices[0].key: None}
-    for choice, other in zip(choices[1:], estimates[1:], strict=True):
-        within[choice.key] = _overlap(best, other)
-    return Verdicts(
-        within,
-        "Judged by whether the 95 % intervals over validation images (eval.json) overlap. "
-        "That is one seed a choice: what another seed would change is not in it.",
+def _apart(grid: Grid, noise: Noise | None, choices: Sequence[Choice]) -> str:
+    """Whose seeds scatter so that they are no measure of the others' noise."""
+    own = [(c, noise.own[c.key]) for c in choices if noise is not None and c.key in noise.own]
+    if not own:
+        return ""
+    deviations = ", ".join(f"{one.deviation:.3g}" for _, one in own)
+    unit = grid.measure.unit and f" {grid.measure.unit}"
+    return (
+        f"The seeds of {'; '.join(grid.choice_label(choice) for choice, _ in own)} scatter more "
+        f"than others' (Cochran's test at 1 %): judged by their own noise, standard deviation "
+        f"{deviations}{unit}, and left out of the others'."
     )
 
 
@@ -146,7 +181,7 @@ def _other_sets(grid: Grid) -> Iterator[str]:
     for number, name in enumerate(grid.set_names[1:], 1):
         cells = [cell for cell in grid.cells if grid.sets[cell.name] == number]
         runs = f"{len(cells)} runs were" if len(cells) > 1 else f"{grid.label(cells[0])} was"
-        what = f" ({difference(first, cells[0])})" if first else ""
+        what = f" ({difference_of_images(first, cells[0])})" if first else ""
         yield (
             f"{name}: {runs} judged on other images or in another frame{what}, so not comparable "
             f"with {grid.set_names[0]}; figures of effects, heat map and noise leave {name} out."
@@ -156,14 +191,40 @@ def _other_sets(grid: Grid) -> Iterator[str]:
 def _comparisons(grid: Grid, verdicts: Verdicts) -> list[str]:
     choices = [choice for choice in grid.choices if choice.set_number == 0]
     within = [c for c in choices if verdicts.within.get(c.key) is True]
-    worse = [c for c in choices if verdicts.within.get(c.key) is False]
-    if not within and not worse:
-        return [verdicts.basis]
-    names = "; ".join(grid.choice_label(choice) for choice in within[:_NAMED])
-    names += f"; and {len(within) - _NAMED} more" if len(within) > _NAMED else ""
-    first = (
-        f"Within noise of the best: {names}." if within else "None is within noise of the best."
+    beyond = [c for c in choices if verdicts.within.get(c.key) is False]
+    basis = [*_of_differences(grid, verdicts), verdicts.basis, *filter(None, [verdicts.apart])]
+    if not within and not beyond:
+        return basis
+    of = f"of {len(within) + len(beyond)} others"
+    if verdicts.reference is None:
+        names = _named(grid, within)
+        first = f"Within noise of the best: {names}." if within else _NONE_WITHIN
+        second = [f"Worse beyond noise: {len(beyond)} {of}."] if beyond else []
+        return [first, *second, *basis]
+    groups = {"Better than": [c for c in beyond if c.key in verdicts.better]}
+    groups["Worse than"] = [c for c in beyond if c.key not in verdicts.better]
+    groups["Within noise of"] = within
+    found = {what: choices for what, choices in groups.items() if choices}
+    counts = [
+        f"{what} the reference: {len(some)} {of} ({_named(grid, some)})."
+        for what, some in found.items()
+    ]
+    return [*counts, *basis]
+
+
+def _named(grid: Grid, choices: Sequence[Choice]) -> str:
+    names = "; ".join(grid.choice_label(choice) for choice in choices[:_NAMED])
+    more = len(choices) - _NAMED
+    return f"{names}; and {more} more" if more > 0 else names
+
+
+def _of_differences(grid: Grid, verdicts: Verdicts) -> Iterator[str]:
+    """What stands in the column of differences."""
+    if verdicts.reference is None:
+        return
+    less = "less" if grid.measure.is_error else "more"
+    label = grid.choice_label(verdicts.reference)
+    yield (
+        f"Difference: a choice's {grid.measure.title} minus that of the reference ({label}), over "
+        f"the seeds of both; {less} is better."
     )
-    num_others = len(within) + len(worse)
-    second = [f"Worse beyond noise: {len(worse)} of {num_others} others."] if worse else []
-    return [first, *second, verdicts.basis]

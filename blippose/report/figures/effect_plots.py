@@ -9,6 +9,7 @@ from matplotlib.axes import Axes as Plot
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from blippose.counted import counted
 from blippose.report.axes import Axis
 from blippose.report.effects import Effects, Interaction, MainEffect
 from blippose.report.figures.style import (
@@ -131,6 +132,8 @@ def _caption(effects: Effects) -> str:
         return "means over the grid; too few runs for intervals"
     lacking = "; where pairs lack runs as if settings did not interact, without one"
     what = f"means over the grid with 95 % intervals{lacking if effects.num_lacking else ''}"
+    if num := len(effects.noise.own):
+        return f"{what}; noise, shares and p without {counted(num, 'choice')} of unsteady seeds"
     return f"{what}; noise: {effects.noise.source}"
 
 
@@ -204,8 +207,11 @@ def _ticks(plot: Plot, axis: Axis) -> None:
 
 
 def _strength(effect: MainEffect | Interaction, effects: Effects) -> str:
-    """Empty of an axis that is alone with a run a value: all of the variance is its own."""
-    if len(effects.main) == 1 and effects.noise is None:
+    """Empty of an axis that is alone with a run a value: all of the variance is its own.
+
+    And of one on which the choices with steady seeds do not differ.
+    """
+    if np.isnan(effect.share) or (len(effects.main) == 1 and effects.noise is None):
         return ""
     percent = f"{effect.share:.0%}" if effect.share >= 0.005 or not effect.share else "< 1%"
     share = f"{percent} of variance"
