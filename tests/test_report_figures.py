@@ -136,6 +136,12 @@ def test_an_axis_of_many_values_has_a_row_each_the_best_on_top(
     arrows = [text.get_text() for text in figure.axes[0].texts]
     assert len(arrows) == (far > 0)
     assert all(arrow.startswith("5") and arrow.endswith(" \u2192") for arrow in arrows)
+    reference = grid.mean(grid.choices[3])
+    with_line = effects_figure(grid, find_effects(grid), reference)
+    assert with_line is not None
+    new = len(with_line.axes[0].lines) - len(figure.axes[0].lines)
+    assert new == 1
+    assert [reference, reference] in [list(line.get_xdata()) for line in with_line.axes[0].lines]
 
 
 def test_runs_too_short_for_a_training_loss_show_the_validations(

@@ -135,7 +135,8 @@ class Report:
         yield curves_figure(grid, [mae])
         yield curves_figure(grid, self._charts(accuracy))
         yield heat_map(grid)
-        yield effects_figure(grid, self.effects)
+        held = self.verdicts.reference
+        yield effects_figure(grid, self.effects, None if held is None else grid.mean(held))
         yield parallel_figure(grid, list(dict.fromkeys([accuracy, mae, grid.measure])))
 
     def _charts(self, accuracy: Measure) -> Sequence[Measure]:

@@ -28,12 +28,16 @@ _ABREAST = 3  # effects that one row has room for: two axes and their pair
 _LONG_TEXT = 24  # characters of a value that has a row
 
 
-def effects_figure(grid: Grid, effects: Effects) -> Figure | None:
-    """None where there are too few runs for an effect."""
+def effects_figure(grid: Grid, effects: Effects, reference: float | None = None) -> Figure | None:
+    """None where there are too few runs for an effect.
+
+    Where one axis has many values `reference`, the mean of the choice that they are held against,
+    is a line.
+    """
     if not effects.main:
         return None
     if len(effects.main) == 1 and len(effects.main[0].means) > _MOST_ABREAST:
-        return _long(grid, effects)
+        return _long(grid, effects, reference)
     if len(effects.main) + len(effects.pairs) <= _ABREAST:
         return _abreast(grid, effects)
     num_rows = 2 if effects.pairs else 1
@@ -75,7 +79,7 @@ def _abreast(grid: Grid, effects: Effects) -> Figure:
     return figure
 
 
-def _long(grid: Grid, effects: Effects) -> Figure:
+def _long(grid: Grid, effects: Effects, reference: float | None) -> Figure:
     """One axis of many values: a row each, the best on top."""
     [effect] = effects.main
     order = np.argsort([-grid.measure.key(mean) for mean in effect.means])
@@ -88,6 +92,8 @@ def _long(grid: Grid, effects: Effects) -> Figure:
     far = far_off(means)
     plot.errorbar(means[~far], y[~far], xerr=halves[~far], color=INK, fmt="o", markersize=4,
                   capsize=2.5, elinewidth=1.2)  # fmt: skip
+    if reference is not None and reference not in means[far]:
+        plot.axvline(reference, color=FAINT, lw=0.8, ls="--", zorder=0)
     for mean, row in zip(means[far].tolist(), y[far].tolist(), strict=True):
         is_high = mean > float(np.nanmax(means[~far]))
         _beyond(plot, row, grid.measure.text(mean), is_high=is_high)
