@@ -56,7 +56,7 @@ def _explain(error: Exception, command: str) -> str:
     first = text.strip().splitlines()[0]
     if isinstance(error, OverrideParseException):
         word = str(error.override)
-        why = f" ({first})" if "=" in word else _meant(word, command)
+        why = _quoted(word, first) if "=" in word else _meant(word, command)
         return f"{word}: cannot be read as key=value{why}"
     if isinstance(error, MissingConfigException) and error.options:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
@@ -68,6 +68,14 @@ def _explain(error: Exception, command: str) -> str:
         key = refused[1].partition("@")[0]
         return f"{key}: {unknown(key, command)}"
     return f"{first} (`blippose {command} --help` shows the keys)"
+
+
+def _quoted(word: str, complaint: str) -> str:
+    """Of a value that Hydra does not read: one with = in it wants quotes."""
+    key, _, value = word.partition("=")
+    if "=" in value and not set(value) & set("'\"[]{} "):
+        return f"; a value with = in it wants quotes: '{key}=\"{value}\"'"
+    return f" ({complaint})"
 
 
 def _meant(word: str, command: str) -> str:

@@ -21,7 +21,7 @@ class _ReportKeys:
     out: str | None
     metric: str
     accuracy: str
-    reference: str | float | bool | None
+    reference: str | float | bool | list[Any] | None
     wandb: bool
     debug: bool
 
@@ -39,8 +39,7 @@ def run(config: Any) -> int:
     chosen, accuracy = measure(keys.metric, "metric"), measure(keys.accuracy, "accuracy")
     folders = _folders(keys.run)
     grid = Grid.of(find_cells(folders), chosen)
-    named = None if keys.reference is None else spelled(keys.reference)
-    reference = None if named is None else find_reference(grid, named)
+    reference = None if keys.reference is None else find_reference(grid, _named(keys.reference))
     # matplotlib takes half a second
     from blippose.report.files import PAGE, Report, adopt_older, keep_foreign  # noqa: PLC0415
 
@@ -58,6 +57,12 @@ def run(config: Any) -> int:
 
         print(f"W&B      {save_workspace(grid, title, accuracy)}")
     return 0
+
+
+def _named(reference: str | float | bool | list[Any]) -> str:
+    """Values as they are typed, with commas between."""
+    parts = reference if isinstance(reference, list) else [reference]
+    return ",".join(map(spelled, parts))
 
 
 def _folders(named: str | Sequence[str]) -> list[Path]:

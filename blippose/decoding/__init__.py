@@ -3,7 +3,7 @@
 And how sure it is of them.
 """
 
-from blippose.decoding.close_up import Closer, CloseUps, LookAgain, SeePixels
+from blippose.decoding.close_up import Closer, CloseUps, Look, LookAgain, SeePixels
 from blippose.decoding.confidence import CONFIDENCE_PX, expected_xy, mass_within
 from blippose.decoding.grammar import TokenGrammar
 from blippose.decoding.greedy import free_tokens
@@ -38,6 +38,7 @@ __all__ = [
     "Decoding",
     "Free",
     "InputFrame",
+    "Look",
     "LookAgain",
     "Parallel",
     "Prompted",

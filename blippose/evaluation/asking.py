@@ -9,12 +9,12 @@ from functools import cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from blippose.caption import ParsedCaption
 from blippose.data import Collator, PoseBatch, PoseDataset, Sample
-from blippose.decoding import AskedView, CloseUps, LookAgain
+from blippose.decoding import AskedView, CloseUps, Look, LookAgain
 from blippose.evaluation.stored_predictions import PredictionRow, joints
 from blippose.loss import IGNORED
 from blippose.model import PoseCaptioner
@@ -42,19 +42,23 @@ def asking(model: nn.Module) -> Iterator[None]:
 def ask(
     captioner: PoseCaptioner, dataset: PoseDataset, collator: Collator, positions: range
 ) -> list[PredictionRow]:
-    """What the model says of one batch; its vision tower sees inputs and close-ups once."""
+    """What the model says of one batch; its vision tower sees each view once."""
     samples = [dataset[position] for position in positions]
     batch = collator(samples)
     image = batch["image"].to(captioner.device)
-    states = captioner.look(image)
-    closer = _remembering(captioner.closer(batch))
-    said = captioner.say(image, states, closer, with_confidence=True)
+
+    @cache
+    def look(view: AskedView) -> Float[Tensor, "batch patch width"]:
+        return captioner.look(view.of(image))
+
+    states, closer = look(AskedView()), _remembering(captioner.closer(batch))
+    said = captioner.reader.read(look, closer, with_confidence=True)
     assert said.confidence is not None
     input_ids = batch["input_ids"].to(captioner.device)
     attention_mask = batch["attention_mask"].to(captioner.device)
     logits = captioner.continue_truth(states, input_ids, attention_mask)
     captions, forced = captioner.reader.teacher_forced(states, input_ids, logits)
-    in_all_looks = _in_all_looks(captioner, samples, collator, image, said.close_ups)
+    in_all_looks = _in_all_looks(captioner, samples, collator, look, said.close_ups)
     coordinates, tokens = _right(captioner, batch, logits[:, :-1].argmax(-1).cpu())
     return [
         PredictionRow(
@@ -96,16 +100,13 @@ def _in_all_looks(
     captioner: PoseCaptioner,
     samples: Sequence[Sample],
     collator: Collator,
-    image: UInt8[Tensor, "batch 3 size size"],
+    look: Look,
     close_ups: CloseUps | None,
 ) -> tuple[ParsedCaption, ...] | None:
     """What it says beside the truth in as many looks as free-running; None where that is one."""
     if close_ups is None and captioner.reader.decoding.test_views == 1:
         return None
     parts = [one.crop for one in samples] if close_ups is None else close_ups.parts
-
-    def look(view: AskedView) -> Float[Tensor, "batch patch width"]:
-        return captioner.look(view.of(image))
 
     def true_captions(view: AskedView) -> Int[Tensor, "batch length"]:
         xy_view = [

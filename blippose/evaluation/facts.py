@@ -168,8 +168,8 @@ def _errors(diagnostics: Mapping[str, Any]) -> Iterator[str]:
     if "truth_gap" in diagnostics:
         near, far = (_cell(BY_NAME[name], gap) for name, gap in diagnostics["truth_gap"].items())
         yield (
-            f"shown the true coordinates before each one, in the same looks, it has {near} more "
-            f"@1 px and {far} more @5 px"
+            f"the true coordinates before each one add {near} @1 px and {far} @5 px, in the same "
+            "looks"
         )
 
 

@@ -269,7 +269,7 @@ class _Model:
             return float("nan"), float("nan")
         y = self.y[self.is_steady]
         total = float(((y - y.mean()) ** 2).sum())
-        share = explained / total if total else 0.0
+        share = min(explained / total, 1.0) if total else 0.0
         if self.noise is None or not lost or self.noise.deviation == 0:
             return share, float("nan")
         ratio = explained / lost / self.noise.deviation**2

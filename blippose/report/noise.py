@@ -65,16 +65,18 @@ def joint(parts: Iterable[tuple[Noise, float]]) -> Noise:
     Source: Welch, Biometrika 29:350, 1938; degrees of freedom by Satterthwaite, Biometrics
     Bulletin 2:110, 1946. Where all have the same noise its degrees of freedom stay.
     """
-    worth: dict[Noise, float] = {}
+    worth: dict[int, float] = {}  # by which noise it is, as two may be equal
+    noises: dict[int, Noise] = {}
     for noise, variance in parts:
-        worth[noise] = worth.get(noise, 0.0) + variance
-    first, *others = worth
-    variances = {noise: num * noise.deviation**2 for noise, num in worth.items()}
-    squares = sum(one**2 / noise.freedom for noise, one in variances.items())
-    if not others or squares == 0:
-        return replace(first, deviation=first.deviation * math.sqrt(worth[first]))
-    whole = sum(variances.values())
-    return replace(first, deviation=math.sqrt(whole), freedom=whole**2 / squares)
+        noises[id(noise)] = noise
+        worth[id(noise)] = worth.get(id(noise), 0.0) + variance
+    first = next(iter(noises.values()))
+    variances = {i: worth[i] * noise.deviation**2 for i, noise in noises.items()}
+    squares = sum(variances[i] ** 2 / noise.freedom for i, noise in noises.items())
+    whole = math.sqrt(sum(variances.values()))
+    if len(noises) == 1 or squares == 0:
+        return replace(first, deviation=whole)
+    return replace(first, deviation=whole, freedom=whole**4 / squares)
 
 
 @lru_cache

@@ -10,6 +10,8 @@ from blippose.report.axes import Axis, Value, format_value
 from blippose.report.grid import Choice, Grid
 from blippose.spelling import spelled
 
+_MOST = 10  # values or choices in one line
+
 
 def find_reference(grid: Grid, named: str) -> Choice:
     """The choice that `named` fits: a value, KEY=VALUE, or several of them with commas between.
@@ -20,7 +22,8 @@ def find_reference(grid: Grid, named: str) -> Choice:
     """
     what = f"reference={named}"
     if not grid.factors:
-        raise UserError(f"{what}: the runs differ in no setting, so there is but one choice")
+        are = "there is one run" if len(grid.cells) == 1 else "the runs differ in no setting"
+        raise UserError(f"{what}: {are}, so that there is but one choice")
     wanted: dict[str, Value] = {}
     for part in _parts(grid, named):
         axis, value = _setting(grid, part, what)
@@ -44,7 +47,8 @@ def _with_value(grid: Grid, fits: Sequence[Choice], what: str) -> Choice:
     for choice in alike:
         if choice in fits:
             return choice
-    names = "; ".join(grid.choice_label(choice) for choice in alike) or "none yet"
+    names = "; ".join(grid.choice_label(choice) for choice in alike[:_MOST]) or "none yet"
+    names += f"; and {len(alike) - _MOST} more" if len(alike) > _MOST else ""
     label = grid.choice_label(fits[0])
     if any(choice in judged for choice in fits):
         raise UserError(
@@ -122,7 +126,13 @@ def _all(grid: Grid) -> str:
 
 
 def _values(axis: Axis) -> str:
-    return ", ".join(axis.text(value) for value in axis.values)
+    """The first of them. Null alone would be no reference at all: it is named by its key."""
+    texts = [
+        f'"{axis.name}=null" (in quotes)' if value is None else axis.text(value)
+        for value in axis.values
+    ]
+    more = len(texts) - _MOST
+    return f"{', '.join(texts[:_MOST])} and {more} more" if more > 0 else ", ".join(texts)
 
 
 def _keys(grid: Grid) -> str:

@@ -19,7 +19,8 @@ def csv_table(table: RankedTable, grid: Grid, verdicts: Verdicts | None = None) 
     measures = [one.name for one in shown_measures(grid)]
     bounds = [f"{name} {end}" for name in measures for end in ("low", "high")]
     of_differences = _bounds(grid, verdicts) if verdicts and verdicts.reference else {}
-    bounds += [f"{DIFFERENCE} {end}" for end in ("low", "high") if of_differences]
+    whose = "choice's " if grid.is_replicated else ""
+    bounds += [f"{whose}{DIFFERENCE} {end}" for end in ("low", "high") if of_differences]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*table.titles, *bounds, "run", "reason", "command"])

@@ -128,7 +128,7 @@ def cell_table(grid: Grid, verdicts: Verdicts) -> RankedTable:
     settings = [Column(a.name, a.is_numeric) for a in grid.axes] or [Column("run", False)]
     progress = [Column("state", False), Column("epochs"), Column("best epoch")]
     columns = [Column("#"), *settings, *_set_column(grid), *progress]
-    columns += _metric_columns(grid, verdicts)
+    columns += _metric_columns(grid, verdicts, of_choice=grid.is_replicated)
     columns += [Column("time"), Column("peak memory")]
     return RankedTable(tuple(columns), len(settings), Column(grid.measure.label), tuple(rows))
 
@@ -155,11 +155,14 @@ def choice_table(grid: Grid, verdicts: Verdicts, spread: Noise | None) -> Ranked
     return RankedTable(tuple(columns), len(settings), Column(grid.measure.label), tuple(rows))
 
 
-def _metric_columns(grid: Grid, verdicts: Verdicts) -> Iterator[Column]:
+def _metric_columns(
+    grid: Grid, verdicts: Verdicts, *, of_choice: bool = False
+) -> Iterator[Column]:
     """What ranks, how far it is from the reference, if any, its verdict, and the others."""
     chosen, *others = [Column(one.label) for one in shown_measures(grid)]
     unit = grid.measure.unit and f" ({grid.measure.unit})"
-    gap = [Column(f"{DIFFERENCE}{unit}")] if verdicts.reference else []
+    whose = "choice's " if of_choice else ""  # of a run's: it stands on each row of the choice
+    gap = [Column(f"{whose}{DIFFERENCE}{unit}")] if verdicts.reference else []
     yield from (chosen, *gap, Column("verdict", False), *others)
 
 
@@ -172,7 +175,7 @@ def _verdict(
     """
     word = verdicts.text(choice) if choice else ""
     if verdicts.reference is None:
-        return [_word(word if is_shown else "")]
+        return [_word(word) if is_shown else Entry("", word)]
     gap = verdicts.difference(choice) if choice else None
     entry = Entry("-") if gap is None else _signed(grid.measure, gap)
     if is_shown:
