@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 import subprocess
@@ -38,7 +39,7 @@ from blippose.muon import NUM_MATRICES, Muon
 from blippose.readback import ReadbackMask
 from blippose.runs import Run, RunFailedError
 from blippose.schedules import warmup_cosine
-from blippose.summary import print_summary
+from blippose.summary import print_summary, results_table
 from blippose.trained_weights import load_weights
 
 Make = Callable[..., Any]
@@ -150,6 +151,23 @@ def test_picture_that_cannot_be_written_costs_a_line_and_not_the_run(
     print_summary(run, console)
     assert "picture  " not in capsys.readouterr().out
     assert not list(tmp_path.glob(".samples*"))
+
+
+@pytest.mark.parametrize(
+    ("decoding", "is_of_one"), [("free", False), ("parallel, refine 0, 2 test views", True)]
+)
+def test_the_table_of_a_run_keeps_to_80_columns_and_cuts_nothing(
+    decoding: str, is_of_one: bool
+) -> None:
+    names = ("mae", "epe", "acc_1px", "acc_5px", "acc_25px", "pckh_0.5", "parse_rate")
+    row = dict.fromkeys(names, 0.8765) | {"mae": 13.64, "epe": 22.32}
+    results = dict.fromkeys(("free_running", "teacher_forced", "mean_pose"), row)
+    console = Console(width=80, file=io.StringIO())
+    console.print(results_table({**results, "decoding": decoding}))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert ("one look" in text) == is_of_one
 
 
 def test_results_are_those_of_the_best_epoch_as_logged(fit: Make, tmp_path: Path) -> None:
