@@ -339,6 +339,9 @@ def test_scores_that_are_nearly_equal_do_not_fill_a_panel() -> None:
     assert low < 1.8
     assert high > 1.9
     assert at_least_a_tenth(np.array([1.0, 3.0])) == (1.0, 3.0)
+    low, high = at_least_a_tenth(np.array([0.975, 0.979]), most=1.0)
+    assert (low, high) == pytest.approx((0.979 - 0.0979 + 0.021, 1.0))
+    assert at_least_a_tenth(np.array([0.5, 1.0]), most=1.0) == (0.5, 1.0)
 
 
 @pytest.mark.parametrize("num_batches", [1, 2])

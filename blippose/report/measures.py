@@ -32,6 +32,11 @@ class Measure:
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
     @property
+    def most(self) -> float:
+        """That it can be: 1 of a share."""
+        return math.inf if self.unit else 1.0
+
+    @property
     def is_of_input(self) -> bool:
         """Whether it counts pixels of the model's input, or bins of them."""
         is_of_image = self.name.endswith("_img") or self.name.startswith(("pckh", "parse_rate"))

@@ -190,7 +190,7 @@ def _is_near(grid: Grid, measure: Measure, value: float) -> bool:
 def _limits(grid: Grid, measure: Measure) -> tuple[float, float]:
     """Of all curves, and a tenth of their values apart at least: less is mostly noise."""
     values = np.concatenate([*(curve_of(c, measure).values for c in grid.cells), np.empty(0)])
-    return at_least_a_tenth(values)
+    return at_least_a_tenth(values, measure.most)
 
 
 def _is_log(low: float, high: float, measure: Measure) -> bool:

@@ -73,7 +73,7 @@ def _abreast(grid: Grid, effects: Effects) -> Figure:
     if effects.noise is None:  # no interval says how little a difference is
         pairs = [pair.means.ravel() for pair in effects.pairs]
         means = np.concatenate([*(main.means for main in effects.main), *pairs])
-        low, high = at_least_a_tenth(means[np.isfinite(means)])
+        low, high = at_least_a_tenth(means[np.isfinite(means)], grid.measure.most)
         plots[0].set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     figure.suptitle(_caption(effects), fontsize=7.5, color=FAINT, y=0.99)
     return figure

@@ -7,6 +7,7 @@ CSS variables, which is how one drawing serves a light and a dark page.
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -106,16 +107,21 @@ def place(
         axes.yaxis.set_label_coords(-(left - _EDGE) / sides[0], 0.5)
 
 
-def at_least_a_tenth(values: np.ndarray) -> tuple[float, float]:
+def at_least_a_tenth(values: np.ndarray, most: float = math.inf) -> tuple[float, float]:
     """Lowest and highest, or a tenth of them apart about their middle; NaN of no values.
 
     An axis that is drawn tight round 1.872 and 1.874 would show noise as a difference.
+
+    Args:
+        values: what is drawn.
+        most: that there can be, beyond which no axis goes.
     """
     if not len(values):
         return float("nan"), float("nan")
     low, high = float(values.min()), float(values.max())
     lacking = max(0.1 * max(abs(low), abs(high)) - (high - low), 0.0)
-    return low - lacking / 2, high + lacking / 2
+    above = min(lacking / 2, max(most - high, 0.0))
+    return low - (lacking - above), high + above
 
 
 def pale(axes: Axes) -> None:
