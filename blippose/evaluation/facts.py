@@ -164,7 +164,6 @@ def _errors(diagnostics: Mapping[str, Any]) -> Iterator[str]:
     if "swap_rate" in diagnostics:
         share, num = _share(diagnostics["swap_rate"]), diagnostics["num_pairs_found"]
         yield f"{share} of the {num:,} limb pairs that were found have left and right swapped"
-
     if "truth_gap" in diagnostics:
         near, far = (_cell(BY_NAME[name], gap) for name, gap in diagnostics["truth_gap"].items())
         yield (
