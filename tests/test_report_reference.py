@@ -36,8 +36,7 @@ AXES = "a: 0, 1; b: 0, 1, 2"
 
 
 def against(grid: Grid, named: str) -> Verdicts:
-    effects = find_effects(grid)
-    return judge(grid, effects.noise, find_reference(grid, named), effects.spread)
+    return judge(grid, find_effects(grid).noise, find_reference(grid, named))
 
 
 def of(grid: Grid, verdicts: Verdicts, *key: int) -> Difference:
@@ -116,9 +115,8 @@ def test_choices_without_a_common_seed_are_compared_with_what_a_seed_does_to_all
         values[num_here:, :3] = np.nan
         assert num_here + num_there == 8
         grid = grid_of_scores(values)
-        effects = find_effects(grid)
         reference = find_reference(grid, "0") if is_named else None
-        verdicts = judge(grid, effects.noise, reference, effects.spread)
+        verdicts = judge(grid, find_effects(grid).noise, reference)
         wrong += False in verdicts.within.values()
     assert wrong <= 12  # 5 % are 5; nearly all were, with what seeds do left out
 

@@ -26,29 +26,16 @@ class Difference:
     is_within: bool | None = None
 
 
-@dataclass(frozen=True)
-class Noises:
-    """Of runs that are compared.
-
-    Args:
-        between: of choices that share their seeds, maybe without what a seed does to all.
-        spread: of a run about its choice's mean, with it: for choices that share no seed.
-    """
-
-    between: Noise
-    spread: Noise | None = None
-
-
 def from_best(
-    grid: Grid, best: Choice, others: Sequence[Choice], noises: Noises
+    grid: Grid, best: Choice, others: Sequence[Choice], noise: Noise
 ) -> list[Difference]:
     """Of each of `others` from the best one, which its score chose (Tukey)."""
-    gaps = [_gap(grid, best, other, noises) for other in others]
+    gaps = [_gap(grid, best, other, noise) for other in others]
     return [_judged(one.value, one.noise.reach(1.0, 1 + len(gaps))) for one in gaps]
 
 
 def from_reference(
-    grid: Grid, reference: Choice, others: Sequence[Choice], noises: Noises
+    grid: Grid, reference: Choice, others: Sequence[Choice], noise: Noise
 ) -> list[Difference]:
     """Of each of `others` from one that was named whatever its score (Dunnett).
 
@@ -56,7 +43,7 @@ def from_reference(
     them for Tukey's. An equal choice of three seeds and much noise is beyond by chance in 1
     to 2 % of cases, however many there are: with several of them it is less than 95 %.
     """
-    gaps = [_gap(grid, reference, other, noises) for other in others]
+    gaps = [_gap(grid, reference, other, noise) for other in others]
     least = min((_correlation(a, b) for a, b in itertools.combinations(gaps, 2)), default=0.0)
     return [_judged(one.value, one.noise.reach_of_reference(len(gaps), least)) for one in gaps]
 
@@ -86,13 +73,12 @@ class _Gap:
     worth: float
 
 
-def _gap(grid: Grid, held: Choice, other: Choice, noises: Noises) -> _Gap:
-    noise = noises.between
+def _gap(grid: Grid, held: Choice, other: Choice, noise: Noise) -> _Gap:
     if noise.is_paired and (pairs := grid.paired(held, other)):
         value = sum(b - a for a, b in pairs.values()) / len(pairs)
         runs, num_other = frozenset(pairs), len(pairs)
     else:
-        noise = noises.spread or noise
+        noise = noise.spread or noise
         value = difference(grid, held, other)
         runs, num_other = frozenset(cell.name for cell in held.done), len(grid.scores(other))
     worth = 1 / len(runs), 1 / num_other

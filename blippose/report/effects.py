@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.special import fdtrc
 
 from blippose.report.axes import Axis, Value
@@ -58,15 +58,18 @@ class Effects:
 
     Args:
         noise: between choices.
-        spread: of a choice's mean, with what its seeds do to all alike; None of one seed.
         num_lacking: pairs of values without a run that is done.
     """
 
     main: list[MainEffect]
     pairs: list[Interaction]
     noise: Noise | None
-    spread: Noise | None = None
     num_lacking: int = 0
+
+    @property
+    def spread(self) -> Noise | None:
+        """Of a choice's mean, with what its seeds do to all alike; None of one seed."""
+        return None if self.noise is None else self.noise.spread
 
 
 def find_effects(grid: Grid) -> Effects:
@@ -122,7 +125,10 @@ class _Model:
             for a, b in self.pairs
         ]
         num_lacking = sum(int(np.isnan(pair.means).sum()) for pair in pairs)
-        return Effects(main, pairs, self.noise, self._spread(), num_lacking)
+        noise = (
+            None if self.noise is None else replace(self.noise, spread=self._spread(self.noise))
+        )
+        return Effects(main, pairs, noise, num_lacking)
 
     def _coded(self, axis: Axis, keys: Sequence[Value]) -> Matrix:
         """A column for each level but the first; a row's values are 0 and 1."""
@@ -221,26 +227,30 @@ class _Model:
 
     def _own(self, y: Vector) -> dict[tuple[object, ...], Noise]:
         """The noise of each choice that is set apart, from its own runs alone."""
-        rows = {key: [one == key for one in self.of_choice] for key in self.apart}
+        runs = {key: y[self._is_of(key)] for key in self.apart}
         return {
             key: Noise(
-                float(y[own].std(ddof=1)),
-                sum(own) - 1,
+                float(of_one.std(ddof=1)),
+                len(of_one) - 1,
                 "its own seeds",
                 is_paired=self.shares_seeds,
             )
-            for key, own in rows.items()
+            for key, of_one in runs.items()
         }
 
-    def _spread(self) -> Noise | None:
+    def _is_of(self, key: tuple[object, ...]) -> Bool[np.ndarray, " runs"]:
+        """Which runs are of a choice."""
+        return np.array([one == key for one in self.of_choice])
+
+    def _spread(self, noise: Noise) -> Noise | None:
         """Of a run about its choice's mean over all seeds that there could be.
 
         Source: the variance of a mean in a layout of choices and random seeds, its degrees of
         freedom by Satterthwaite.
         """
-        if not self.grid.is_replicated or self.noise is None:
+        if not self.grid.is_replicated:
             return None
-        within, freedom, what = self.noise.deviation**2, self.noise.freedom, "what seeds change"
+        within, freedom, what = noise.deviation**2, noise.freedom, "what seeds change"
         own = self._own(self.y)
         if not self.shares_seeds:
             return Noise(within**0.5, freedom, what, own=own)
@@ -321,10 +331,7 @@ class _Model:
         if self.noise is None:
             return float("nan")
         parts = [(self.noise, self.is_steady)]
-        parts += [
-            (own, np.array([key == one for one in self.of_choice]))
-            for key, own in self.noise.own.items()
-        ]
+        parts += [(own, self._is_of(key)) for key, own in self.noise.own.items()]
         return joint((noise, float(weights[i] @ weights[i])) for noise, i in parts).half_width(1.0)
 
     def _contrast(self, terms: Sequence[Term], fixed: dict[str, Value], *, seeds: bool) -> Vector:

@@ -77,7 +77,7 @@ class Report:
     def of(grid: Grid, reference: Choice | None = None) -> Report:
         """Tables, effects and verdicts, against the best choice where no reference is named."""
         effects = find_effects(grid)
-        verdicts = judge(grid, effects.noise, reference, effects.spread)
+        verdicts = judge(grid, effects.noise, reference)
         choices = choice_table(grid, verdicts, effects.spread) if grid.is_replicated else None
         table = cell_table(grid, verdicts)
         return Report(grid, effects, table, choices, verdicts, sentences(grid, verdicts))

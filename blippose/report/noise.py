@@ -25,6 +25,8 @@ class Noise:
         holds_interactions: whether it may be interactions rather than noise: too few runs to tell.
         is_paired: whether what a seed does to all choices alike is not in it.
         own: of the choices that are not in it, as their seeds scatter beyond the others', by key.
+        spread: with what a seed does to all choices alike in it: of one choice's mean, and between
+            choices that share no seed; None of one seed a choice.
     """
 
     deviation: float
@@ -33,6 +35,7 @@ class Noise:
     holds_interactions: bool = False
     is_paired: bool = False
     own: Mapping[tuple[object, ...], Noise] = field(default_factory=dict, compare=False)
+    spread: Noise | None = field(default=None, compare=False)
 
     def of(self, key: tuple[object, ...]) -> Noise:
         """A choice's own, or the one of all others."""

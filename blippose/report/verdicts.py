@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from blippose.report.cells import CellState, Estimate
-from blippose.report.comparisons import Difference, Noises, difference, from_best, from_reference
+from blippose.report.comparisons import Difference, difference, from_best, from_reference
 from blippose.report.grid import Choice, Grid, Key
 from blippose.report.judged import difference as difference_of_images
 from blippose.report.noise import Noise
@@ -59,27 +59,14 @@ class Verdicts:
         return None if choice.set_number else self.differences.get(choice.key)
 
 
-def judge(
-    grid: Grid,
-    noise: Noise | None,
-    reference: Choice | None = None,
-    spread: Noise | None = None,
-) -> Verdicts:
-    """Hold every choice against the reference, which has a value, or else against the best one.
-
-    Args:
-        grid: with its measure.
-        noise: between choices, as `find_effects` has it.
-        reference: the choice that was named.
-        spread: of a choice's mean, likewise: for choices that share no seed.
-    """
+def judge(grid: Grid, noise: Noise | None, reference: Choice | None = None) -> Verdicts:
+    """Hold every choice against the reference, which has a value, or else against the best one."""
     choices = [c for c in grid.choices if c.set_number == 0 and grid.mean(c) is not None]
     if len(choices) < 2:
         return Verdicts({}, _nothing_to_compare(grid, len(choices)), reference)
     held = reference or choices[0]
     others = [choice for choice in choices if choice.key != held.key]
-    noises = None if noise is None else Noises(noise, spread)
-    differences, basis = _differences(grid, noises, held, others, is_named=reference is not None)
+    differences, basis = _differences(grid, noise, held, others, is_named=reference is not None)
     of_others = {c.key: one for c, one in zip(others, differences, strict=True)}
     within = {c.key: of_others[c.key].is_within if c.key in of_others else None for c in choices}
     apart = _apart(grid, noise, choices)
@@ -90,18 +77,18 @@ def judge(
 
 
 def _differences(
-    grid: Grid, noises: Noises | None, held: Choice, others: Sequence[Choice], *, is_named: bool
+    grid: Grid, noise: Noise | None, held: Choice, others: Sequence[Choice], *, is_named: bool
 ) -> tuple[list[Difference], str]:
     """Of each of `others`, and what they were judged by."""
     estimates = [_estimate(grid, choice) for choice in (held, *others)]
     known = [one for one in estimates if one is not None and one.low is not None]
     has_intervals = known == estimates
-    if noises is not None and (
-        grid.is_replicated or not (has_intervals or noises.between.holds_interactions)
+    if noise is not None and (
+        grid.is_replicated or not (has_intervals or noise.holds_interactions)
     ):
         compare = from_reference if is_named else from_best
-        basis = _by_noise(grid, noises.between, len(others), is_named=is_named)
-        return compare(grid, held, others, noises), basis
+        basis = _by_noise(grid, noise, len(others), is_named=is_named)
+        return compare(grid, held, others, noise), basis
     values = [difference(grid, held, other) for other in others]
     if not has_intervals:
         return [Difference(value) for value in values], _NOTHING_TELLS
