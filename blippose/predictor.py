@@ -75,10 +75,10 @@ class PosePredictor:
     >>> predictor = PosePredictor.from_pretrained("tiny")
     >>> [prediction] = predictor([image])
     >>> prediction.caption[:46]
-    'right ankle ( 63, 83 ), right knee ( 67, 65 ),'
+    'right ankle ( 63, 84 ), right knee ( 67, 65 ),'
     >>> head_top = 9  # in MPII's order, `blippose.pose.JOINTS`
     >>> prediction.pose.xy[head_top].round(1)  # pixels of the image; NaN where it is missing
-    array([226.2,  20.1])
+    array([226.3,  20.6])
     >>> prediction.pose.valid.all(), round(float(prediction.confidence[head_top]), 2)
     (np.True_, 1.0)
 
