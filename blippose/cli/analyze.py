@@ -19,8 +19,8 @@ own data.
   blippose analyze occlusion run=runs/demo radius=0.5 fill=noise out=noise
 
 Each holds every figure against controls, with intervals, and writes a page,
-its figures as JSON, arrays and pictures into RUN/attention or RUN/occlusion. Cut
-off, the same command goes on; several processes share the work (torchrun
+its figures as JSON, arrays and pictures into RUN/attention or RUN/occlusion.
+Cut off, the same command goes on; several processes share the work (torchrun
 --nproc-per-node=2 -m blippose analyze ...).
 
 `blippose analyze attention --help` and `blippose analyze occlusion --help` list

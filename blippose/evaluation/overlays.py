@@ -37,7 +37,7 @@ def write_overlays(
     unit, of_unit = units(targets.video)
     chosen = list(ranked(error, of_unit, _COLUMNS))
     if unit == "video":
-        subtitle = f"{subtitle}; of each kind other videos first"
+        title = f"{title}; of each kind, different videos"  # the line below it is full
     xy_img = targets.to_img(answers.xy_input)
     tiles = [_tile(images, targets, xy_img, position) for _, position in chosen]
     labels = [_label(rank, targets, answers, position) for rank, position in chosen]
