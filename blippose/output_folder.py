@@ -144,16 +144,6 @@ def refuse_foreign(paths: Iterable[Path], folder: Path, command: str) -> None:
         )
 
 
-def adopt(paths: Iterable[Path], folder: Path, command: str) -> None:
-    """Have what is there of `paths` count as an earlier call's, where none kept a record."""
-    record = _record(folder, command)
-    if record.exists():
-        return
-    there = [path for path in paths if path.is_file() and not path.is_symlink()]
-    with writable(folder):
-        write_whole(record, "".join(_line(path.name, path.stat().st_size) for path in there))
-
-
 def _record(folder: Path, command: str) -> Path:
     return folder / f".{command}.files"
 

@@ -121,20 +121,6 @@ def test_it_is_kept_beside_runs_and_in_them_too(grid: Path, words: list[str]) ->
     assert [path.read_text() for path in mine] == ["my own"] * 2
 
 
-@pytest.mark.parametrize("out", [None, "grid", "./grid", "grid/../grid", "link"])
-def test_a_report_of_a_version_that_kept_no_record_is_replaced_in_its_runs_folder(
-    grid: Path, out: str | None
-) -> None:
-    Path("link").symlink_to("grid")
-    assert main(["report", "grid"]) == 0
-    (grid / ".report.files").unlink()
-    for run in sorted(grid.glob("batch*"))[1:]:
-        shutil.rmtree(run)
-    assert main(["report", "grid", *([] if out is None else [f"out={out}"])]) == 0
-    assert not list(grid.glob("heatmap.*"))
-    assert (grid / "grid.pdf").is_file()
-
-
 @pytest.mark.parametrize("has_earlier", [False, True])
 @pytest.mark.parametrize("ending", ["png", "pdf"])
 def test_after_a_report_that_was_stopped_in_a_picture_comes_another(

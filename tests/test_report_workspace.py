@@ -30,7 +30,8 @@ def logged(poster_grid: Path, folder: Path, projects: tuple[str | None, ...] = (
     for i, run in enumerate(sorted(folder.glob("*/run.json"))):
         record = json.loads(run.read_text())
         record["wandb_id"] = f"id{i:02}"
-        record["config"]["logger"] = {"project": projects[i % len(projects)], "entity": "team"}
+        record["wandb_project"] = projects[i % len(projects)]
+        record["config"]["logger"] = {"project": "as configured", "entity": "team"}
         run.write_text(json.dumps(record))
     return folder
 

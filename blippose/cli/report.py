@@ -41,11 +41,9 @@ def run(config: Any) -> int:
     grid = Grid.of(find_cells(folders), chosen)
     reference = None if keys.reference is None else find_reference(grid, _named(keys.reference))
     # matplotlib takes half a second
-    from blippose.report.files import PAGE, Report, adopt_older, keep_foreign  # noqa: PLC0415
+    from blippose.report.files import PAGE, Report, keep_foreign  # noqa: PLC0415
 
     out = Path(keys.out).expanduser() if keys.out else _own_folder(folders)
-    if len(folders) == 1 and out.resolve() == folders[0].resolve():
-        adopt_older(out)
     keep_foreign(out)
     report = Report.of(grid, reference)
     title = folders[0].resolve().name if len(folders) == 1 else out.resolve().name

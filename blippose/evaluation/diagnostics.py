@@ -44,11 +44,6 @@ def swapped_pairs(
     return (judged & is_swapped).sum(axis=1), judged.sum(axis=1)
 
 
-def swap_rate(targets: Targets, answers: Answers, bootstrap: Bootstrap) -> Estimate:
-    """Share of the judged pairs that are swapped; see `swapped_pairs`."""
-    return bootstrap.ratio(*swapped_pairs(targets, answers))
-
-
 def share_between(near: int, far: int, scores: Scores, bootstrap: Bootstrap) -> Estimate:
     """Share of annotated joints more than `near` and up to `far` input pixels off.
 

@@ -118,24 +118,6 @@ def sign(difference: Mapping[str, Any]) -> int:
     return 1 if low > 0 else -1 if high < 0 else 0
 
 
-def bootstrap(
-    total: Num[np.ndarray, "persons"],
-    count: Num[np.ndarray, "persons"],
-    groups: Int[np.ndarray, "persons"],
-    samples: int,
-    seed: int,
-) -> tuple[float, float, float]:
-    """Value, low and high end of sum `total` / sum `count`, with whole `groups` drawn.
-
-    >>> hits, joints, videos = np.array([2, 0, 2]), np.array([2, 2, 2]), np.array([7, 7, 9])
-    >>> value, low, high = bootstrap(hits, joints, videos, samples=100, seed=0)
-    >>> round(value, 3), low, high  # the draws: twice video 7, each once, twice video 9
-    (0.667, 0.5, 1.0)
-    """
-    interval = Bootstrap.of(groups, samples, seed).ratio(total, count).interval()
-    return interval.value, interval.low, interval.high
-
-
 def units(video: Int[np.ndarray, "persons"]) -> tuple[str, Int[np.ndarray, "persons"]]:
     """What is drawn, "video" or "image", and to which each person belongs.
 

@@ -99,7 +99,7 @@ def rows_table(rows: Sequence[Mapping[str, Any]], width: int) -> Table:
     for kind in KINDS:
         of_kind = [row for row in rows if row["kind"] == kind]
         for row in of_kind:
-            cells = [_cell(quantity, row["metrics"]) for quantity in columns]
+            cells = [cell_text(quantity, row["metrics"]) for quantity in columns]
             table.add_row(_name(row), *cells)
         if of_kind:
             table.add_section()
@@ -116,7 +116,8 @@ def _name(row: Mapping[str, Any]) -> Text:
     return Text(row["name"], style="bold" if row["kind"] == "model" else "")
 
 
-def _cell(quantity: Quantity, metrics: Mapping[str, Any]) -> Text:
+def cell_text(quantity: Quantity, metrics: Mapping[str, Any]) -> Text:
+    """A figure, with its interval dimmed on the line below."""
     cell = metrics.get(quantity.name, {})
     value, margin = quantity.text(cell.get("value")), quantity.margin(cell)
     return Text.assemble(value, ("\n" + margin, "dim")) if margin else Text(value)

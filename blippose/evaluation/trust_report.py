@@ -202,12 +202,12 @@ def _tokens(predictions: StoredPredictions, bootstrap: Bootstrap) -> dict[str, d
 
 def _diagnostics(evidence: Evidence, table: _Table, samples: int, seed: int) -> dict[str, Any]:
     targets, bootstrap, free = evidence.targets, table.bootstrap, table.free
-    swaps = diagnostics.swap_rate(targets, table.answers[0], bootstrap)
+    swapped, judged = diagnostics.swapped_pairs(targets, table.answers[0])
     near = diagnostics.share_between(1, 5, free, bootstrap)
     outside = diagnostics.outside_input(targets, bootstrap)
     found = {
-        "swap_rate": swaps.interval().as_dict(),
-        "num_pairs_found": int(diagnostics.swapped_pairs(targets, table.answers[0])[1].sum()),
+        "swap_rate": bootstrap.ratio(swapped, judged).interval().as_dict(),
+        "num_pairs_found": int(judged.sum()),
         "share_1_to_5px": near.interval().as_dict(),
         "outside_input": outside.interval().as_dict(),
         "input_pixel": diagnostics.input_pixel(targets),

@@ -16,7 +16,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from blippose.output_folder import Filling, adopt, filled, refuse_foreign
+from blippose.output_folder import Filling, filled, refuse_foreign
 from blippose.prose import print_prose
 from blippose.report.effects import Effects, find_effects
 from blippose.report.figures import style
@@ -36,15 +36,6 @@ from blippose.report.verdicts import Verdicts, judge, sentences
 PAGE = "report.html"
 _TABLES = ("table.csv", "table.md", "table.tex")
 _FIGURES = ("loss", "accuracy", "mae", "grid", "heatmap", "effects", "parallel")
-
-
-def adopt_older(folder: Path) -> None:
-    """Take a run's own folder for one that a version before 2026-11-30 may have reported into.
-
-    These kept no record of what they wrote; where the page is, the rest is theirs too.
-    """
-    if (folder / PAGE).is_file():
-        adopt(_paths(folder), folder, "report")
 
 
 def keep_foreign(folder: Path) -> None:

@@ -138,8 +138,8 @@ def _place(grid: Grid) -> _Place:
 
 def _logged_to(cell: Cell) -> _Place | None:
     """Where W&B said that it is; None of a cell that W&B did not get."""
-    logger = cell.config.get("logger") or {}
-    project = cell.fact("wandb_project") or logger.get("project")
+    project = cell.fact("wandb_project")
     if not project or not cell.fact("wandb_id"):
         return None
+    logger = cell.config.get("logger") or {}
     return _Place(logger.get("entity"), str(project))

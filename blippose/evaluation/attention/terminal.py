@@ -61,11 +61,5 @@ def _table(rows: Sequence[Row], columns: Sequence[Quantity]) -> Table:
         table.add_column(quantity.title, justify="right", no_wrap=True, width=_CELL_WIDTH)
     for row in rows:
         name = Text(row.name, style="bold" if row.is_best else "")
-        table.add_row(name, *(_cell(quantity, row.cells) for quantity in columns))
+        table.add_row(name, *(cell_text(quantity, row.cells) for quantity in columns))
     return table
-
-
-def _cell(quantity: Quantity, cells: Mapping[str, Any]) -> Text:
-    cell = cells.get(quantity.name, {})
-    value, margin = quantity.text(cell.get("value")), quantity.margin(cell)
-    return Text.assemble(value, ("\n" + margin, "dim")) if margin else Text(value)
