@@ -211,8 +211,8 @@ def calibration_that_harms(confidence: Mapping[str, Any]) -> str | None:
     calibrated, raw = (confidence[name]["ece"]["value"] for name in ("calibrated", "raw"))
     return (
         f"Confidence as calibrated on training persons is off by {calibrated:.3f} on average, the "
-        f"model's own by {raw:.3f}: of those it is right more often, or less. The calibration is not "
-        "kept, and `blippose predict` gives the model's own."
+        f"model's own by {raw:.3f}: of those it is right more often, or less. The calibration is "
+        "not kept, and `blippose predict` gives the model's own."
     )
 
 
