@@ -181,13 +181,14 @@ def test_an_augmented_item_is_decided_by_seed_epoch_and_person(make_data: MakeDa
 
 def test_what_becomes_of_a_person_does_not_depend_on_its_batch(make_data: MakeData) -> None:
     strong = Augmentation(rotate=30.0, color=0.3, erase=0.5)
+    alone: dict[int, torch.Tensor] = {}
     for size in (1, 3, 8):
         data = make_data(augmentation=strong, batch_size=size)
         of_size = {}
         for batch in of(data.train_dataloader()):
             pixels = data.on_after_batch_transfer(batch, 0)["image"]
             of_size |= dict(zip(batch["index"].tolist(), pixels, strict=True))
-        alone = of_size if size == 1 else alone
+        alone = alone or of_size
         assert of_size.keys() == alone.keys()
         assert all(torch.equal(of_size[index], alone[index]) for index in alone)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from blippose.errors import UserError
 from blippose.spelling import spelled
@@ -18,7 +19,9 @@ def check_swept(swept: Sequence[str]) -> None:
             raise UserError(f"{key}: names the folder of the whole grid; give it one value")
 
 
-def cell_name(overrides: Sequence[str], swept: Sequence[str]) -> str:
+def cell_name(
+    overrides: Sequence[str], swept: Sequence[str], write: Callable[[Any], str] = spelled
+) -> str:
     """A folder name for one cell of a grid: "batch_size=2,lr=2e-5", sorted."""
     from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: PLC0415
 
@@ -29,5 +32,5 @@ def cell_name(overrides: Sequence[str], swept: Sequence[str]) -> str:
         key if ends.count(end) > 1 else end: value
         for (key, value), end in zip(values.items(), ends, strict=True)
     }
-    cell = ",".join(f"{name}={spelled(value)}" for name, value in sorted(names.items()))
+    cell = ",".join(f"{name}={write(value)}" for name, value in sorted(names.items()))
     return re.sub(r"[^\w.,=+-]", "_", cell)

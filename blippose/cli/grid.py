@@ -100,10 +100,24 @@ class Grid:
             UserError: a key is still open.
         """
         parsed = OverridesParser.create().parse_overrides(list(words))
-        name = cell_name(words, self.swept)
+        name = self._cell_name(words)
         values = {key: _simple(o.value()) for o in parsed if (key := o.key_or_group) in self.swept}
         config = plain_config(self._compose(parsed))
         return PlannedCell(name, self.folder / name, values, tuple(words), config)
+
+    def _cell_name(self, words: Sequence[str]) -> str:
+        """As one types it, lr=1e-4; as earlier versions wrote it, lr=0.0001, where they did."""
+        name = cell_name(words, self.swept)
+        if not self._begun or name in self._begun:
+            return name
+        earlier = cell_name(words, self.swept, write=str)
+        return earlier if earlier in self._begun else name
+
+    @cached_property
+    def _begun(self) -> frozenset[str]:
+        """Names of the cells that the folder and its record have."""
+        recorded = (str(cell["name"]) for cell in sweep.read_record(self.folder).get("cells", []))
+        return frozenset([*recorded, *(path.name for path in self.folder.glob("*/"))])
 
     def _compose(self, parsed: Sequence[Override]) -> Any:
         late = [item for item in parsed if self._is_value_of_axis(item)]

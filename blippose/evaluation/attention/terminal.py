@@ -20,7 +20,7 @@ from blippose.evaluation.attention.tables import (
     self_rows,
 )
 from blippose.evaluation.quantities import Quantity
-from blippose.evaluation.terminal import print_lines
+from blippose.evaluation.terminal import cell_text, print_lines
 
 _NAME_WIDTH = 17  # "layer 12, head 12"
 _CELL_WIDTH = 11  # "26.9 - 33.5"
