@@ -133,7 +133,7 @@ def _write(folder: Path, calibrations: Sequence[Calibration]) -> None:
 
 
 def _fit(
-    raw: Float[np.ndarray, "persons"], hit: Bool[np.ndarray, "persons"]
+    raw: Float[np.ndarray, " persons"], hit: Bool[np.ndarray, " persons"]
 ) -> tuple[float, float]:
     """Temperature and shift of one joint."""
     if len(raw) < FEWEST:

@@ -85,7 +85,7 @@ def _nearest(middle: float, input_size: int) -> dict[int, float]:
 
 
 def _mean(
-    of: Float[Tensor, "token *width"], tokenizer: BertTokenizer, pixel: int
+    of: Float[Tensor, " token *width"], tokenizer: BertTokenizer, pixel: int
 ) -> Float[Tensor, "*width"]:
     """Over the pieces of a number in digits."""
     pieces = tokenizer(str(pixel), add_special_tokens=False).input_ids

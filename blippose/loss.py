@@ -28,12 +28,12 @@ class HardTokens(torch.nn.Module):
         super().__init__()
         self.label_smoothing = label_smoothing
 
-    def counts(self, token: Int[Tensor, "token"]) -> Bool[Tensor, "token"]:
+    def counts(self, token: Int[Tensor, " token"]) -> Bool[Tensor, " token"]:
         """Which tokens have a part in the loss: all."""
         return torch.ones_like(token, dtype=torch.bool)
 
     def forward(
-        self, logits: Float[Tensor, "token vocabulary"], token: Int[Tensor, "token"]
+        self, logits: Float[Tensor, "token vocabulary"], token: Int[Tensor, " token"]
     ) -> Float[Tensor, ""]:
         """Mean over the tokens."""
         return F.cross_entropy(logits, token, label_smoothing=self.label_smoothing)
@@ -78,12 +78,12 @@ class SoftNumbers(torch.nn.Module):
         self.register_buffer("near", near, persistent=False)  # (N, N), target of each number
         self.register_buffer("row", row, persistent=False)  # (V,), number of each token, or -1
 
-    def counts(self, token: Int[Tensor, "token"]) -> Bool[Tensor, "token"]:
+    def counts(self, token: Int[Tensor, " token"]) -> Bool[Tensor, " token"]:
         """Which tokens have a part in the loss: without `fixed_weight`, numbers alone."""
         return self.row[token] >= 0 if self.fixed_weight == 0 else torch.ones_like(token).bool()
 
     def forward(
-        self, logits: Float[Tensor, "token vocabulary"], token: Int[Tensor, "token"]
+        self, logits: Float[Tensor, "token vocabulary"], token: Int[Tensor, " token"]
     ) -> Float[Tensor, ""]:
         """Weighted mean over the tokens."""
         logp = F.log_softmax(logits.float(), dim=-1)  # (T, V)

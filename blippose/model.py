@@ -53,7 +53,7 @@ LEARN_TO_LOOK = 0.3  # loss weight of the patches for weights that know no poses
 class Predicted(TypedDict):
     """What a model says of a batch; plain, as Lightning moves it to the host."""
 
-    index: Int[Tensor, "batch"]  # of the person in the filtered release
+    index: Int[Tensor, " batch"]  # of the person in the filtered release
     captions: tuple[str, ...]
     xy_input: Float[Tensor, "batch 16 2"]  # input pixels, NaN where a joint is missing
     confidence: Float[Tensor, "batch 16"]  # raw, 0 to 1
@@ -62,7 +62,7 @@ class Predicted(TypedDict):
 class Said(TypedDict):
     """What a validation heard of a batch, for callbacks."""
 
-    index: Int[Tensor, "batch"]  # of the person in the filtered release
+    index: Int[Tensor, " batch"]  # of the person in the filtered release
     captions: tuple[str, ...]
     parsed: tuple[ParsedCaption, ...]
 

@@ -181,7 +181,7 @@ class Readback(nn.Module):
 def _hidden(
     shape: torch.Size, mask: ReadbackMask, progress: float, draw: np.random.Generator
 ) -> Bool[Tensor, "batch length"]:
-    share: Float[np.ndarray, "batch"] = np.full(shape[0], mask.share(progress))
+    share: Float[np.ndarray, " batch"] = np.full(shape[0], mask.share(progress))
     if mask.spread and progress >= mask.until:
         uniform = draw.random(shape[0]) < 0.5
         share = np.where(uniform, draw.random(shape[0]), share)

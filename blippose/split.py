@@ -119,7 +119,7 @@ def split_video(
 
 def shares_video(
     persons: Iterable[int | None], train: Iterable[int | None]
-) -> Bool[np.ndarray, "persons"]:
+) -> Bool[np.ndarray, " persons"]:
     """Which videos of `persons` are among those of `train`, one a person; unknown: none.
 
     >>> shares_video([7, 8, None], [7, 7, None])

@@ -31,8 +31,8 @@ class _Persons(TypedDict):
     xy_img: Float[Tensor, "batch 16 2"]
     valid: Bool[Tensor, "batch 16"]
     crop: Float[Tensor, "batch 4"]  # left, top, width, height, in image pixels
-    head_size: Float[Tensor, "batch"]  # 0.6 x the head box's diagonal, image pixels
-    index: Int[Tensor, "batch"]  # of the person in the filtered release
+    head_size: Float[Tensor, " batch"]  # 0.6 x the head box's diagonal, image pixels
+    index: Int[Tensor, " batch"]  # of the person in the filtered release
 
 
 class PoseBatch(_Persons):

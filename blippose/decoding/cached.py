@@ -25,7 +25,7 @@ class _Place:
 
     places: Int[Tensor, "row length"]
     num_read: int  # up to the last of them
-    rows: Int[Tensor, "row"] | None  # of the batch; None for all
+    rows: Int[Tensor, " row"] | None  # of the batch; None for all
     mask: Tensor | None  # None where all is looked at
     keep: bool  # whether later tokens read these
 
@@ -60,8 +60,8 @@ class CachedDecoder:
     def read(
         self,
         tokens: Int[Tensor, "row length"],
-        start: Int[Tensor, "row"],
-        rows: Int[Tensor, "row"] | None = None,
+        start: Int[Tensor, " row"],
+        rows: Int[Tensor, " row"] | None = None,
         *,
         keep: bool = True,
         asked: Int[Tensor, "row asked"] | None = None,
@@ -135,7 +135,7 @@ class CachedDecoder:
         self,
         number: int,
         hidden: Float[Tensor, "asker length width"],  # rows, or one where they are alike
-        rows: Int[Tensor, "row"] | None,
+        rows: Int[Tensor, " row"] | None,
     ) -> Float[Tensor, "row length width"]:
         attention, (key, value) = self._layers[number].crossattention, self._image[number]
         if rows is not None:
@@ -154,7 +154,7 @@ class CachedDecoder:
             past = self._past[number] = (new[0].new_zeros(shape), new[1].new_zeros(shape))
         return past
 
-    def drop_all_but(self, rows: Int[Tensor, "row"]) -> None:
+    def drop_all_but(self, rows: Int[Tensor, " row"]) -> None:
         """Forget the other rows; `rows`, of an image each, are 0, 1, ... from here on."""
         for number, (key, value) in enumerate(self._image):  # one layer's copy at a time
             self._image[number] = (key[rows], value[rows])
@@ -163,7 +163,7 @@ class CachedDecoder:
         self._num_rows = len(rows)
 
     def logits(
-        self, hidden: Float[Tensor, "*any width"], tokens: Int[Tensor, "token"] | None = None
+        self, hidden: Float[Tensor, "*any width"], tokens: Int[Tensor, " token"] | None = None
     ) -> Float[Tensor, "*any token"]:
         """The score of each next token; of `tokens` alone cheaper, and never below float32.
 

@@ -69,7 +69,7 @@ class TokenGrammar:
         return TokenGrammar(runs, numbers, *special)
 
     @cached_property
-    def choices(self) -> Int[np.ndarray, "choice"]:
+    def choices(self) -> Int[np.ndarray, " choice"]:
         """Ids of the tokens between which there is a choice: numbers' pieces and their ends."""
         ends = {run[0] for run in self.fixed[1:]}
         pieces = {piece for number in self.numbers for piece in number}
@@ -131,8 +131,8 @@ class NumberTree:
     """
 
     next_node: Int[np.ndarray, "node choice"]
-    may_end: Bool[np.ndarray, "node"]
-    value: Int[np.ndarray, "node"]
+    may_end: Bool[np.ndarray, " node"]
+    value: Int[np.ndarray, " node"]
     paths: tuple[tuple[int, ...], ...]
 
     @property
@@ -141,7 +141,7 @@ class NumberTree:
         return max(map(len, self.paths))
 
     @staticmethod
-    def of(numbers: Sequence[tuple[int, ...]], choices: Int[np.ndarray, "choice"]) -> NumberTree:
+    def of(numbers: Sequence[tuple[int, ...]], choices: Int[np.ndarray, " choice"]) -> NumberTree:
         """The tree of these numbers.
 
         Args:

@@ -102,15 +102,15 @@ class _Drafting:
             self.length[rows] -= len(behind)
 
     def _step(
-        self, rows: Int[Tensor, "row"], node: Int[Tensor, "row"], token: Int[Tensor, "row"]
-    ) -> tuple[Int[Tensor, "kept"], Int[Tensor, "kept"], Int[Tensor, "kept"]]:
+        self, rows: Int[Tensor, " row"], node: Int[Tensor, " row"], token: Int[Tensor, " row"]
+    ) -> tuple[Int[Tensor, " kept"], Int[Tensor, " kept"], Int[Tensor, " kept"]]:
         """Take each row's token; rows in which it is of no number leave the draft with it."""
         following = self._led(node, token)
         leaves = following < 0
         self._leave(rows[leaves], self.length[rows[leaves]], token[leaves])
         return rows[~leaves], following[~leaves], token[~leaves]
 
-    def _led(self, node: Int[Tensor, "row"], token: Int[Tensor, "row"]) -> Int[Tensor, "row"]:
+    def _led(self, node: Int[Tensor, " row"], token: Int[Tensor, " row"]) -> Int[Tensor, " row"]:
         """The node that a token leads to, -1 where it is of no number."""
         return self.next_node[node, self.choice_of[token]]
 
@@ -119,7 +119,7 @@ class _Drafting:
         return self.decoder.logits(hidden).argmax(dim=-1)
 
     def _read(
-        self, rows: Int[Tensor, "row"], chunk: Int[Tensor, "row length"]
+        self, rows: Int[Tensor, " row"], chunk: Int[Tensor, "row length"]
     ) -> tuple[Int[Tensor, "row length"], Float[Tensor, "row length width"]]:
         """Append `chunk` and read it: the chunk, and what the decoder thinks after each token."""
         start = self.length[rows]
@@ -128,14 +128,14 @@ class _Drafting:
         self.last[rows] = hidden[:, -1].to(self.last.dtype)
         return chunk, hidden
 
-    def _append(self, rows: Int[Tensor, "row"], chunk: Int[Tensor, "row length"]) -> None:
+    def _append(self, rows: Int[Tensor, " row"], chunk: Int[Tensor, "row length"]) -> None:
         places = self.length[rows, None] + torch.arange(chunk.shape[1], device=chunk.device)
         self.tokens[rows[:, None], places] = chunk
         self.length[rows] += chunk.shape[1]
 
     def _check(
         self,
-        rows: Int[Tensor, "row"],
+        rows: Int[Tensor, " row"],
         chunk: Int[Tensor, "row length"],
         hidden: Float[Tensor, "row length width"],
     ) -> None:
@@ -150,7 +150,7 @@ class _Drafting:
         self._leave(rows[leaves], place[leaves], token[leaves])
 
     def _leave(
-        self, rows: Int[Tensor, "row"], place: Int[Tensor, "row"], token: Int[Tensor, "row"]
+        self, rows: Int[Tensor, " row"], place: Int[Tensor, " row"], token: Int[Tensor, " row"]
     ) -> None:
         """From `place` on, a row says `token` and what follows of it."""
         self.tokens[rows, place] = token
@@ -164,10 +164,12 @@ class _Drafting:
             hidden = self.decoder.read(self.tokens[rows, place][:, None], place, rows)
             self._append(rows, self._said(hidden))
 
-    def _unfinished(self) -> Int[Tensor, "row"]:
+    def _unfinished(self) -> Int[Tensor, " row"]:
         is_open = self.tokens.gather(1, self.length[:, None] - 1).squeeze(1) != self.grammar.sep
         goes_on = ~self.is_drafted & is_open & (self.length < self.max_length)
         return goes_on.nonzero().squeeze(1)
 
-    def _repeat(self, run: tuple[int, ...], rows: Int[Tensor, "row"]) -> Int[Tensor, "row length"]:
+    def _repeat(
+        self, run: tuple[int, ...], rows: Int[Tensor, " row"]
+    ) -> Int[Tensor, "row length"]:
         return torch.tensor(run, device=rows.device).expand(len(rows), -1)

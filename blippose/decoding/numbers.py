@@ -45,9 +45,9 @@ class NumberChoice:
     def step(
         self,
         hidden: Float[Tensor, "place width"],
-        node: Int[Tensor, "place"],
-        end: Int[Tensor, "place"],
-    ) -> tuple[Int[Tensor, "place"], Bool[Tensor, "place"]]:
+        node: Int[Tensor, " place"],
+        end: Int[Tensor, " place"],
+    ) -> tuple[Int[Tensor, " place"], Bool[Tensor, " place"]]:
         """The node that the best piece leads to, and whether the number ends where it stands.
 
         Args:
@@ -62,11 +62,11 @@ class NumberChoice:
 
     def say_rest(
         self,
-        node: Int[Tensor, "place"],
-        row: Int[Tensor, "place"],
-        start: Int[Tensor, "place"],
-        end: Int[Tensor, "place"],
-    ) -> Int[Tensor, "place"]:
+        node: Int[Tensor, " place"],
+        row: Int[Tensor, " place"],
+        start: Int[Tensor, " place"],
+        end: Int[Tensor, " place"],
+    ) -> Int[Tensor, " place"]:
         """The numbers, begun with the pieces of `node` at the places `start`, greedily."""
         node = node.clone()
         going_on = self.may_go_on[node].nonzero().squeeze(1)
@@ -80,9 +80,9 @@ class NumberChoice:
     def log_probability(
         self,
         hidden: Float[Tensor, "place width"],
-        row: Int[Tensor, "place"],
-        start: Int[Tensor, "place"],
-        end: Int[Tensor, "place"],
+        row: Int[Tensor, " place"],
+        start: Int[Tensor, " place"],
+        end: Int[Tensor, " place"],
     ) -> Float[Tensor, "place number"]:
         """Of every number, each by itself, after what was read before the place; sums to 1.
 
@@ -116,9 +116,9 @@ class NumberChoice:
     def _add(
         self,
         log_p: Float[Tensor, "place number"],
-        place: Int[Tensor, "some"],
-        node: Int[Tensor, "some"],
-        mass: Float[Tensor, "some"],
+        place: Int[Tensor, " some"],
+        node: Int[Tensor, " some"],
+        mass: Float[Tensor, " some"],
     ) -> None:
         """Each number comes once: that of its node."""
         is_number = self.value[node] >= 0
@@ -127,8 +127,8 @@ class NumberChoice:
     def _scores(
         self,
         hidden: Float[Tensor, "place width"],
-        node: Int[Tensor, "place"],
-        end: Int[Tensor, "place"],
+        node: Int[Tensor, " place"],
+        end: Int[Tensor, " place"],
     ) -> Float[Tensor, "place choice"]:
         """Of each choice, -inf of what the grammar forbids."""
         allowed = self.next_node[node] >= 0
@@ -136,7 +136,7 @@ class NumberChoice:
         return self._decoder.logits(hidden, self.choices).masked_fill(~allowed, -torch.inf)
 
     def _aside(
-        self, node: Int[Tensor, "place"], row: Int[Tensor, "place"], start: Int[Tensor, "place"]
+        self, node: Int[Tensor, " place"], row: Int[Tensor, " place"], start: Int[Tensor, " place"]
     ) -> Float[Tensor, "place width"]:
         """What the decoder thinks after the pieces of `node`, written at `start`; kept nowhere."""
         if not len(node):

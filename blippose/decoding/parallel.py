@@ -55,7 +55,7 @@ class ParallelCaptions:
 
     tokens: Int[Tensor, "batch length"]
     numbers: Int[Tensor, "batch 32"]
-    is_final: Bool[Tensor, "batch"]
+    is_final: Bool[Tensor, " batch"]
     num_passes: int
     log_probability: Float[Tensor, "batch 32 number"] | None
 
@@ -191,7 +191,7 @@ class _Rounds:
             self._keep_probability(places, hidden, asked < known)
         self.num_passes += 1
 
-    def _drop_final(self) -> Int[Tensor, "row"]:
+    def _drop_final(self) -> Int[Tensor, " row"]:
         """The rows that are open: the decoder holds no others from here on."""
         is_open = self._num_final[self._rows] < NUM_NUMBERS
         if not bool(is_open.all()):
@@ -204,7 +204,7 @@ class _Rounds:
         fed: Int[Tensor, "row 32"],
         starts: Int[Tensor, "row 32"],
         order: Int[Tensor, "row ahead"],
-    ) -> tuple[Float[Tensor, "row length width"], Int[Tensor, "row"]]:
+    ) -> tuple[Float[Tensor, "row length width"], Int[Tensor, " row"]]:
         """What the decoder thinks before the numbers in `order`; the place of the first token."""
         before = order[:, :1] - 1
         first = starts.gather(1, before.clamp(min=0)).masked_fill(before < 0, 0).squeeze(1)
@@ -296,12 +296,12 @@ class _Places:
         begin: the place of the first token that was read.
     """
 
-    rows: Int[Tensor, "row"]
+    rows: Int[Tensor, " row"]
     order: Int[Tensor, "row ahead"]
     starts: Int[Tensor, "row ahead"]
-    begin: Int[Tensor, "row"]
+    begin: Int[Tensor, " row"]
 
     @property
-    def held(self) -> Int[Tensor, "row"]:
+    def held(self) -> Int[Tensor, " row"]:
         """The rows as the decoder counts them."""
         return torch.arange(len(self.rows), device=self.rows.device)

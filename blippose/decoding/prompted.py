@@ -98,8 +98,8 @@ def prompted_numbers(
 
 
 def _read(
-    decoder: CachedDecoder, fed: Sequence[_Pieces], length: Int[Tensor, "row"]
-) -> tuple[Float[Tensor, "row width"], Int[Tensor, "row"]]:
+    decoder: CachedDecoder, fed: Sequence[_Pieces], length: Int[Tensor, " row"]
+) -> tuple[Float[Tensor, "row width"], Int[Tensor, " row"]]:
     """What the decoder thinks after the tokens of each row, and how many it has now.
 
     What shorter rows are padded with stands where their next tokens will, and is forgotten then.

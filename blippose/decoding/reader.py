@@ -44,7 +44,7 @@ class Reading:
     captions: tuple[str, ...]
     parsed: tuple[ParsedCaption, ...]
     confidence: Float[np.ndarray, "batch 16"] | None
-    truncated: Bool[np.ndarray, "batch"]
+    truncated: Bool[np.ndarray, " batch"]
     close_ups: CloseUps | None = None
 
 
@@ -208,7 +208,7 @@ class CaptionReader:
 
     def _together(
         self, views: tuple[AskedView, ...], look: Look
-    ) -> tuple[Float[Tensor, "batch 16 2 number"], Bool[Tensor, "batch"]]:
+    ) -> tuple[Float[Tensor, "batch 16 2 number"], Bool[Tensor, " batch"]]:
         """What the views say together, and whose first caption ends."""
         sep, answers = self.writer.grammar.sep, []
         has_end: list[Tensor] = []
@@ -225,7 +225,7 @@ class CaptionReader:
     def _written(
         self,
         log_p: Float[Tensor, "batch 16 2 number"],
-        has_end: Bool[Tensor, "batch"],
+        has_end: Bool[Tensor, " batch"],
     ) -> Decoded:
         """As captions. One that was cut keeps no end."""
         writer = self.writer

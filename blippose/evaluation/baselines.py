@@ -47,7 +47,7 @@ def _constant(name: str, pose: Float[np.ndarray, "16 2"], num: int) -> Answers:
     return Answers(name, "baseline", np.tile(pose, (num, 1, 1)))
 
 
-def _copied(name: str, train: Targets, chosen: Int[np.ndarray, "persons"]) -> Answers:
+def _copied(name: str, train: Targets, chosen: Int[np.ndarray, " persons"]) -> Answers:
     """Joints that were not annotated there come from the mean pose: a blank would cost a miss."""
     poses = _poses(train)[chosen]
     return Answers(name, "baseline", np.where(np.isnan(poses), _mean(train), poses))

@@ -23,7 +23,7 @@ _NEAR = 0.5  # x head size, as in PCKh@0.5: nearer joints are one place, and hav
 
 def swapped_pairs(
     targets: Targets, answers: Answers
-) -> tuple[Int[np.ndarray, "persons"], Int[np.ndarray, "persons"]]:
+) -> tuple[Int[np.ndarray, " persons"], Int[np.ndarray, " persons"]]:
     """Pairs, such as both wrists, that were found with right and left exchanged; and pairs found.
 
     A pair is found where both joints lie within half a head size of the truth, either way round,
@@ -66,7 +66,7 @@ def improvement(scores: Scores, other: Scores, name: str, bootstrap: Bootstrap) 
 
 def caption_faults(
     reasons: Sequence[Sequence[Reason | None]],
-    truncated: Bool[np.ndarray, "persons"],
+    truncated: Bool[np.ndarray, " persons"],
     valid: Bool[np.ndarray, "persons 16"],
     bootstrap: Bootstrap,
 ) -> dict[str, Any]:

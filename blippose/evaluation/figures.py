@@ -97,15 +97,15 @@ def _draw_cdf(
 
 
 def cdf(
-    distance: Float[np.ndarray, "joints"],
-) -> tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"]]:
+    distance: Float[np.ndarray, " joints"],
+) -> tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]:
     """Distances in rising order, and the share of all joints, missing ones too, that reach them.
 
     >>> cdf(np.array([2.0, np.nan, 1.0, 4.0]))
     (array([1., 2., 4.]), array([0.25, 0.5 , 0.75]))
     """
     steps = np.sort(distance[np.isfinite(distance)])
-    share: Float[np.ndarray, "_"] = np.arange(1, len(steps) + 1) / max(1, len(distance))
+    share: Float[np.ndarray, " _"] = np.arange(1, len(steps) + 1) / max(1, len(distance))
     return steps, share
 
 

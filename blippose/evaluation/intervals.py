@@ -41,7 +41,7 @@ class Estimate:
     """A figure, or an array of them, on the persons as they are and on each draw of them."""
 
     value: Float[np.ndarray, "*shape"]
-    draws: Float[np.ndarray, "samples *shape"]
+    draws: Float[np.ndarray, " samples *shape"]
 
     def __getitem__(self, item: Any) -> Estimate:
         """As of an array, in every draw."""
@@ -78,7 +78,7 @@ class Bootstrap:
     num_units: int
 
     @staticmethod
-    def of(groups: Int[np.ndarray, "persons"], samples: int, seed: int) -> Bootstrap:
+    def of(groups: Int[np.ndarray, " persons"], samples: int, seed: int) -> Bootstrap:
         """Draws of as many groups as there are. Of a single group there is nothing to draw."""
         unit = np.unique(groups, return_inverse=True)[1]
         num_units = int(unit.max(initial=-1)) + 1
@@ -90,15 +90,15 @@ class Bootstrap:
 
     def ratio(
         self,
-        total: Shaped[np.ndarray, "persons *shape"],
-        count: Shaped[np.ndarray, "persons *shape"],
+        total: Shaped[np.ndarray, " persons *shape"],
+        count: Shaped[np.ndarray, " persons *shape"],
     ) -> Estimate:
         """Sum of `total` / sum of `count`; NaN where nothing was counted."""
         all_of, all_counted = self.total(total), self.total(count)
         value = _divide(all_of.value, all_counted.value)
         return Estimate(value, _divide(all_of.draws, all_counted.draws))
 
-    def total(self, summand: Shaped[np.ndarray, "persons *shape"]) -> Estimate:
+    def total(self, summand: Shaped[np.ndarray, " persons *shape"]) -> Estimate:
         """Sum over the persons."""
         numbers = summand.astype(np.float64)
         return Estimate(
@@ -118,7 +118,7 @@ def sign(difference: Mapping[str, Any]) -> int:
     return 1 if low > 0 else -1 if high < 0 else 0
 
 
-def units(video: Int[np.ndarray, "persons"]) -> tuple[str, Int[np.ndarray, "persons"]]:
+def units(video: Int[np.ndarray, " persons"]) -> tuple[str, Int[np.ndarray, " persons"]]:
     """What is drawn, "video" or "image", and to which each person belongs.
 
     A person whose video is not known (-1) is a video of its own: frames of the known ones still
@@ -129,7 +129,7 @@ def units(video: Int[np.ndarray, "persons"]) -> tuple[str, Int[np.ndarray, "pers
     return "video", np.where(video >= 0, video, -1 - np.arange(len(video)))
 
 
-def video_counts(video: Int[np.ndarray, "persons"]) -> dict[str, int | None]:
+def video_counts(video: Int[np.ndarray, " persons"]) -> dict[str, int | None]:
     """Videos that are known, None where none is, and persons of no known one: for a report."""
     return {
         "num_videos": len(np.unique(video[video >= 0])) or None,

@@ -53,9 +53,9 @@ class Pair:
 class Leaks:
     """What the judged persons share with the training ones, in the order of the judged."""
 
-    shared_video: Bool[np.ndarray, "persons"]
-    near_duplicate: Bool[np.ndarray, "persons"]
-    in_training: Bool[np.ndarray, "persons"]  # whose very image is a training image
+    shared_video: Bool[np.ndarray, " persons"]
+    near_duplicate: Bool[np.ndarray, " persons"]
+    in_training: Bool[np.ndarray, " persons"]  # whose very image is a training image
     pairs: tuple[Pair, ...]  # of the near-duplicates, nearest first
     threshold: int  # bits
     num_unknown: int  # judged persons whose video is not known
@@ -79,7 +79,7 @@ class Leaks:
         }
 
 
-def _counts(mask: Bool[np.ndarray, "persons"]) -> dict[str, int]:
+def _counts(mask: Bool[np.ndarray, " persons"]) -> dict[str, int]:
     return {"num_images": int(mask.sum()), "num_left": int((~mask).sum())}
 
 
@@ -179,7 +179,7 @@ def _are_alike(path: Path, other: Path) -> bool:
         return bool(np.corrcoef(_thumbnail(path), _thumbnail(other))[0, 1] >= ALIKE)
 
 
-def _thumbnail(path: Path) -> Float[np.ndarray, "values"]:
+def _thumbnail(path: Path) -> Float[np.ndarray, " values"]:
     with opened(path) as image:
         image.draft("RGB", _DRAFT)
         small = image.convert("RGB").resize(_THUMBNAIL, Image.Resampling.BOX)
@@ -194,8 +194,8 @@ def _hash(path: Path) -> int:
 
 
 def nearest_hashes(
-    hashes: UInt64[np.ndarray, "image"], others: UInt64[np.ndarray, "other"]
-) -> tuple[Int[np.ndarray, "image"], Int[np.ndarray, "image"]]:
+    hashes: UInt64[np.ndarray, " image"], others: UInt64[np.ndarray, " other"]
+) -> tuple[Int[np.ndarray, " image"], Int[np.ndarray, " image"]]:
     """Distance in bits to the nearest of `others`, and which; one more than all bits of none.
 
     >>> hashes, others = np.array([0b0111, 0b1000]), np.array([0b0000, 0b0110])

@@ -45,7 +45,7 @@ def write_overlays(
     Image.fromarray(sheet).save(path)
 
 
-def person_error(targets: Targets, answers: Answers) -> Float[np.ndarray, "persons"]:
+def person_error(targets: Targets, answers: Answers) -> Float[np.ndarray, " persons"]:
     """Mean distance of each person's annotated joints, input px; a missing joint counts the input.
 
     A joint that did not parse is the side of the input off, so that silence is ranked as worst.
@@ -54,12 +54,12 @@ def person_error(targets: Targets, answers: Answers) -> Float[np.ndarray, "perso
     distance = np.where(np.isnan(distance), float(targets.input_size), distance)
     num = targets.valid.sum(axis=1)
     total = np.where(targets.valid, distance, 0.0).sum(axis=1)
-    error: Float[np.ndarray, "persons"] = np.where(num, total / np.maximum(num, 1), np.nan)
+    error: Float[np.ndarray, " persons"] = np.where(num, total / np.maximum(num, 1), np.nan)
     return error
 
 
 def ranked(
-    error: Float[np.ndarray, "persons"], unit: Int[np.ndarray, "persons"], num: int
+    error: Float[np.ndarray, " persons"], unit: Int[np.ndarray, " persons"], num: int
 ) -> Iterator[tuple[str, int]]:
     """`num` positions of the best, of the middle and of the worst, none twice, with their rank.
 
@@ -81,7 +81,7 @@ def ranked(
         yield from ((rank, position) for position in _spread(candidates, unit)[: min(num, third)])
 
 
-def _spread(order: Sequence[int], unit: Int[np.ndarray, "persons"]) -> list[int]:
+def _spread(order: Sequence[int], unit: Int[np.ndarray, " persons"]) -> list[int]:
     """Positions in their order, those of a unit that has been before at the end."""
     seen: set[int] = set()
     first: list[int] = []

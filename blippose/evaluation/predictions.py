@@ -179,7 +179,7 @@ def _blank_answers(captioner: PoseCaptioner, num_persons: int) -> Answers:
     )
 
 
-def other_persons(videos: Sequence[int | None], seed: int) -> Int[np.ndarray, "persons"]:
+def other_persons(videos: Sequence[int | None], seed: int) -> Int[np.ndarray, " persons"]:
     """Position of another person for each, everyone once.
 
     They are of another video where none of them holds more than half of the persons; an unknown

@@ -52,7 +52,7 @@ class Truth:
 
     xy: Float[np.ndarray, "persons 16 2"]
     valid: Bool[np.ndarray, "persons 16"]
-    head_size: Float[np.ndarray, "persons"]
+    head_size: Float[np.ndarray, " persons"]
 
 
 def score_file(

@@ -129,7 +129,7 @@ def _calibration_error(
     return Estimate(error.value, centred)
 
 
-def _luck(confidence: Float[np.ndarray, "joints"]) -> Interval:
+def _luck(confidence: Float[np.ndarray, " joints"]) -> Interval:
     """Expected calibration error of hits drawn with the probability that confidence says."""
     place, num = _place(confidence, _NUM_EVEN_BINS), max(1, len(confidence))
     draw = np.random.default_rng(0)

@@ -55,7 +55,7 @@ class Scores:
         joint = each_joint(*batches, head_size)
         return Scores(*(values.numpy() for values in (*person, *joint)))
 
-    def where(self, chosen: Bool[np.ndarray, "persons"]) -> Scores:
+    def where(self, chosen: Bool[np.ndarray, " persons"]) -> Scores:
         """Of some of the persons."""
         return Scores(
             self.total[chosen],
@@ -92,7 +92,7 @@ class Scores:
         return {joint: estimate[:, j].named(JOINT_NAMES) for j, joint in enumerate(JOINTS)}
 
 
-def area(targets: Targets) -> Float[np.ndarray, "persons"]:
+def area(targets: Targets) -> Float[np.ndarray, " persons"]:
     """Areas for OKS: 0.53 x the tight box of the annotated joints, in square image pixels.
 
     MPII has no outlines. Its `scale` can be missing and its square of 200 x scale is about three

@@ -159,7 +159,7 @@ class StoredPredictions:
             np.array(tokens, dtype=np.int64).reshape(-1, 2),
         )
 
-    def truncated(self) -> Bool[np.ndarray, "persons"]:
+    def truncated(self) -> Bool[np.ndarray, " persons"]:
         """Whose caption was cut at the longest length."""
         return np.array([row.truncated for row in self.rows], dtype=bool)
 

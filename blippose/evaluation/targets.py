@@ -17,15 +17,15 @@ from blippose.data import PoseDataset
 class Targets:
     """Persons to be judged on. Joints that are not annotated are NaN and not `valid`."""
 
-    index: Int[np.ndarray, "persons"]  # of the person in the filtered release
+    index: Int[np.ndarray, " persons"]  # of the person in the filtered release
     image_names: tuple[str, ...]
-    video: Int[np.ndarray, "persons"]  # MPII's vididx, -1 where it is not known
+    video: Int[np.ndarray, " persons"]  # MPII's vididx, -1 where it is not known
     xy_input: Float[np.ndarray, "persons 16 2"]
     xy_img: Float[np.ndarray, "persons 16 2"]
     valid: Bool[np.ndarray, "persons 16"]
     crop: Float[np.ndarray, "persons 4"]  # left, top, width, height, in image pixels
-    head_size: Float[np.ndarray, "persons"]  # 0.6 x the head box's diagonal, image pixels
-    scale: Float[np.ndarray, "persons"]  # MPII's: a person is about 200 x scale px tall, or NaN
+    head_size: Float[np.ndarray, " persons"]  # 0.6 x the head box's diagonal, image pixels
+    scale: Float[np.ndarray, " persons"]  # MPII's: a person is about 200 x scale px tall, or NaN
     input_size: int  # side of the square input, px
 
     @staticmethod

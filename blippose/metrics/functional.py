@@ -128,9 +128,9 @@ def pckh_per_joint(
     preds: Float[Tensor, "batch joint 2"],
     target: Float[Tensor, "batch joint 2"],
     valid: Bool[Tensor, "batch joint"],
-    head_size: Float[Tensor, "batch"],
+    head_size: Float[Tensor, " batch"],
     threshold: float = 0.5,
-) -> Float[Tensor, "joint"]:
+) -> Float[Tensor, " joint"]:
     """For each joint, the share of persons with d <= threshold x head size.
 
     In image pixels, `head_size` too: 0.6 x the diagonal of MPII's head box. Persons whose head
@@ -167,7 +167,7 @@ def pckh(
     preds: Float[Tensor, "batch 16 2"],
     target: Float[Tensor, "batch 16 2"],
     valid: Bool[Tensor, "batch 16"],
-    head_size: Float[Tensor, "batch"],
+    head_size: Float[Tensor, " batch"],
     threshold: float = 0.5,
 ) -> Float[Tensor, ""]:
     """Mean of `pckh_per_joint` over 14 joints, each weighted by its number of annotated joints.
@@ -191,7 +191,7 @@ def pckh_auc(
     preds: Float[Tensor, "batch 16 2"],
     target: Float[Tensor, "batch 16 2"],
     valid: Bool[Tensor, "batch 16"],
-    head_size: Float[Tensor, "batch"],
+    head_size: Float[Tensor, " batch"],
 ) -> Float[Tensor, ""]:
     """Area under `pckh` for thresholds 0, 0.01 .. 0.5 by the trapezoid rule, divided by 0.5.
 
@@ -210,7 +210,7 @@ def pckh_auc(
 
 def torso_size(
     target: Float[Tensor, "batch 16 2"], valid: Bool[Tensor, "batch 16"]
-) -> Float[Tensor, "batch"]:
+) -> Float[Tensor, " batch"]:
     """Distance from left shoulder to right hip in the frame of `target`; NaN if one is missing.
 
     Source: Sapp & Taskar, MODEC, CVPR 2013.
@@ -250,7 +250,7 @@ def oks(
     preds: Float[Tensor, "batch 16 2"],
     target: Float[Tensor, "batch 16 2"],
     valid: Bool[Tensor, "batch 16"],
-    area: Float[Tensor, "batch"],
+    area: Float[Tensor, " batch"],
 ) -> Float[Tensor, ""]:
     """Object keypoint similarity, the mean over persons.
 

@@ -167,7 +167,7 @@ class PCKh(_Ratio):
         preds: Float[Tensor, "batch 16 2"],
         target: Float[Tensor, "batch 16 2"],
         valid: Bool[Tensor, "batch 16"],
-        head_size: Float[Tensor, "batch"],
+        head_size: Float[Tensor, " batch"],
     ) -> None:
         """Add a batch, in image pixels."""
         self.add(*sums.pckh_sums(preds, target, valid, head_size, self.threshold))
@@ -188,7 +188,7 @@ class PCKhPerJoint(_Ratio):
         preds: Float[Tensor, "batch joint 2"],
         target: Float[Tensor, "batch joint 2"],
         valid: Bool[Tensor, "batch joint"],
-        head_size: Float[Tensor, "batch"],
+        head_size: Float[Tensor, " batch"],
     ) -> None:
         """Add a batch, in image pixels."""
         hits, count = sums.pck_sums(preds, target, valid, head_size, [self.threshold])
@@ -206,7 +206,7 @@ class PCKhAUC(_Ratio):
         preds: Float[Tensor, "batch 16 2"],
         target: Float[Tensor, "batch 16 2"],
         valid: Bool[Tensor, "batch 16"],
-        head_size: Float[Tensor, "batch"],
+        head_size: Float[Tensor, " batch"],
     ) -> None:
         """Add a batch, in image pixels."""
         self.add(*sums.pckh_auc_sums(preds, target, valid, head_size))
@@ -244,7 +244,7 @@ class OKS(_Ratio):
         preds: Float[Tensor, "batch 16 2"],
         target: Float[Tensor, "batch 16 2"],
         valid: Bool[Tensor, "batch 16"],
-        area: Float[Tensor, "batch"],
+        area: Float[Tensor, " batch"],
     ) -> None:
         """Add a batch, in image pixels and square pixels."""
         self.add(*sums.oks_sums(preds, target, valid, area))

@@ -48,7 +48,7 @@ class PoseMetrics(Accumulator):
         valid: Bool[Tensor, "batch 16"],
         preds_img: Float[Tensor, "batch 16 2"],
         target_img: Float[Tensor, "batch 16 2"],
-        head_size: Float[Tensor, "batch"],
+        head_size: Float[Tensor, " batch"],
     ) -> None:
         """Add a batch, its poses in both frames; `head_size` in image pixels."""
         totals, counts = pose_sums(
@@ -74,7 +74,7 @@ def pose_sums(
     valid: Bool[Tensor, "batch 16"],
     preds_img: Float[Tensor, "batch 16 2"],
     target_img: Float[Tensor, "batch 16 2"],
-    head_size: Float[Tensor, "batch"],
+    head_size: Float[Tensor, " batch"],
     mean_pose: Float[Tensor, "16 2"],
 ) -> sums.Sums:
     """What a batch adds to each of `PoseMetrics.NAMES`, in their order."""

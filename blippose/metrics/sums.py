@@ -144,9 +144,9 @@ def pck_sums(
     preds: Float[Tensor, "batch joint 2"],
     target: Float[Tensor, "batch joint 2"],
     valid: Bool[Tensor, "batch joint"],
-    size: Float[Tensor, "batch"],
+    size: Float[Tensor, " batch"],
     thresholds: Sequence[float],
-) -> tuple[Float[Tensor, "threshold joint"], Int[Tensor, "joint"]]:
+) -> tuple[Float[Tensor, "threshold joint"], Int[Tensor, " joint"]]:
     """Joints within `threshold` x the person's `size`, and annotated joints of sized persons."""
     check_poses(preds, valid, target, size)
     limit = torch.tensor(thresholds, dtype=torch.float64, device=size.device)[:, None] * size
@@ -159,7 +159,7 @@ def pckh_sums(
     preds: Float[Tensor, "batch 16 2"],
     target: Float[Tensor, "batch 16 2"],
     valid: Bool[Tensor, "batch 16"],
-    head_size: Float[Tensor, "batch"],
+    head_size: Float[Tensor, " batch"],
     threshold: float,
 ) -> Sums:
     """`pck_sums` at one threshold, added over the 14 joints of the MPII mean."""
@@ -172,8 +172,8 @@ def pckh_auc_joint_sums(
     preds: Float[Tensor, "batch joint 2"],
     target: Float[Tensor, "batch joint 2"],
     valid: Bool[Tensor, "batch joint"],
-    head_size: Float[Tensor, "batch"],
-) -> tuple[Float[Tensor, "joint"], Int[Tensor, "joint"]]:
+    head_size: Float[Tensor, " batch"],
+) -> tuple[Float[Tensor, " joint"], Int[Tensor, " joint"]]:
     """For each joint the area under its hits over 0..0.5, and how often it is annotated.
 
     The number does not depend on the threshold, so the area of the ratio is the ratio of the area.
@@ -187,7 +187,7 @@ def pckh_auc_sums(
     preds: Float[Tensor, "batch 16 2"],
     target: Float[Tensor, "batch 16 2"],
     valid: Bool[Tensor, "batch 16"],
-    head_size: Float[Tensor, "batch"],
+    head_size: Float[Tensor, " batch"],
 ) -> Sums:
     """`pckh_auc_joint_sums`, added over the 14 joints of the MPII mean."""
     check_poses(preds, valid, target, head_size, is_mpii=True)
@@ -199,7 +199,7 @@ def oks_sums(
     preds: Float[Tensor, "batch 16 2"],
     target: Float[Tensor, "batch 16 2"],
     valid: Bool[Tensor, "batch 16"],
-    area: Float[Tensor, "batch"],
+    area: Float[Tensor, " batch"],
 ) -> Sums:
     """Sum of the persons' similarities, and the number of persons with a joint and an area."""
     check_poses(preds, valid, target, area, is_mpii=True)

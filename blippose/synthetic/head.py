@@ -44,14 +44,14 @@ def _skull(skeleton: Skeleton, build: Build) -> tuple[Point, tuple[float, float,
     return centre, (0.36 * size, 0.51 * size, 0.43 * size)
 
 
-def _hair_mask(local: Float[np.ndarray, "quad 3"], style: int) -> Bool[np.ndarray, "quad"]:
+def _hair_mask(local: Float[np.ndarray, "quad 3"], style: int) -> Bool[np.ndarray, " quad"]:
     _, y, z = local.T
     if style == 4:
         return np.zeros(len(local), dtype=bool)
     back = (z < -0.05) & (y > -0.55)
     sides = (z < 0.35) & (y > (-0.5 if style == 1 else 0.05))
     brow = 0.3 if style == 3 else 0.55
-    mask: Bool[np.ndarray, "quad"] = back | sides | (y > brow)
+    mask: Bool[np.ndarray, " quad"] = back | sides | (y > brow)
     return mask
 
 

@@ -23,7 +23,7 @@ class Mesh:
 
     quads: Float[np.ndarray, "quad 4 3"]
     colours: Float[np.ndarray, "quad 3"]
-    bias: Float[np.ndarray, "quad"]
+    bias: Float[np.ndarray, " quad"]
 
     def moved(self, scale: Point, shift: Point) -> Mesh:
         """The mesh with every corner at scale * corner + shift."""

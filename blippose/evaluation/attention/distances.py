@@ -39,7 +39,7 @@ class Distances:
     def of(
         peak: Float[np.ndarray, "persons step layer head 16 2"],
         target: Float[np.ndarray, "persons 16 2"],
-        other: Int[np.ndarray, "persons"],
+        other: Int[np.ndarray, " persons"],
     ) -> Distances:
         """Of peaks, held against the truth and both controls.
 
@@ -95,7 +95,7 @@ class Distances:
         return found
 
     def best(
-        self, step: int, persons: Bool[np.ndarray, "persons"] | None = None
+        self, step: int, persons: Bool[np.ndarray, " persons"] | None = None
     ) -> tuple[int, int]:
         """Layer and head, from 0, whose peak lies nearest to the true joint on average."""
         own = self.own[:, step] if persons is None else self.own[persons, step]
@@ -106,7 +106,7 @@ class Distances:
         return int(layer), int(head)
 
     def held_out(
-        self, step: int, groups: Int[np.ndarray, "persons"], seed: int
+        self, step: int, groups: Int[np.ndarray, " persons"], seed: int
     ) -> tuple[Distances, list[tuple[int, int]]] | None:
         """Of the best head, chosen for either half of the groups on the other half.
 

@@ -49,7 +49,7 @@ class AttentionEvidence:
     self_mean: Float[np.ndarray, "layer head 16 17"]
     uniform_mean: Float[np.ndarray, "16 17"]
     statistics: dict[str, Float[np.ndarray, "captions layer head"]]
-    uniform: dict[str, Float[np.ndarray, "captions"]]
+    uniform: dict[str, Float[np.ndarray, " captions"]]
     peak: Int[np.ndarray, "captions 2 layer head 16"]
     on_class: Float[np.ndarray, "captions 2 layer head"]
     xy_input: Float[np.ndarray, "captions 16 2"]

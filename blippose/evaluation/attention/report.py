@@ -103,7 +103,7 @@ def attention_report(
     evidence: AttentionEvidence,
     truth: Truth | None,
     shown: Mapping[str, Shown],
-    resampled: tuple[str, Int[np.ndarray, "captions"]],
+    resampled: tuple[str, Int[np.ndarray, " captions"]],
     samples: int,
     seed: int,
 ) -> dict[str, Any]:
@@ -205,13 +205,13 @@ def _heads(
     return records
 
 
-def _mean(values: Float[np.ndarray, "captions *shape"], draws: Bootstrap) -> Estimate:
+def _mean(values: Float[np.ndarray, " captions *shape"], draws: Bootstrap) -> Estimate:
     """Over the captions that have it."""
     return draws.ratio(np.nan_to_num(values), np.isfinite(values))
 
 
 def _cross(
-    grid: PatchGrid, truth: Truth, draws: Bootstrap, groups: Int[np.ndarray, "persons"], seed: int
+    grid: PatchGrid, truth: Truth, draws: Bootstrap, groups: Int[np.ndarray, " persons"], seed: int
 ) -> dict[str, Any]:
     """The best head at both steps, on all images and on those that it was not chosen on."""
     floor = np.linalg.norm(truth.targets.xy_input - grid.nearest(truth.targets.xy_input), axis=-1)
@@ -227,7 +227,7 @@ def _best(
     distances: Distances,
     step: int,
     draws: Bootstrap,
-    groups: Int[np.ndarray, "persons"],
+    groups: Int[np.ndarray, " persons"],
     seed: int,
 ) -> dict[str, Any]:
     layer, head = distances.best(step)

@@ -55,7 +55,7 @@ class Plan:
     settings: Settings
     targets: Targets
     pictures: tuple[Picture, ...]
-    head_input: Float[np.ndarray, "persons"]  # head size in input px
+    head_input: Float[np.ndarray, " persons"]  # head size in input px
     center: Float[np.ndarray, "persons radii 16 3 2"]  # NaN where nothing is hidden
     area: Int[np.ndarray, "persons radii 16"]  # pixels that each disc hides
 
@@ -163,10 +163,10 @@ def chosen_persons(targets: Targets, num: int, seed: int) -> list[int]:
     return sorted(position for _, _, position in sorted(ranked)[:num])
 
 
-def head_in_input(targets: Targets) -> Float[np.ndarray, "persons"]:
+def head_in_input(targets: Targets) -> Float[np.ndarray, " persons"]:
     """Head sizes in input px, by the mean of the two scales of a stretched input."""
     scale = targets.input_size / np.sqrt(targets.crop[:, 2] * targets.crop[:, 3])
-    head: Float[np.ndarray, "persons"] = targets.head_size * scale
+    head: Float[np.ndarray, " persons"] = targets.head_size * scale
     return head
 
 
