@@ -30,6 +30,7 @@ INGREDIENTS = sorted(path.stem for path in (ROOT / "conf" / "ingredient").glob("
 
 # What each changes in the recipe, and nothing else. Parts that are null take their keys with them.
 CHANGES: dict[str, dict[str, Any]] = {
+    "adamw": {"optimizer.lr": 5e-4},
     "close_up": {"data.close_up": 0.5, "decoding.close_up": True},
     "crop_person": {"captioner.crop": "person", "data.crop": "person"},
     "decode_constrained": {"decoding._target_": "blippose.decoding.Constrained"},
@@ -61,13 +62,6 @@ CHANGES: dict[str, dict[str, Any]] = {
         "captioner.readback_mask.spread": False,
         "captioner.readback_mask.then": 0.3,
         "captioner.readback_mask.until": 0.5,
-    },
-    "muon": {
-        "optimizer._target_": "blippose.muon.Muon",
-        "optimizer.betas": [0.9, 0.999],
-        "optimizer.eps": 1e-8,
-        "optimizer.lr": 1.5e-3,
-        "optimizer.momentum": 0.95,
     },
     "noise": {
         "captioner.readback_noise._target_": "blippose.readback.ReadbackNoise",
@@ -200,9 +194,13 @@ def test_the_sweep_from_random_weights_is_of_the_recipe_on_the_default_people() 
         "logger": None,  # csv
         "model.weights": "random",
         "data.batch_size": 32,
-        "optimizer.lr": 5e-4,
-        "trainer.max_epochs": 40,
-        "trainer.check_val_every_n_epoch": 10,
+        "optimizer._target_": "blippose.muon.Muon",
+        "optimizer.betas": [0.9, 0.999],
+        "optimizer.eps": 1e-8,
+        "optimizer.lr": 1.5e-3,
+        "optimizer.momentum": 0.95,
+        "trainer.max_epochs": 16,
+        "trainer.check_val_every_n_epoch": 16,
         **BY_FREE,
     }
 
