@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import signal
-import sys
 from collections.abc import Callable
 from enum import Enum
 from itertools import zip_longest
@@ -25,7 +24,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from blippose import checkpoint_files, runs
 from blippose.callbacks import MONITOR
 from blippose.checkpoint_files import WholeFiles
-from blippose.errors import UserError, first_line
+from blippose.errors import UserError, first_line, warn
 from blippose.guards import check_finite
 from blippose.loggers import CSVLogger
 from blippose.preemption import Preempted, StopSignals
@@ -330,4 +329,4 @@ def _objection(
 
 def _say(line: str) -> None:
     if runs.is_first_process():
-        print(f"blippose: {line}", file=sys.stderr, flush=True)
+        warn(line)

@@ -55,7 +55,6 @@ def contact_sheet(
     tile_size: int = 320,
     title: str = "",
     subtitle: str = "",
-    true_drawn: bool = True,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """A grid of tiles, each with its label below, under a title and a legend of the skeletons.
 
@@ -66,7 +65,6 @@ def contact_sheet(
         tile_size: px.
         title: in large type.
         subtitle: one line below it.
-        true_drawn: whether the tiles hold true skeletons too, so that the legend says so.
 
     Raises:
         ValueError: not one label a tile.
@@ -79,7 +77,7 @@ def contact_sheet(
         _draw_row(layout, pictures[first : first + columns], labels[first : first + columns])
         for first in range(0, len(tiles), columns)
     ]
-    parts = [_draw_header(layout, title, subtitle, true_drawn), *rows]
+    parts = [_draw_header(layout, title, subtitle), *rows]
     width = max(part.width for part in parts)
     sheet = Image.new("RGB", (width, sum(part.height for part in parts)), _PAPER)
     y = 0
@@ -145,9 +143,9 @@ def _draw_row(
     return row
 
 
-def _draw_header(layout: _Layout, title: str, subtitle: str, true_drawn: bool) -> Image.Image:
+def _draw_header(layout: _Layout, title: str, subtitle: str) -> Image.Image:
     """Title, subtitle and legend; wider than the grid where the legend needs it."""
-    legend = _draw_legend(layout, true_drawn)
+    legend = _draw_legend(layout)
     title_height = round(layout.title_size * 1.35) if title else 0
     height = layout.gap + title_height + (layout.line if subtitle else 0)
     width = max(layout.width, legend.width + layout.gap)
@@ -160,16 +158,15 @@ def _draw_header(layout: _Layout, title: str, subtitle: str, true_drawn: bool) -
     return header
 
 
-def _draw_legend(layout: _Layout, true_drawn: bool) -> Image.Image:
+def _draw_legend(layout: _Layout) -> Image.Image:
     """Swatches with their names, side by side in one line."""
     size = layout.text_size
     entries: list[tuple[str, tuple[RGB, ...], Style]] = [
         ("predicted: right limbs", (PREDICTED.right,), PREDICTED),
         ("left limbs", (PREDICTED.left,), PREDICTED),
         ("torso, head", (PREDICTED.torso,), PREDICTED),
+        ("true: the same, paler", (TRUE.right, TRUE.torso, TRUE.left), TRUE),
     ]
-    if true_drawn:
-        entries.append(("true: the same, paler", (TRUE.right, TRUE.torso, TRUE.left), TRUE))
     steps = [round(_font(size).getlength(name) + size * 4.4) for name, _, _ in entries]
     legend = Image.new("RGB", (layout.gap + sum(steps), size * 3), _PAPER)
     x, top = layout.gap, size * 0.8

@@ -1,4 +1,8 @@
-"""The one exception that is the user's to mend, and the line that another leaves for it."""
+"""The one exception that is the user's to mend, and the one line that is said of a mistake."""
+
+from __future__ import annotations
+
+import sys
 
 
 class UserError(Exception):
@@ -11,6 +15,11 @@ class UserError(Exception):
 
 class DivergedError(UserError):
     """A training whose weights are no numbers any more; begun again it would come to the same."""
+
+
+def warn(message: str) -> None:
+    """Say it on stderr, in one line."""
+    print(f"blippose: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
 def first_line(error: Exception) -> str:

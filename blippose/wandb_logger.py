@@ -22,7 +22,7 @@ from typing import Any, final
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from blippose.errors import first_line
+from blippose.errors import first_line, warn
 from blippose.metrics import PoseMetrics
 from blippose.wandb_settings import LONGEST, PROJECT, has_key, run_name
 
@@ -121,7 +121,7 @@ class RowLogger(Logger):
             if not self._pictures:
                 raise
             self._takes_pictures = False
-            _warn(f"W&B takes no pictures ({_reason(error)}); from here on it gets numbers alone")
+            warn(f"W&B takes no pictures ({_reason(error)}); from here on it gets numbers alone")
             log(self._row)
 
     def _take_best(self) -> dict[str, dict[str, float]]:
@@ -140,7 +140,7 @@ class RowLogger(Logger):
             try:
                 self.run.finish(exit_code=exit_code)
             except TimeoutError:
-                _warn(
+                warn(
                     f"W&B has not taken all within {_FINISH_SECONDS} s; nothing is lost; send the "
                     f"rest later with: {_sync(self.folder)} --include-online"
                 )
@@ -152,7 +152,7 @@ class RowLogger(Logger):
             yield
         except Exception as error:  # wandb's own, sockets', what a server answers
             if not self._is_lost:
-                _warn(f"W&B failed ({_reason(error)}); training goes on, metrics.csv has it all")
+                warn(f"W&B failed ({_reason(error)}); training goes on, metrics.csv has it all")
             self._is_lost = True
 
 
@@ -195,7 +195,7 @@ def wandb_logger(
             config=config,
         )
     except Exception as error:  # wandb's own, the disk's
-        _warn(f"W&B cannot be used ({_reason(error)}); training goes on, metrics.csv has it all")
+        warn(f"W&B cannot be used ({_reason(error)}); training goes on, metrics.csv has it all")
         with suppress(Exception):
             wandb.teardown()  # or the next of a grid would find what is left of this one
         return None
@@ -242,9 +242,7 @@ def _start(start: Any, folder: Path, run_id: str) -> Any:
         return start()
     except wandb.Error as error:
         reason = " ".join(first_line(error).split())
-        _warn(
-            f"W&B cannot be used ({reason}); the run is logged offline, nothing is lost; {later}"
-        )
+        warn(f"W&B cannot be used ({reason}); the run is logged offline, nothing is lost; {later}")
         wandb.teardown()  # its service holds the id of the run that could not begin
         for part in _parts(folder, run_id)[len(parts) :]:  # in which nothing was logged
             shutil.rmtree(part.parent)
@@ -283,7 +281,3 @@ def _num_written(parts: Sequence[Path]) -> int:
 
 def _sync(folder: Path) -> str:
     return f"wandb sync {shlex.quote(str(folder / 'wandb'))}"
-
-
-def _warn(line: str) -> None:
-    print(f"blippose: {line}", file=sys.stderr, flush=True)

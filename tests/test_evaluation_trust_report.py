@@ -25,7 +25,12 @@ from blippose.decoding import InputFrame
 from blippose.evaluation.facts import interval_line
 from blippose.evaluation.intervals import Bootstrap
 from blippose.evaluation.leaks import Leaks, leaks_between
-from blippose.evaluation.predictions import control_answers, image_features, predict
+from blippose.evaluation.predictions import (
+    blank_answers,
+    image_features,
+    predict,
+    shuffled_answers,
+)
 from blippose.evaluation.scores import JOINT_NAMES, NAMES, Scores
 from blippose.evaluation.stored_predictions import PredictionRow, StoredPredictions, joints
 from blippose.evaluation.targets import Answers, Targets
@@ -407,9 +412,9 @@ def test_a_leaking_teacher_forced_evaluation_looks_good_and_is_seen_through(
         train=Targets.of(train, size),
         caption_format=caption_format,
         leaks=leaks_between(persons, twins, tmp_path),
-        controls=tuple(
-            control_answers(captioner, judged, collator, 24, images, seed=0)
-            for images in ("blank", "shuffled")
+        controls=(
+            blank_answers(captioner, len(judged)),
+            shuffled_answers(predictions.free(), [p.video for p in judged.persons]),
         ),
         features=(features[0], features[1]),
         train_answers=None,

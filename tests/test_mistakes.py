@@ -205,7 +205,7 @@ WRONG = {
     "absent runs": (["report", "nowhere"], "nowhere: no such folder"),
     "folder without runs": (["report", "."], "no runs there"),
     "unknown metric": (["report", ".", "metric=mea"], "metric=mea: no such metric"),
-    "glob of nothing": (["report", "run='no/*'"], "no/*: fits no folder"),
+    "glob of nothing": (["report", "run='no/*'"], "run=no/*: no folder matches"),
     "absent images": (["predict", "images=nowhere.jpg"], "nowhere.jpg"),
     "two models": (["predict", "images=a.jpg", "run=a", "ckpt=b"], "give one of them"),
     "three models": (

@@ -31,10 +31,11 @@ from blippose.evaluation.predictions import (
     Origin,
     PredictionRow,
     StoredPredictions,
-    control_answers,
+    blank_answers,
     image_features,
     other_persons,
     predict,
+    shuffled_answers,
     stored_features,
     stored_predict,
 )
@@ -579,7 +580,7 @@ def test_blank_image_is_zero_after_normalisation_and_the_same_for_all(
 ) -> None:
     seen: list[torch.Tensor] = []
     captioner.normalization.register_forward_hook(lambda _m, _i, output: seen.append(output))
-    answers = control_answers(captioner, data.val_set, data.collator, 2, "blank")
+    answers = blank_answers(captioner, len(data.val_set))
     assert looks == [1]
     assert seen[0].abs().max() < 0.5 / 255 / 0.26  # half a level, in deviations
     assert answers.xy_input.shape == (len(data.val_set), 16, 2)
@@ -592,18 +593,12 @@ def test_shuffled_images_are_what_the_model_says_of_another_persons_image(
     captioner: PoseCaptioner, data: PoseDataModule
 ) -> None:
     free = predict(captioner, data.val_set, data.collator, 2, progress=False).free()
-    answers = control_answers(captioner, data.val_set, data.collator, 2, "shuffled", 3, free=free)
-    other = other_persons([person.video for person in data.val_set.persons], 3)
+    videos = [person.video for person in data.val_set.persons]
+    answers = shuffled_answers(free, videos, 3)
+    other = other_persons(videos, 3)
     captioner.eval()
     images = data.collator([data.val_set[i] for i in other.tolist()])["image"]
     assert answers.captions == captioner.say(images).captions
-    asked = control_answers(captioner, data.val_set, data.collator, 2, "shuffled", 3)
-    assert asked.captions == answers.captions
-
-
-def test_unknown_control_is_refused(captioner: PoseCaptioner, data: PoseDataModule) -> None:
-    with pytest.raises(UserError, match="images=black: expected blank or shuffled"):
-        control_answers(captioner, data.val_set, data.collator, 2, "black")
 
 
 @given(

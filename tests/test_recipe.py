@@ -41,6 +41,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "erase": {"data.augmentation.erase": 0.5},
     "fixed_free": {"captioner.fixed_weight": 0.0},
     "fixed_full": {"captioner.fixed_weight": 1.0},
+    "grid": {"model.caption.num_bins": 86},
     "labels_hard": {"captioner.fixed_weight": 1.0, "captioner.number_sigma": 0.0},
     "labels_smooth": {
         "captioner.fixed_weight": 1.0,
@@ -165,6 +166,17 @@ def of_model(name: str) -> list[str]:
 def test_an_ingredient_changes_what_it_says_and_no_more(name: str) -> None:
     words = ["experiment=recipe", *of_model(name)]
     assert changed(settings(*words), settings(*words, f"ingredient={name}")) == CHANGES[name]
+
+
+OF_ANOTHER_RATE = {"adamw", "study"}  # also from random weights, where 608 steps are Muon's
+
+
+@pytest.mark.parametrize("name", RANDOM.axes["ingredient"])
+def test_from_random_weights_an_ingredient_changes_the_same(name: str) -> None:
+    words = ["experiment=recipe_random"]
+    made = changed(settings(*words), settings(*words, f"ingredient={name}"))
+    adamw = {"optimizer._target_": "torch.optim.AdamW"} if name in OF_ANOTHER_RATE else {}
+    assert made == CHANGES[name] | adamw | ({"optimizer.lr": 2e-5} if name == "study" else {})
 
 
 @pytest.mark.parametrize("name", INGREDIENTS)

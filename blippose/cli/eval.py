@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import time
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from blippose.cli.config import (
     say_loading,
     short,
 )
+from blippose.cli.folders import run_folders
 from blippose.errors import UserError
 from blippose.output_folder import check_out, writable
 
@@ -71,7 +71,7 @@ def run(config: Any) -> int:
         return _score_file(keys, Path(keys.preds).expanduser(), Path(keys.gt).expanduser())
     from blippose.runs import best_checkpoint, checkpoint_file  # noqa: PLC0415
 
-    folders = [] if keys.run is None else _folders(keys.run)
+    folders = [] if keys.run is None else run_folders(keys.run)
     for folder in folders:  # before the first is judged: a run that fails is not left out
         best_checkpoint(folder)
     ckpt = None if keys.ckpt is None else Path(keys.ckpt).expanduser()
@@ -136,23 +136,6 @@ def _check_data_keys(keys: Any, given: Sequence[str]) -> None:
         raise UserError(f"{wrong}: the checkpoint says how images fill its input; leave it out")
     if keys.preds is not None and given:
         raise UserError(f"{given[0]}: has no meaning beside preds=; leave it out")
-
-
-def _folders(named: str | list[str]) -> list[Path]:
-    """Run folders that are named one by one or by a glob, in order."""
-    if isinstance(named, list):
-        folders = [path for each in named for path in _folders(each)]
-        if not folders:
-            raise UserError("run=[]: expected a run folder or more")
-        return list(dict.fromkeys(folders))
-    path = Path(named).expanduser()
-    if path.exists() or not glob.has_magic(named):
-        return [path]
-    # glob.glob: Path.glob takes no absolute pattern.
-    found = sorted(Path(each) for each in glob.glob(str(path)) if Path(each).is_dir())  # noqa: PTH207
-    if not found:
-        raise UserError(f"run={named}: no folder matches")
-    return found
 
 
 def _judge_checkpoint(

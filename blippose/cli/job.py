@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from blippose.cli.config import job_words
-from blippose.errors import UserError
+from blippose.errors import UserError, warn
 
 
 @dataclass
@@ -64,7 +64,7 @@ def refuse(message: str, is_debug: bool = False, status: int = 2) -> int:
     """One line on stderr; the status."""
     if is_debug:
         traceback.print_exc()
-    print(f"blippose: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    warn(message)
     return status
 
 

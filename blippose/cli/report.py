@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from blippose.cli.config import checked, plain_config
-from blippose.errors import UserError
+from blippose.cli.folders import run_folders
 from blippose.spelling import spelled
 
 
@@ -37,7 +36,7 @@ def run(config: Any) -> int:
     from blippose.report.reference import find_reference  # noqa: PLC0415
 
     chosen, accuracy = measure(keys.metric, "metric"), measure(keys.accuracy, "accuracy")
-    folders = _folders(keys.run)
+    folders = run_folders(keys.run)
     grid = Grid.of(find_cells(folders), chosen)
     reference = None if keys.reference is None else find_reference(grid, _named(keys.reference))
     # matplotlib takes half a second
@@ -61,25 +60,6 @@ def _named(reference: str | float | bool | list[Any]) -> str:
     """Values as they are typed, with commas between."""
     parts = reference if isinstance(reference, list) else [reference]
     return ",".join(map(spelled, parts))
-
-
-def _folders(named: str | Sequence[str]) -> list[Path]:
-    """The folders that are meant, in order, without repetition."""
-    patterns = [named] if isinstance(named, str) else list(named)
-    found: dict[Path, None] = {}
-    for pattern in patterns:
-        path = Path(pattern).expanduser()
-        if path.exists() or not glob.has_magic(pattern):
-            found[path] = None
-            continue
-        # Path.glob wants a pattern that does not begin at the root.
-        matches = [Path(match) for match in sorted(glob.glob(str(path))) if Path(match).is_dir()]  # noqa: PTH207
-        if not matches:
-            raise UserError(f"{pattern}: fits no folder")
-        found |= dict.fromkeys(matches)
-    if not found:
-        raise UserError("run=[]: expected a folder, such as runs/grid")
-    return list(found)
 
 
 def _own_folder(folders: Sequence[Path]) -> Path:

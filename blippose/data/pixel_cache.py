@@ -15,7 +15,6 @@ import json
 import mmap
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import features
 
 from blippose.data.cutter import MARGINS, Cutter
+from blippose.errors import warn
 from blippose.geometry import Crop
 from blippose.machine import num_cores
 from blippose.mpii import Person
@@ -134,7 +134,7 @@ class PixelCache:
         if reasons:
             line = "images are cut anew whenever they are seen, which is slower; data.cache=FOLDER"
             problem = f"no room for cut images ({'; '.join(reasons)})"
-            _warn(f"{problem}: {line} names another place")
+            rank_zero_only(warn)(f"{problem}: {line} names another place")
         return None
 
     def _make_in(self, folder: Path, persons: Sequence[Person]) -> PixelFile:
@@ -224,8 +224,3 @@ def _megabytes(num_bytes: int) -> str:
 @rank_zero_only
 def _tell(line: str) -> None:
     print(line, flush=True)
-
-
-@rank_zero_only
-def _warn(line: str) -> None:
-    print(f"blippose: {line}", file=sys.stderr, flush=True)

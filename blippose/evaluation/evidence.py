@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,12 @@ from blippose.callbacks import spread
 from blippose.data import Collator, PoseDataset
 from blippose.decoding import Free
 from blippose.evaluation.leaks import Leaks, leaks_between
-from blippose.evaluation.predictions import control_answers, stored_features, stored_predict
+from blippose.evaluation.predictions import (
+    blank_answers,
+    shuffled_answers,
+    stored_features,
+    stored_predict,
+)
 from blippose.evaluation.reliability import calibration_of
 from blippose.evaluation.stored_predictions import StoredPredictions
 from blippose.evaluation.subject import Subject
@@ -68,7 +74,7 @@ def gather(subject: Subject, folder: Path, settings: Settings) -> tuple[Evidence
         train=Targets.of(data.train_set, size),
         caption_format=subject.captioner.caption_format,
         leaks=_leaks(subject, dataset, settings),
-        controls=[asked.control(dataset, images, free) for images in _controls(dataset)],
+        controls=list(_controls(subject, dataset, free, settings.seed)),
         features=(features[0], features[1]),
         train_answers=train_answers,
         calibration=_calibration(subject, train_answers),
@@ -94,9 +100,13 @@ def as_file_name(decoding: str) -> str:
     return re.sub(r"\W+", "_", decoding)
 
 
-def _controls(dataset: PoseDataset) -> tuple[str, ...]:
-    """One person alone has nobody to exchange images with."""
-    return ("blank", "shuffled") if len(dataset) > 1 else ("blank",)
+def _controls(
+    subject: Subject, dataset: PoseDataset, free: Answers, seed: int
+) -> Iterator[Answers]:
+    """What the model says of wrong images: cheap, so that it is not kept."""
+    yield blank_answers(subject.captioner, len(dataset))
+    if len(dataset) > 1:  # one person alone has nobody to exchange images with
+        yield shuffled_answers(free, [person.video for person in dataset.persons], seed)
 
 
 def judged(subject: Subject, subset: str) -> tuple[str, PoseDataset]:
@@ -179,10 +189,6 @@ class _Asked:
             return None, was_stored
         size = self.subject.captioner.frame.input_size
         return (Targets.of(some, size), predictions.free()), was_stored
-
-    def control(self, dataset: PoseDataset, images: str, free: Answers) -> Answers:
-        """What it says of wrong images: cheap, so that it is not kept."""
-        return control_answers(*self._of(dataset), images, self.settings.seed, free=free)
 
     def features(
         self, dataset: PoseDataset, subset: str

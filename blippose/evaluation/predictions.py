@@ -39,9 +39,10 @@ __all__ = [
     "Origin",
     "PredictionRow",
     "StoredPredictions",
-    "control_answers",
+    "blank_answers",
     "image_features",
     "predict",
+    "shuffled_answers",
     "stored_features",
     "stored_predict",
 ]
@@ -123,45 +124,26 @@ def predict(
     return StoredPredictions(captioner.frame, tuple(rows))
 
 
-def control_answers(
-    captioner: PoseCaptioner,
-    dataset: PoseDataset,
-    collator: Collator,
-    batch_size: int,
-    images: str,
-    seed: int = 0,
-    *,
-    free: Answers | None = None,
-) -> Answers:
-    """What the model says of images that do not show whom it is judged on.
+def shuffled_answers(free: Answers, videos: Sequence[int | None], seed: int = 0) -> Answers:
+    """What the model says of the image of another person, of another video where that is possible.
+
+    That costs nothing, as a caption does not depend on whose pose it is held against.
 
     Args:
-        captioner: the model.
-        dataset: whom it is judged on.
-        collator: makes batches of them.
-        batch_size: persons at once.
-        images: "blank" is one image in CLIP's mean colour, zero after normalisation, for all;
-            "shuffled" is the image of another person, of another video where that is possible.
+        free: the model's own answers.
+        videos: of the persons whom they are of, in the same order.
         seed: of who gets whose image.
-        free: the model's own answers of `dataset`. With them the shuffled ones cost nothing: a
-            caption does not depend on whose pose it is held against.
 
     Raises:
-        UserError: no such control, or fewer than two persons to shuffle.
+        UserError: fewer than two persons to shuffle.
     """
-    if images == "blank":
-        return _blank_answers(captioner, len(dataset))
-    if images != "shuffled":
-        raise UserError(f"images={images}: expected blank or shuffled")
-    if free is None:
-        free = predict(captioner, dataset, collator, batch_size, progress=False).free()
-    other = other_persons([person.video for person in dataset.persons], seed)
+    other = other_persons(videos, seed)
     captions = None if free.captions is None else tuple(free.captions[i] for i in other)
     return Answers("shuffled images", "control", free.xy_input[other], captions)
 
 
-def _blank_answers(captioner: PoseCaptioner, num_persons: int) -> Answers:
-    """One image is the same for all, so that it is asked for once."""
+def blank_answers(captioner: PoseCaptioner, num_persons: int) -> Answers:
+    """What the model says of an image in CLIP's mean colour, zero after normalisation, for all."""
     size = captioner.frame.input_size
     color = torch.tensor(CLIP_MEAN).mul(255).round().to(torch.uint8)
     image = color.view(1, 3, 1, 1).expand(1, 3, size, size).to(captioner.device)
