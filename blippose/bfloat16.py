@@ -1,4 +1,4 @@
-"""Whether a processor multiplies bfloat16, or takes many times as long for it as for float32."""
+"""Which precisions are trained in, and whether a processor multiplies bfloat16 at speed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,26 @@ import time
 
 import torch
 
+from blippose.errors import UserError
+
 _SIDE = 256  # of the matrices multiplied; a millisecond in float32
 _MUCH_SLOWER = 2.0
+_OF_TRAINER = ("32-true", "bf16-mixed", "16-mixed")
+
+
+def check_precision(precision: str) -> None:
+    """Refuse a Trainer's precision in which coordinates are no float32 any more.
+
+    Lightning's "true" ones cast whole batches: in bfloat16 301 is 302, and pixels leave joints.
+
+    Raises:
+        UserError: another than 32-true or a mixed one.
+    """
+    if precision not in _OF_TRAINER:
+        raise UserError(
+            f"trainer.precision={precision}: expected one of {', '.join(_OF_TRAINER)}, which "
+            "leave coordinates in float32"
+        )
 
 
 def caution(key: str, instead: str) -> str | None:

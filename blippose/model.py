@@ -20,6 +20,7 @@ from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
+from blippose.bfloat16 import check_precision
 from blippose.caption import CaptionFormat, ParsedCaption, xy_said
 from blippose.data import PoseBatch, PoseDataModule
 from blippose.data.again import closer_of
@@ -215,8 +216,10 @@ class PoseCaptioner(L.LightningModule):
         """See that data and captions are of one frame, before anything is measured or learned.
 
         Raises:
-            UserError: the data module's coordinates are of another frame.
+            UserError: the data module's coordinates are of another frame, or the Trainer's
+                precision would round them.
         """
+        check_precision(self.trainer.precision)
         if (data := self._data(stage)) is None:
             return
         theirs = InputFrame.of(data.collator.caption_format, str(data.resize), data.crop)
@@ -367,15 +370,18 @@ class PoseCaptioner(L.LightningModule):
         """Say what `mae_all` takes for a missing joint: the mean training pose, input pixels."""
         self.validation.set_mean_pose(mean_pose)
 
+    def new_optimizer(self) -> torch.optim.Optimizer:
+        """One over what is trained, at the highest rate."""
+        trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        return make_optimizer(self.optimizer, trained, self.layer_decay, self.split_weight_decay)
+
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and its schedule by steps.
 
         Raises:
             UserError: a schedule of a training that has no end.
         """
-        trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
-        how = (self.layer_decay, self.split_weight_decay)
-        optimizer = make_optimizer(self.optimizer, trained, *how)
+        optimizer = self.new_optimizer()
         if self.scheduler is None:
             return optimizer
         steps = self.trainer.estimated_stepping_batches

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ from blippose.guards import FiniteLoss, ValidationDue
 from blippose.lineage import lineage_in
 from blippose.loggers import METRICS, CSVLogger
 from blippose.model import PoseCaptioner
+from blippose.param_groups import LR_SCALE
 from blippose.preemption import Preempted, StopSignals
 from blippose.runs import Run
 from blippose.trained_weights import load_weights, misfit, read_checkpoint
@@ -151,6 +152,19 @@ def _start_from(captioner: PoseCaptioner, options: FitOptions) -> None:
         checkpoint = read_checkpoint(path, mmap=True)
         if (why := misfit(captioner, checkpoint["state_dict"])) is not None:
             raise UserError(f"ckpt_path={path}: {why}")
+        ours = captioner.new_optimizer().param_groups
+        theirs = checkpoint["optimizer_states"][0]["param_groups"]
+        if [_kept(group) for group in ours] != [_kept(group) for group in theirs]:
+            raise UserError(
+                f"ckpt_path={path}: trains other weights, or in other groups; set its "
+                "captioner.freeze_vision, layer_decay and split_weight_decay, or start from the "
+                f"weights alone with init_from={path}"
+            )
+
+
+def _kept(group: Mapping[str, Any]) -> tuple[int, float, float | None]:
+    """What torch takes from the checkpoint or refuses, beside what `training_check` compares."""
+    return len(group["params"]), group.get(LR_SCALE, 1.0), group.get("weight_decay")
 
 
 def _results(

@@ -62,6 +62,7 @@ def check(
 
 
 def _check_trainer(tried: Trainer) -> None:
+    bfloat16.check_precision(tried.precision)
     if tried.max_epochs == 0:
         raise UserError("trainer.max_epochs=0: expected 1 or more, or -1 for no end")
     every, most = tried.check_val_every_n_epoch, tried.max_epochs
@@ -132,8 +133,9 @@ def _check_goes_on(path: Path, max_epochs: int | None, optimizer: Optimizer) -> 
 
 
 def _kind(group: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What tells Muon, Adam and AdamW apart."""
-    return NUM_MATRICES in group, group.get("decoupled_weight_decay")
+    """What tells Muon, Adam and AdamW apart; of Muon's groups some are AdamW's, and say so."""
+    is_muon = NUM_MATRICES in group
+    return is_muon, None if is_muon else group.get("decoupled_weight_decay")
 
 
 def _settings(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

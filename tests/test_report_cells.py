@@ -72,6 +72,16 @@ def test_a_value_that_is_no_number_is_no_point(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_history(tmp_path / METRICS)["val/mae"].epochs, [2])
 
 
+def test_an_epoch_that_has_a_validation_in_its_middle_gets_no_other(tmp_path: Path) -> None:
+    """Two validations an epoch, and +trainer.max_steps ends the third one in its middle."""
+    rows = [f"{step // 10},{step},{9 - step // 5}.0" for step in (4, 9, 14, 19, 24)]
+    (tmp_path / METRICS).write_text("\n".join(["epoch,step,val/mae", *rows, ""]))
+    history = read_history(tmp_path / METRICS)
+    assert history.num_validations == 5
+    assert history.with_validation(3, {"mae": 5.0}).num_validations == 5
+    assert history.with_validation(4, {"mae": 4.0})["val/mae"].epochs[-1] == 4
+
+
 def test_thinning_keeps_the_mean_and_the_end() -> None:
     curve = Curve(np.arange(100.0), np.arange(100.0)).thinned(10)
     assert len(curve) == 10

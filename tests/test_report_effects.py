@@ -152,6 +152,27 @@ def test_a_seed_that_is_not_there_yet_makes_no_choice_better() -> None:
     assert [verdicts.within[c.key] for c in grid.choices] == [None, True, True]
 
 
+def test_a_choice_that_is_better_on_common_seeds_is_not_called_worse_than_the_best() -> None:
+    """The best one lacks the hard seed, as it is still running."""
+
+    def score(_: int, b: int, seed: int) -> float:
+        return 5 + b + 4.0 * seed + float(np.random.default_rng([b, seed]).normal(0, 0.02))
+
+    whole = grid_of(score, seeds=3, levels=(1, 3))
+    cells = [
+        replace(cell, state=CellState.RUNNING) if cell.name == "012" else cell
+        for cell in whole.cells
+    ]
+    grid = Grid.of(cells, MAE)
+    verdicts = judge(grid, find_effects(grid).noise)
+    said = {choice.key: verdicts.text(choice) for choice in grid.choices}
+    assert grid.choices[0].key == (1,)
+    assert said == {(1,): "", (0,): "better", (2,): "worse"}
+    label = grid.choice_label(grid.choices[1])
+    assert f"Better on the seeds that both have: {label}." in sentences(grid, verdicts)
+    assert "Worse beyond noise: 1 of 2 others." in sentences(grid, verdicts)
+
+
 def test_choices_with_seeds_of_their_own_are_compared_too() -> None:
     cells = []
     for a, i in itertools.product(range(2), range(3)):

@@ -8,7 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -90,23 +90,28 @@ def fit(
         *extra: Callback,
         split_seed: int = 0,
         lr: float = 1e-2,
+        optimizer: Any = torch.optim.AdamW,
+        captioner: Mapping[str, Any] | None = None,
+        trainer: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> Run:
         from blippose.blip import load_blip  # noqa: PLC0415  one model a call
 
         training.seed(0)
-        captioner = PoseCaptioner(
+        model = PoseCaptioner(
             load_blip("random", architecture),
             tokenizer,
             caption_format,
-            optimizer=partial(torch.optim.AdamW, lr=lr),
+            optimizer=partial(optimizer, lr=lr),
             scheduler=warmup_cosine,
             readback_mask=ReadbackMask(first=0.5, then=0.5, spread=True),
+            **(captioner or {}),
         )
         data: PoseDataModule = make_data(augmentation=Augmentation(), split_seed=split_seed)
         run = Run.open(folder, {"num_epochs": num_epochs})
         with run.started():
-            training.fit(captioner, data, trainer_of(num_epochs, *extra), run, **settings)
+            make = partial(trainer_of(num_epochs, *extra), **(trainer or {}))
+            training.fit(model, data, make, run, **settings)
         return run
 
     return start
@@ -278,6 +283,33 @@ def test_checkpoint_that_cannot_go_on_is_refused(fit: Make, tmp_path: Path) -> N
     check("muon.ckpt", 2, Muon)
     with pytest.raises(UserError, match="of another optimizer"):
         check("muon.ckpt", 2)
+    fit(tmp_path / "of_muon", 1, options=FitOptions(keep_last=True), optimizer=Muon)
+    check("of_muon/last.ckpt", 2, Muon)
+    with pytest.raises(UserError, match="of another optimizer"):
+        check("of_muon/last.ckpt", 2)
+
+
+@pytest.mark.parametrize("setting", [{"layer_decay": 0.5}, {"split_weight_decay": True}])
+def test_a_checkpoint_of_other_groups_of_weights_is_refused_in_a_line(
+    fit: Make, tmp_path: Path, setting: dict[str, Any]
+) -> None:
+    fit(tmp_path / "a", 1, options=FitOptions(keep_last=True), captioner=setting)
+    options = FitOptions(ckpt_path=tmp_path / "a" / "last.ckpt")
+    with pytest.raises(UserError, match="trains other weights, or in other groups"):
+        fit(tmp_path / "b", 2, options=options)
+    fit(tmp_path / "c", 2, options=options, captioner=setting)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
+def test_a_precision_that_rounds_coordinates_is_refused(
+    fit: Make, tmp_path: Path, precision: Any
+) -> None:
+    trainer = partial(Trainer, accelerator="cpu", max_epochs=1, precision=precision)
+    line = f"trainer.precision={precision}: expected one of 32-true, bf16-mixed, 16-mixed"
+    with pytest.raises(UserError, match=line):
+        training_check.check(torch.optim.AdamW, None, trainer, FitOptions())
+    with pytest.raises(UserError, match=line):  # a Trainer of one's own
+        fit(tmp_path, 1, trainer={"precision": precision})
 
 
 def test_mps_is_refused() -> None:

@@ -59,7 +59,7 @@ class History:
         curves = dict(self.curves)
         for name, value in values.items():
             curve = self[f"{_VAL}{name}"]
-            if value is None or epoch in curve.epochs:
+            if value is None or epoch in np.ceil(curve.epochs):
                 continue
             order = np.argsort(epochs := np.append(curve.epochs, float(epoch)))
             curves[f"{_VAL}{name}"] = Curve(epochs[order], np.append(curve.values, value)[order])

@@ -34,7 +34,8 @@ class Verdicts:
         basis: what it was judged by, a sentence.
         reference: the choice that was named.
         differences: from the reference, by the choice's key; empty without one.
-        better: keys of the choices on the better side of the reference.
+        better: keys of the choices on the better side of the one that is held. Of the best there
+            are some where it lacks a hard seed that they have.
         apart: a sentence on the choices that are judged by their own noise; empty of none.
     """
 
@@ -70,10 +71,9 @@ def judge(grid: Grid, noise: Noise | None, reference: Choice | None = None) -> V
     of_others = {c.key: one for c, one in zip(others, differences, strict=True)}
     within = {c.key: of_others[c.key].is_within if c.key in of_others else None for c in choices}
     apart = _apart(grid, noise, choices)
-    if reference is None:
-        return Verdicts(within, basis, apart=apart)
-    better = {key for key, one in of_others.items() if grid.measure.key(one.value) < 0}
-    return Verdicts(within, basis, reference, of_others, frozenset(better), apart)
+    better = frozenset(k for k, one in of_others.items() if grid.measure.key(one.value) < 0)
+    shown = {} if reference is None else of_others
+    return Verdicts(within, basis, reference, shown, better, apart)
 
 
 def _differences(
@@ -199,6 +199,8 @@ def _comparisons(grid: Grid, verdicts: Verdicts) -> list[str]:
     choices = [choice for choice in grid.choices if choice.set_number == 0]
     within = [c for c in choices if verdicts.within.get(c.key) is True]
     beyond = [c for c in choices if verdicts.within.get(c.key) is False]
+    better = [c for c in beyond if c.key in verdicts.better]
+    worse = [c for c in beyond if c.key not in verdicts.better]
     basis = [*_of_differences(grid, verdicts), verdicts.basis, *filter(None, [verdicts.apart])]
     if not within and not beyond:
         return basis
@@ -206,10 +208,10 @@ def _comparisons(grid: Grid, verdicts: Verdicts) -> list[str]:
     if verdicts.reference is None:
         names = _named(grid, within)
         first = f"Within noise of the best: {names}." if within else _NONE_WITHIN
-        second = [f"Worse beyond noise: {len(beyond)} {of}."] if beyond else []
-        return [first, *second, *basis]
-    groups = {"Better than": [c for c in beyond if c.key in verdicts.better]}
-    groups["Worse than"] = [c for c in beyond if c.key not in verdicts.better]
+        ahead = [f"Better on the seeds that both have: {_named(grid, better)}."] if better else []
+        behind = [f"Worse beyond noise: {len(worse)} {of}."] if worse else []
+        return [first, *ahead, *behind, *basis]
+    groups = {"Better than": better, "Worse than": worse}
     groups["Within noise of"] = within
     found = {what: choices for what, choices in groups.items() if choices}
     counts = [
