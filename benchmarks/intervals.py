@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from process import in_one_line
 
+from blippose.errors import UserError
 from blippose.evaluation.intervals import Bootstrap
 
 METRICS = ("mae", "epe", "acc_1px", "acc_5px", "acc_25px")
@@ -33,6 +34,8 @@ def main() -> None:
     options = parser.parse_args()
     with options.table.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["answer"] == "model, free-running"]
+    if any(not row["video"] or not all(row[name] for name in METRICS) for row in rows):
+        raise UserError(f"{options.table}: has persons of no known video, or without figures")
     videos = np.array([int(row["video"]) for row in rows])
     figures = np.array([[float(row[name]) for name in METRICS] for row in rows])
     known = np.unique(videos)

@@ -26,6 +26,7 @@ from blippose.decoding.inputs import CLIP_MEAN, CLIP_STD
 from blippose.errors import UserError
 from blippose.evaluation.learned import split_data
 from blippose.frame_file import FRAME_FILE
+from blippose.json_text import json_text
 from blippose.model_card import model_card
 from blippose.model_checkpoint import calibrations_beside, load_checkpoint, run_beside
 from blippose.output_folder import writable
@@ -133,7 +134,7 @@ def _add_origin(path: Path, record: Mapping[str, Any]) -> None:
     kept = {key: record.get(key) for key in ("manifest", "earlier_manifests", "epoch", "metrics")}
     frame = json.loads(path.read_text(encoding="utf-8"))
     whole = {**frame, **kept, _MARK: f"blippose {__version__}"}
-    path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json_text(whole), encoding="utf-8")
 
 
 def _save_split(

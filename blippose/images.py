@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from blippose.errors import UserError, first_line
 
@@ -178,7 +179,11 @@ def as_shown(image: Image.Image) -> Image.Image:
         raise UserError(f"is animated or has several pages ({num_frames} frames)")
     _turn(image)
     if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_eight_bits(np.asarray(image)))
+        grey = np.asarray(image)
+        pixels = _eight_bits(grey)
+        if isinstance(clear := image.info.get("transparency"), int):
+            pixels[grey == clear] = 255
+        return Image.fromarray(pixels)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
@@ -192,6 +197,8 @@ def as_shown(image: Image.Image) -> Image.Image:
 def shown_size(image: Image.Image) -> tuple[int, int]:
     """Width and height of an opened image as a viewer shows it; by its header alone."""
     width, height = image.size
+    if isinstance(image, TiffImageFile):  # whose size some versions of Pillow have turned already
+        width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
     lies = image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE
     return (height, width) if lies else (width, height)
 

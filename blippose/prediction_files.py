@@ -54,7 +54,7 @@ _NAMES: dict[Format, tuple[str, ...]] = {
     "hrnet": (JSON_FILE, CSV_FILE, HRNET_FILE),
 }
 _NAMED_SIDE, _MOST_TIMES = 800, 4  # px that names need at the longer side; how often at most
-_LONGEST = 240  # bytes of a name before its number and extension
+_LONGEST, _ROOM = 255, 15  # bytes of a name, of which a number and an extension need so many
 _MAX_BATCH_PIXELS = 64_000_000  # of images that wait for their batch: under 200 MB
 
 
@@ -141,7 +141,8 @@ def _overlay_paths(paths: Sequence[Path], out: Path) -> list[Path]:
     taken: set[str] = set()
     overlays = []
     for path in paths:
-        name = path.stem
+        fits = len(os.fsencode(path.stem)) + len(".png") <= _LONGEST
+        name = path.stem if fits else _short(path.stem)
         while name.casefold() in taken:
             number = numbers[path.stem] = numbers.get(path.stem, 1) + 1
             name = f"{_short(path.stem)}_{number}"
@@ -157,7 +158,7 @@ def _overlay_paths(paths: Sequence[Path], out: Path) -> list[Path]:
 
 def _short(stem: str) -> str:
     """With room for a number and an extension in the 255 bytes that most disks take."""
-    while len(os.fsencode(stem)) > _LONGEST:
+    while len(os.fsencode(stem)) > _LONGEST - _ROOM:
         stem = stem[:-1]
     return stem
 
@@ -169,7 +170,7 @@ def _photos(named: Iterable[tuple[Path, Path]], outputs: Sequence[Output]) -> It
             pixels = read_image(path)
         except UserError as error:
             for output in outputs:
-                output.skip(path, str(error))
+                output.skip(number, path, str(error))
             print(f"skipped {path}: {error}", file=sys.stderr)
             continue
         yield Photo(number, path, overlay, pixels)

@@ -92,8 +92,8 @@ class Output(Protocol):
     def add(self, photo: Photo, prediction: Prediction) -> None:
         """What was predicted of an image."""
 
-    def skip(self, path: Path, reason: str) -> None:
-        """An image that could not be read."""
+    def skip(self, number: int, path: Path, reason: str) -> None:
+        """An image that could not be read, `number` of those that were named."""
 
 
 # Of predictor, the folder that is filled and the number of images.
@@ -144,7 +144,7 @@ class _Json:
         }
         self.images.add(record)
 
-    def skip(self, path: Path, reason: str) -> None:
+    def skip(self, number: int, path: Path, reason: str) -> None:
         self.skipped.append({"file": str(path), "reason": reason})
 
 
@@ -173,7 +173,7 @@ class _Csv:
             rows = self._quoted_rows if "\r" in str(photo.path) else self._rows
             rows.writerow((str(photo.path), *photo.size, joint, name, *found, reason))
 
-    def skip(self, path: Path, reason: str) -> None:
+    def skip(self, number: int, path: Path, reason: str) -> None:
         """A table of joints has no row for it."""
 
 
@@ -230,7 +230,7 @@ class _Coco:
         }
         self._results.add(result)
 
-    def skip(self, path: Path, reason: str) -> None:
+    def skip(self, number: int, path: Path, reason: str) -> None:
         """It has no image and no result."""
 
 
@@ -257,11 +257,15 @@ class _Hrnet:
     def add(self, photo: Photo, prediction: Prediction) -> None:
         self._xy[photo.number] = prediction.pose.xy
         self._confidence[photo.number] = prediction.confidence
-        # Matlab's text knows no bytes that are no characters.
-        self._names[photo.number] = os.fsencode(photo.path).decode("utf-8", "replace")
+        self._name(photo.number, photo.path)
 
-    def skip(self, path: Path, reason: str) -> None:
+    def skip(self, number: int, path: Path, reason: str) -> None:
         """Its row stays NaN."""
+        self._name(number, path)
+
+    def _name(self, number: int, path: Path) -> None:
+        # Matlab's text knows no bytes that are no characters.
+        self._names[number] = os.fsencode(path).decode("utf-8", "replace")
 
     def arrays(self) -> dict[str, Any]:
         images = np.array(self._names, dtype=object)

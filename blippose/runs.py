@@ -13,7 +13,6 @@ Knows nothing of models or of how training is done, and must answer without torc
 from __future__ import annotations
 
 import json
-import math
 import os
 import traceback
 from collections.abc import Iterator, Mapping
@@ -27,6 +26,7 @@ from filelock import FileLock, Timeout
 
 from blippose.errors import DivergedError, UserError, first_line
 from blippose.identity import config_hash, difference, words_of_decoding
+from blippose.json_text import json_text
 from blippose.usage import Usage
 from blippose.versions import versions
 
@@ -261,7 +261,7 @@ class Run:
             return
         partial = self.folder / f".{RECORD}.{os.getpid()}"
         with partial.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(_plain(self.record), indent=1, allow_nan=False) + "\n")
+            file.write(json_text(self.record))
             file.flush()
             os.fsync(file.fileno())  # or a power cut could leave an empty file
         partial.replace(self.folder / RECORD)
@@ -359,14 +359,3 @@ def _read(path: Path) -> dict[str, Any] | None:
             f"{path}: cannot be read as a run ({why}); move its folder away"
         ) from error
     return dict(record)
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN: it becomes null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

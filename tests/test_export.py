@@ -231,6 +231,32 @@ def test_the_card_names_the_base_model_of_the_hub_and_its_licence(
     assert ("licence: that of the base model, `Salesforce/base`" in card) == is_told
 
 
+def test_the_card_of_a_run_that_began_with_other_weights_names_those(
+    make_checkpoint: Any, tmp_path: Path
+) -> None:
+    path = make_checkpoint()
+    config = {"init_from": "runs/a/best.ckpt", "model": {"weights": "Salesforce/base"}}
+    record = {"state": "failed", "config": config, "config_hash": ""}
+    (path.parent / "run.json").write_text(json.dumps(record))
+    export_checkpoint(path, tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    assert "first weights: `runs/a/best.ckpt`" in card
+    assert "Salesforce" not in card
+
+
+def test_a_figure_that_is_no_number_leaves_the_exported_record_json(
+    make_checkpoint: Any, tmp_path: Path
+) -> None:
+    path = make_checkpoint()
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["blippose"]["metrics"]["val/pckh_0.5"] = float("nan")
+    torch.save(checkpoint, path)
+    export_checkpoint(path, tmp_path / "out")
+    text = (tmp_path / "out/blippose.json").read_text()
+    metrics = json.loads(text, parse_constant=pytest.fail)["metrics"]
+    assert metrics["val/pckh_0.5"] is None
+
+
 @pytest.mark.parametrize("bins", [16, 96, 342])
 def test_the_cards_example_is_of_bins_that_there_are(bins: int) -> None:
     numbers = [int(number) for number in re.findall(r"\d+", _example(CaptionFormat(bins)))]

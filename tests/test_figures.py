@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from blippose.evaluation.attention.figures import _figure as attention_figure
 from blippose.evaluation.figures import (
     Bars,
     Curve,
@@ -33,6 +36,15 @@ def test_a_long_subtitle_stays_within_its_picture(num_words: int, tmp_path: Path
     subtitle = figure.texts[-1]
     assert subtitle.get_window_extent().x1 <= figure.bbox.x1
     assert (subtitle.get_fontsize() == 9.0) == (num_words == 3)
+
+
+@pytest.mark.parametrize("make", [new_figure, attention_figure])
+def test_a_files_name_is_drawn_whatever_its_bytes_and_is_no_formula(
+    make: Callable[..., Any], tmp_path: Path
+) -> None:
+    figure = make(10.0, 5.0, "A title", "a$_$\udcff.png")
+    figure.savefig(tmp_path / "figure.png")
+    assert figure.texts[-1].get_text() == "a$_$?.png"
 
 
 def test_every_joint_is_in_one_panel() -> None:

@@ -117,8 +117,9 @@ def test_names_that_no_file_can_have_are_not_found(name: str) -> None:
         find_images(name)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, suffix: str) -> None:
     upright = two_halves()
     # What a camera stores is the inverse of what a viewer does. Source: EXIF 2.3, tag 0x0112.
     stored = {
@@ -134,9 +135,10 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = upright if stored is None else upright.transpose(stored)
-    image.save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.asarray(upright))
-    with Image.open(tmp_path / "a.png") as opened:
+    path = tmp_path / f"a{suffix}"
+    image.save(path, exif=exif)
+    np.testing.assert_array_equal(read_image(path), np.asarray(upright))
+    with Image.open(path) as opened:
         assert shown_size(opened) == upright.size
 
 
@@ -172,6 +174,9 @@ def test_transparent_pixels_become_white(tmp_path: Path) -> None:
     palette.putpalette([0, 0, 0, 255, 0, 0])
     palette.save(tmp_path / "b.png", transparency=0)
     assert (read_image(tmp_path / "b.png") == 255).all()
+    grey = np.array([[40000, 20000]], dtype=np.uint16)
+    Image.fromarray(grey).save(tmp_path / "c.png", transparency=40000)
+    assert read_image(tmp_path / "c.png")[0, :, 0].tolist() == [255, 78]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])

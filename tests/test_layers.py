@@ -29,6 +29,7 @@ LAYERS = (
         "threads",
         "counted",
         "prose",
+        "json_text",
         "spelling",
         "progress",
         "waiting",

@@ -277,6 +277,16 @@ def test_the_folder_holds_what_the_last_call_wrote_and_what_the_user_put_there(
     assert {path.name for path in out.glob("[!.]*")} == kept | {"notes.txt"}
 
 
+def test_hrnets_file_names_the_images_that_could_not_be_read_too(tmp_path: Path) -> None:
+    (tmp_path / "b.png").write_text("no image")
+    paths = [photo(tmp_path / "a.png", 30, 20), tmp_path / "b.png"]
+    out = tmp_path / "out"
+    predict_files(KnownPoses(shares()), paths, out, progress=False, format="hrnet")
+    found = loadmat(out / "pred.mat", squeeze_me=True)
+    assert found["images"].tolist() == [str(path) for path in paths]
+    assert np.isnan(found["preds"][1]).all()
+
+
 class Counting(KnownPoses):
     """Counts the images that are alive at once."""
 
@@ -467,6 +477,13 @@ def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path) -> None:
     path = photo(tmp_path / ("é" * 125 + ".png"), 30, 20)
     predict_files(KnownPoses(shares()), [path], tmp_path / "out", progress=False)
     assert (tmp_path / "out" / path.name).is_file()
+
+
+def test_a_name_without_an_ending_leaves_room_for_one(tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.png", 30, 20).rename(tmp_path / ("y" * 253))
+    predict_files(KnownPoses(shares()), [path], tmp_path / "out", progress=False)
+    [record] = read_json(tmp_path / "out")["images"]
+    assert (tmp_path / "out" / record["overlay"]).is_file()
 
 
 def test_ten_thousand_images_of_one_name_have_overlays_at_once(tmp_path: Path) -> None:

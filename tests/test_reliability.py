@@ -152,6 +152,15 @@ def test_the_picture_has_a_panel_for_each_kind(tmp_path: Path) -> None:
     assert len(found["raw"]["bins"]) == NUM_BINS
 
 
+def test_one_image_has_no_interval_and_the_picture_says_none() -> None:
+    targets = make_targets(4)
+    targets = replace(targets, video=np.zeros_like(targets.video))
+    found = reliability(targets, honest(targets), None, bootstrap(targets))
+    titles = [axes.get_title() for axes in draw_reliability(found, "$_$").axes]
+    assert found["raw"]["ece"]["low"] != found["raw"]["ece"]["low"]  # NaN
+    assert "nan" not in "".join(titles)
+
+
 def test_the_legend_covers_no_panel() -> None:
     targets = make_targets(60)
     answers = honest(targets)

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from blippose.report.cells import CellState, find_cells, read_cell
+from blippose.report.cells import Cell, CellState, find_cells, read_cell
 from blippose.report.effects import find_effects
 from blippose.report.figures.curves import curves_figure, loss_of
 from blippose.report.figures.effect_plots import effects_figure
@@ -24,7 +24,7 @@ from blippose.report.figures.parallel import parallel_figure
 from blippose.report.figures.roles import Roles
 from blippose.report.figures.style import at_least_a_tenth, styled
 from blippose.report.grid import Grid
-from blippose.report.history import History
+from blippose.report.history import Curve, History
 from blippose.report.measures import MEASURES, TRAIN_LOSS
 
 MAE = MEASURES["mae_all"]
@@ -74,6 +74,26 @@ def drawn(grid: Grid) -> dict[str, Figure]:
             "parallel": parallel_figure(grid, measures[1:]),
         }
         return {name: figure for name, figure in figures.items() if figure}
+
+
+def test_values_and_names_with_a_dollar_are_no_formulas() -> None:
+    names = itertools.product(("a$_$", "b"), ("c$_$", "d"))
+    odd = [
+        Cell(
+            f"{one}{other}",
+            None,
+            CellState.DONE,
+            "",
+            {"config": {"x$_$": one, "y$_$": other}},
+            History({"val/mae_all": Curve(np.arange(1.0, 3), np.array([5.0, 4 + 0.1 * number]))}),
+        )
+        for number, (one, other) in enumerate(names)
+    ]
+    figures = drawn(Grid.of(odd, MAE))
+    assert figures.keys() == {"loss", "grid", "heat map", "effects", "parallel"}
+    for figure in figures.values():
+        shown = " ".join(text.get_text() for text in drawn_texts(figure))
+        assert "$_$" in shown
 
 
 def test_no_text_of_the_study_is_cut_or_lies_on_another(poster: Grid) -> None:

@@ -25,6 +25,7 @@ from blippose.cli.config import (
 )
 from blippose.cli.folders import run_folders
 from blippose.errors import UserError
+from blippose.json_text import json_text
 from blippose.output_folder import check_out, writable
 
 if TYPE_CHECKING:
@@ -257,7 +258,6 @@ def _judge_runs(
     from blippose.evaluation.report_files import (  # noqa: PLC0415
         JSON_FILE,
         MARKDOWN_FILE,
-        json_text,
         write_texts,
     )
     from blippose.evaluation.terminal import print_lines, print_runs  # noqa: PLC0415
@@ -292,7 +292,7 @@ def _score_file(keys: _EvalKeys, preds: Path, gt: Path) -> int:
     console = Console()
     print_protocol(scores, console)
     if keys.out is not None:
-        from blippose.evaluation.report_files import JSON_FILE, json_text, write_texts  # noqa: PLC0415
+        from blippose.evaluation.report_files import JSON_FILE, write_texts  # noqa: PLC0415
 
         out = Path(keys.out).expanduser()
         said = {"preds": str(preds), "gt": str(gt), **scores}

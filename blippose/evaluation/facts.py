@@ -252,7 +252,7 @@ def _decimals(cell: Mapping[str, Any]) -> str:
         f"{cell[key]:.3f}".lstrip("0") if is_number(cell[key]) else NOTHING
         for key in ("value", "low", "high")
     )
-    return f"{value} ({low} to {high})"
+    return f"{value} ({low} to {high})" if is_number(cell["low"]) else value
 
 
 def _percent(share: float) -> str:

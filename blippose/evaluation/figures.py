@@ -203,15 +203,22 @@ def _bar_panel(axes: Any, bars: Bars, order: Sequence[int]) -> None:
     axes.set_axisbelow(True)
 
 
+def printable(text: str) -> str:
+    """With a mark in place of bytes of a file's name that are no characters."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def new_figure(width: float, height: float, title: str, subtitle: str) -> Any:
     """A figure in inches, with its title and what it is of."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    style = {"fontsize": 14, "fontweight": "bold", "linespacing": 1.5}
-    figure.suptitle(f"{title}\n", color=INK, x=0.01, ha="left", **style)
+    as_is: dict[str, Any] = {"parse_math": False}  # names may hold a $
+    style: dict[str, Any] = {"fontsize": 14, "fontweight": "bold", "linespacing": 1.5}
+    figure.suptitle(f"{printable(title)}\n", color=INK, x=0.01, ha="left", **style, **as_is)
     size = min(9.0, _CHARACTERS * width / max(1, len(subtitle)))
-    figure.text(0.01, 1 - 0.43 / height, subtitle, fontsize=size, color=OTHER, va="center")
+    below = 0.01, 1 - 0.43 / height
+    figure.text(*below, printable(subtitle), fontsize=size, color=OTHER, va="center", **as_is)
     return figure
 
 

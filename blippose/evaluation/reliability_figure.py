@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from blippose.evaluation.figures import DPI, FAINT, INK, MODEL, OTHER, new_figure, quiet
+from blippose.evaluation.quantities import is_number
 
 _TITLES = {
     "raw": "raw: what the model itself holds for likely",
@@ -54,7 +55,7 @@ def draw_reliability(reliability: Mapping[str, Any], subtitle: str) -> Any:
 
 def _with_interval(cell: Mapping[str, float]) -> str:
     value, low, high = (f"{cell[key]:.3f}".lstrip("0") for key in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
+    return f"{value} ({low} to {high})" if is_number(cell["low"]) else value
 
 
 def _promise(axes: Any, bins: Sequence[Mapping[str, Any]]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from blippose.evaluation.quantities import BY_NAME
 from blippose.evaluation.reliability_figure import write_reliability
 from blippose.evaluation.targets import Answers, Targets
 from blippose.evaluation.trust_report import Evidence
+from blippose.json_text import json_text
 from blippose.whole_file import whole_file, write_whole
 
 JSON_FILE, MARKDOWN_FILE = "eval.json", "eval.md"
@@ -70,19 +69,6 @@ def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_whole(folder / name, text)
-
-
-def json_text(report: Mapping[str, Any]) -> str:
-    """The report as JSON; NaN, where there is nothing to score, is null."""
-    return json.dumps(_plain(report), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _write_pictures(

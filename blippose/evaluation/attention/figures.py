@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from blippose.evaluation.attention.sentences import are_told_apart
+from blippose.evaluation.figures import printable
 from blippose.evaluation.intervals import sign
 from blippose.geometry import Crop
 from blippose.pose import JOINTS, Pose
@@ -323,9 +324,11 @@ def _figure(width: float, height: float, title: str, subtitle: str) -> Any:
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(width, height), facecolor="white")
-    style: dict[str, Any] = {"ha": "left", "va": "top"}
+    style: dict[str, Any] = {"ha": "left", "va": "top", "parse_math": False}
     figure.text(
         0.15 / width, 1 - 0.15 / height, title, fontsize=13, color=_INK, fontweight="bold", **style
     )
-    figure.text(0.15 / width, 1 - 0.47 / height, subtitle, fontsize=8.5, color=_OTHER, **style)
+    figure.text(
+        0.15 / width, 1 - 0.47 / height, printable(subtitle), fontsize=8.5, color=_OTHER, **style
+    )
     return figure

@@ -20,7 +20,7 @@ from blippose.evaluation.attention.figures import (
 )
 from blippose.evaluation.attention.markdown import attention_markdown
 from blippose.evaluation.attention.report import WRITTEN, Shown
-from blippose.evaluation.report_files import json_text
+from blippose.json_text import json_text
 from blippose.output_folder import Filling, filled
 
 JSON_FILE, MARKDOWN_FILE, ARRAYS_FILE = "attention.json", "attention.md", "attention.npz"

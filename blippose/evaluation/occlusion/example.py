@@ -213,7 +213,8 @@ def _write_caption(axes: Any, example: Example, row: int, clean: Pose) -> None:
         color = PLACE_COLORS["hidden"] if is_hidden else INK if is_changed else OTHER
         weight = "bold" if is_changed else "normal"
         place = 0.0, 1 - (number + 0.5) / 18.5
-        style = {"fontsize": 7.0, "family": "monospace", "va": "center"}
+        style: dict[str, Any] = {"fontsize": 7.0, "family": "monospace", "va": "center"}
+        style["parse_math"] = False  # a caption may hold any character
         text = f"{line} {off}" if is_hidden else line
         axes.text(*place, text, color=color, weight=weight, transform=axes.transAxes, **style)
 

@@ -31,9 +31,9 @@ from blippose.evaluation.occlusion.number_attention import captions_with_attenti
 from blippose.evaluation.occlusion.pages import markdown
 from blippose.evaluation.occlusion.plan import Plan, Settings, chosen_persons, plan_of
 from blippose.evaluation.occlusion.study import study
-from blippose.evaluation.report_files import json_text
 from blippose.evaluation.subject import Subject
 from blippose.evaluation.targets import Targets
+from blippose.json_text import json_text
 from blippose.model import PoseCaptioner
 from blippose.output_folder import filled, writable
 

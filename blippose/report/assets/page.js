@@ -80,10 +80,12 @@
     const curves = [own, other].filter(Boolean);
     const xs = curves.flatMap((curve) => curve[0]);
     const ys = curves.flatMap((curve) => curve[1]);
-    const [high, low] = [Math.max(...ys), Math.min(...ys)];
+    const ends = [Math.max(...ys), Math.min(...ys)];
+    const apart = ends[0] > ends[1] ? 0 : Math.abs(ends[0]) / 2 || 0.5;  // equal values: in the middle
+    const [high, low] = [ends[0] + apart, ends[1] - apart];
     const only = new Set(xs).size === 1;  // one epoch: its points stand in the middle
     const last = only ? 2 * xs[0] : Math.max(...xs, 1);
-    const span = high - low || Math.abs(high) || 1;
+    const span = high - low;
     const x = (value) => box.left + (box.width - box.left - box.right) * value / last;
     const y = (value) => box.top + (box.height - box.top - box.bottom) * (high - value) / span;
     for (const share of [0, 0.5, 1]) {

@@ -40,6 +40,7 @@ _SETTINGS: dict[Any, Any] = {  # matplotlib types each key
     "grid.color": RULE,
     "grid.linewidth": 0.5,
     "text.color": INK,
+    "text.parse_math": False,  # names and values may hold a $
     "xtick.color": FAINT,
     "ytick.color": FAINT,
     "xtick.labelcolor": INK,
