@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from blippose.json_text import without_nan
 from blippose.spelling import spelled
 
 # Keys that do not change what comes out. A name ending in a dot stands for all below it.
@@ -43,7 +44,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     {'data.batch_size': 2}
     """
     free = [*_NOT_IDENTITY, *(["data.root"] if _is_drawn(config) else [])]
-    decides = {key: value for key, value in flatten(config) if not _is_free(key, free)}
+    # An infinity is null on disk.
+    decides = {k: without_nan(value) for k, value in flatten(config) if not _is_free(k, free)}
     if decides.get("decoding.flip_test") is False:  # as earlier versions said it
         del decides["decoding.flip_test"]
         decides["decoding.test_views"] = 1

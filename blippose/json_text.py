@@ -16,12 +16,13 @@ def json_text(value: Any) -> str:
      "epe": null
     }
     """
-    return json.dumps(_without_nan(value), indent=1, allow_nan=False) + "\n"
+    return json.dumps(without_nan(value), indent=1, allow_nan=False) + "\n"
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """The value as it is read back from its text."""
     if isinstance(value, Mapping):
-        return {str(key): _without_nan(item) for key, item in value.items()}
+        return {str(key): without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -92,7 +92,8 @@ class Run:
         is_same_text = config_hash(record["config"]) == config_hash(config)
         run = Run(folder, {**record, "config": dict(config)} if is_same_text else record)
         if run.is_done and not record.get("keep_last", True):
-            run._drop_checkpoints()  # it may have been killed before it came to that
+            with suppress(OSError):  # of a disk that is only read
+                run._drop_checkpoints()  # it may have been killed before it came to that
         return run
 
     @staticmethod

@@ -6,6 +6,7 @@ Reads the record of a run alone, so that a finished run answers at once, without
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,12 +61,13 @@ def teacher_forced(decoding: str) -> str:
 
 def print_next(run: Run, console: Console) -> None:
     """Print commands to try after a single run."""
+    where = shlex.quote(f"run={run.folder}")
     _print_lines(
         console,
         "",
         "next:",
-        f"  blippose eval run={run.folder}",
-        f"  blippose predict run={run.folder} images=FOLDER",
+        f"  blippose eval {where}",
+        f"  blippose predict {where} images=FOLDER",
         "  blippose train -m name=rates optimizer.lr=5e-6,1e-4 data.batch_size=8,16",
     )
 

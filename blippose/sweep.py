@@ -20,9 +20,11 @@ from blippose.counted import counted
 from blippose.errors import UserError
 from blippose.report.cells import Cell, CellState, read_cell
 from blippose.runs import Run
+from blippose.waiting import locked
 from blippose.whole_file import write_whole
 
 RECORD = "sweep.json"
+_LOCK = ".sweep.lock"
 METRIC = "mae_all"  # of val/: what chooses the best epoch, and what a search makes small
 
 
@@ -86,7 +88,19 @@ class Sweep:
         Raises:
             UserError: the folder cannot be written.
         """
-        earlier = read_record(self.folder)
+        if self._beside(read_record(self.folder)) is None:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with locked(self.folder / _LOCK, f"waiting for who writes {self.folder / RECORD}"):
+                record = self._beside(read_record(self.folder))
+                if record is not None:
+                    write_whole(self.folder / RECORD, json.dumps(record, indent=1) + "\n")
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot be written ({error.strerror})") from error
+
+    def _beside(self, earlier: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The record with these cells, too; None where they are there already."""
         cells = {cell["name"]: cell for cell in earlier.get("cells", [])}
         cells |= {
             cell.name: {"name": cell.name, "values": dict(cell.values)} for cell in self.cells
@@ -96,13 +110,7 @@ class Sweep:
             "axes": _union(earlier.get("axes", {}), self.axes),
             "cells": list(cells.values()),
         }
-        if record == earlier:
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self.folder / RECORD, json.dumps(record, indent=1) + "\n")
-        except OSError as error:
-            raise UserError(f"{self.folder}: cannot be written ({error.strerror})") from error
+        return None if record == earlier else record
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any
 
 from jaxtyping import Float
 from lightning import Trainer, seed_everything
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -31,7 +32,7 @@ from blippose.callbacks import Bars, EpochLine, SamplePictures, write_samples
 from blippose.checkpoint_files import WholeFiles
 from blippose.checkpoints import BestCheckpoint, LastCheckpoint, usable
 from blippose.data import PoseDataModule
-from blippose.errors import UserError
+from blippose.errors import UserError, first_line
 from blippose.evaluation.run_results import mean_pose, run_results
 from blippose.fit_options import FitOptions
 from blippose.guards import FiniteLoss, ValidationDue
@@ -232,6 +233,8 @@ def _fit(
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(captioner, datamodule=data, ckpt_path=start, weights_only=True)
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {first_line(error)}") from error
     except SIGTERMException as error:  # heard before we listened, as in a sanity check
         signals.heard = signal.SIGTERM
         raise Preempted from error

@@ -73,6 +73,12 @@ def _check_trainer(tried: Trainer) -> None:
             f"trainer.check_val_every_n_epoch={every}: no epoch would be validated of "
             f"trainer.max_epochs={most}; set {most} or fewer"
         )
+    if tried.accumulate_grad_batches < 1:
+        raise UserError(
+            f"trainer.accumulate_grad_batches={tried.accumulate_grad_batches}: expected 1 or more"
+        )
+    if tried.limit_train_batches == 0:
+        raise UserError("trainer.limit_train_batches=0: expected more; nothing would be learned")
     if tried.limit_val_batches == 0:
         raise UserError("trainer.limit_val_batches=0: expected more; the best epoch is sought")
     if isinstance(tried.accelerator, MPSAccelerator):

@@ -22,11 +22,11 @@ class Usage:
 
     Args:
         began: time.monotonic() then.
-        earlier: seconds that the run took before, in processes that told so.
+        earlier: what processes that trained it before told of it.
     """
 
     began: float
-    earlier: float
+    earlier: Mapping[str, Any]
 
     @staticmethod
     def begin(record: Mapping[str, Any]) -> Usage:
@@ -36,16 +36,20 @@ class Usage:
         cuda = _cuda()
         if cuda is not None:
             cuda.reset_peak_memory_stats()
-        return Usage(time.monotonic(), float(record.get("seconds") or 0.0))
+        return Usage(time.monotonic(), dict(record))
 
     def facts(self) -> dict[str, Any]:
         """For the run's record: `peak_memory_mb` is the GPU's where one is used."""
         cuda = _cuda()
-        peak = _peak_resident() if cuda is None else cuda.max_memory_allocated()
+        peak = (_peak_resident() if cuda is None else cuda.max_memory_allocated()) / _MB
+        of = "host" if cuda is None else "GPU"
+        if self.earlier.get("peak_memory_of") == of:
+            peak = max(peak, float(self.earlier.get("peak_memory_mb") or 0.0))
+        seconds = float(self.earlier.get("seconds") or 0.0) + time.monotonic() - self.began
         return {
-            "seconds": round(self.earlier + time.monotonic() - self.began, 1),
-            "peak_memory_mb": round(peak / _MB, 1),
-            "peak_memory_of": "host" if cuda is None else "GPU",
+            "seconds": round(seconds, 1),
+            "peak_memory_mb": round(peak, 1),
+            "peak_memory_of": of,
         }
 
 

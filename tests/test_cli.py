@@ -134,6 +134,32 @@ def test_a_value_that_is_not_there_yet_may_hold_what_hydra_does_not_read(sign: s
     assert parser.parse_override(quoted(f"images=[{value},b]")).value() == [value, "b"]
 
 
+@pytest.mark.parametrize("word", ["runs=~/x", "runs='~/x'"])
+def test_runs_may_lie_at_home(
+    word: str,
+    tmp_path: Path,
+    in_an_empty_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert main(["train", word, "dry_run=true"]) == 0
+    assert "home/x/demo" in capsys.readouterr().out
+    assert not (in_an_empty_folder / "~").exists()
+
+
+def test_a_file_that_may_not_be_read_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(tmp_path / "best.ckpt"))
+
+    monkeypatch.setattr("blippose.runs.best_checkpoint", refuse)
+    assert main(["eval", f"run={tmp_path}"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"blippose: {tmp_path}/best.ckpt: Permission denied; give this user")
+
+
 def test_cell_names_are_short_sorted_and_one_for_one_value() -> None:
     swept = ["optimizer.lr", "data.batch_size", "optimizer"]
     overrides = ["name=grid", "optimizer.lr=2e-5", "optimizer=adamw", "data.batch_size=2"]

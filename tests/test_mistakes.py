@@ -106,6 +106,14 @@ WRONG = {
         ["train", "-m", CSV, "decoding=free", "decoding.refine=0,1"],
         "decoding.refine: belongs to decoding=best or decoding=parallel",
     ),
+    "no batches at once": (
+        ["train", CSV, "trainer.accumulate_grad_batches=0"],
+        "trainer.accumulate_grad_batches=0: expected 1 or more",
+    ),
+    "nothing to learn": (
+        ["train", CSV, "+trainer.limit_train_batches=0"],
+        "trainer.limit_train_batches=0: expected more",
+    ),
     "unknown option": (["train", "optimizer=sgd"], "choose one of adam, adamw, muon"),
     "null for an option": (
         ["train", "decoding=null"],

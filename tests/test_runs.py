@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
 import subprocess
@@ -24,6 +25,7 @@ from blippose.runs import (
     RunFailedError,
     is_first_process,
 )
+from blippose.usage import Usage
 
 
 def started(folder: Path, *, failing: bool = False) -> Run:
@@ -118,6 +120,36 @@ def test_done_run_that_was_killed_before_it_dropped_its_checkpoints_drops_them(
     (tmp_path / LAST).write_text("weights")
     Run.open(tmp_path, CONFIG)
     assert not (tmp_path / LAST).exists()
+
+
+def test_a_done_run_on_a_disk_that_is_only_read_tells_its_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started(tmp_path).finish({"mae": 1.5}, keep_last=False)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert Run.open(tmp_path, CONFIG).record["results"] == {"mae": 1.5}
+
+
+def test_a_run_with_an_infinite_value_is_the_run_that_it_was(tmp_path: Path) -> None:
+    config = changed(trainer={"gradient_clip_val": math.inf})
+    with Run.open(tmp_path, config).started():
+        (tmp_path / LAST).write_text("weights")
+    again = Run.open(tmp_path, config)
+    assert again.resume_from == tmp_path / LAST
+    assert again.config_hash == config_hash(config)
+
+
+def test_the_most_memory_that_a_run_held_is_that_of_all_its_processes() -> None:
+    earlier = {"seconds": 100.0, "peak_memory_mb": 1e6, "peak_memory_of": "host"}
+    facts = Usage.begin(earlier).facts()
+    assert facts["peak_memory_mb"] == 1e6
+    assert facts["seconds"] >= 100
+    of_gpu = Usage.begin({**earlier, "peak_memory_of": "GPU"}).facts()
+    assert of_gpu["peak_memory_mb"] < 1e6
 
 
 def test_keep_last_keeps_it_and_a_done_run_does_not_resume(tmp_path: Path) -> None:

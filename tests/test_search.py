@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import forked
 import pytest
@@ -118,6 +120,10 @@ WRONG = {
     ),
     "a glob of nothing": ("optimizer=glob(x*)", "optimizer=glob(x*): there are no such values"),
     "what all share": ("data.split=vdeo", "data.split=vdeo: no such split"),
+    "trials in words": ("hydra.sweeper.trials=many", "hydra.sweeper.trials=many: expected int"),
+    "no job": ("hydra.sweeper.jobs=0", "hydra.sweeper.jobs=0: expected 1 or more"),
+    "a seed below 0": ("hydra.sweeper.seed=-1", "hydra.sweeper.seed=-1: expected 0 or more"),
+    "no journal": ("hydra.sweeper.storage=null", "hydra.sweeper.storage=null: expected str"),
 }
 
 
@@ -181,6 +187,18 @@ def test_a_dry_run_proposes_nothing(
     assert values(copy) == before
     assert main(command(copy / "new", release_root, "dry_run=true")) == 0
     assert not (copy / "new").exists()
+
+
+def test_a_value_takes_an_axis_place(release_root: Path, tmp_path: Path) -> None:
+    words = command(tmp_path, release_root, "seed=0,1", "optimizer.lr=1e-4", "dry_run=true")
+    drawn: list[dict[str, Any]] = []
+
+    def look(_: Any, space: dict[str, Any]) -> None:
+        drawn.append(space)
+
+    with mock.patch("blippose.cli.search._check_ends", look):
+        assert main(words) == 0
+    assert drawn[0].keys() == {"data.batch_size", "seed"}
 
 
 def test_a_broken_journal_is_one_line(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ import pytest
 import tiny_grid
 
 from blippose.cli import main
-from blippose.sweep import Sweep, read_record
+from blippose.spelling import in_quotes
+from blippose.sweep import PlannedCell, Sweep, read_record
 
 POSTER = Path(__file__).parents[1] / "sweeps" / "poster.yaml"
 POSTER_WORDS = ["data.batch_size=1,2,4", "optimizer.lr=5e-6,2e-5,5e-5", "optimizer=adam,adamw"]
@@ -178,6 +181,24 @@ WRONG = {
     "interval": (["optimizer.lr=interval(1,2)"], "hydra/sweeper=optuna"),
     "no launcher": (["seed=0,1", "hydra/launcher=nowhere"], "launcher"),
     "no processes": (["seed=0,1", "hydra/launcher=local", "hydra.launcher.jobs=0"], "jobs=0"),
+    "no number of processes": (
+        ["seed=0,1", "hydra/launcher=local", "hydra.launcher.jobs=all"],
+        "hydra.launcher.jobs=all: expected int",
+    ),
+    "no threads": (
+        ["seed=0,1", "hydra/launcher=local", "hydra.launcher.threads=-1"],
+        "hydra.launcher.threads=-1: expected 1 or more, or null",
+    ),
+    "one device for a list": (
+        ["seed=0,1", "hydra/launcher=local", "hydra.launcher.devices=0"],
+        "hydra.launcher.devices=0: expected list[int] or null",
+    ),
+    "a folder for each cell": (
+        ["seed=0,1", "name=x_${seed}"],
+        "name: x_1 of seed=1, x_0 of the grid; add one name= for all its cells",
+    ),
+    "configs of one's own": (["seed=0,1", "hydra.searchpath=[file:///a]"], "hydra.searchpath="),
+    "a folder of configs": (["seed=0,1", "--config-dir", "/tmp"], "--config-dir: grids are"),
 }
 
 
@@ -190,6 +211,49 @@ def test_a_mistake_stops_before_anything_runs(
     assert len(lines) == 1, lines
     assert said in lines[0]
     assert not list(in_an_empty_folder.glob("runs/*/*/run.json"))
+
+
+def test_experiments_side_by_side_lie_in_one_folder(
+    in_an_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "-m", "experiment=best,recipe", "dry_run=true"]) == 0
+    assert "2 cells: 2 missing, in runs/grid\n" in capsys.readouterr().out
+
+
+def test_a_cells_command_trains_in_its_folder_as_often_as_it_is_given(
+    done: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "it's, a=b"
+    shutil.copytree(done / "runs", runs)
+    cell = runs / "grid" / NAMES[1]
+    shutil.rmtree(cell)
+    assert main(["sweep", str(done / "sweep.yaml"), f"runs={in_quotes(str(runs))}"]) == 0
+    for _ in range(2):
+        command = json.loads((cell / "run.json").read_text())["command"]
+        for file in cell.iterdir():
+            file.unlink()
+        assert main(shlex.split(command)[1:]) == 0
+        assert json.loads((cell / "run.json").read_text())["command"] == command
+
+
+def test_a_single_run_in_a_grids_folder_is_refused(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied(done, tmp_path)
+    assert main(["train", f"runs={tmp_path / 'runs'}", "name=grid"]) == 2
+    assert "runs/grid holds a grid; give the run another name=" in capsys.readouterr().err
+
+
+def test_commands_that_write_one_grid_at_once_lose_no_cell(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        for seed in range(10):
+            name = f"seed={number}{seed}"
+            cell = PlannedCell(name, tmp_path / name, {"seed": name}, (), {})
+            Sweep(tmp_path, "", {"seed": [name]}, (cell,)).write()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(write, range(6)))
+    assert len(read_record(tmp_path)["cells"]) == len(read_record(tmp_path)["axes"]["seed"]) == 60
 
 
 def test_a_single_runs_folder_is_no_grids(

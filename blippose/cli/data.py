@@ -50,8 +50,9 @@ def run(config: Any) -> int:
         config.data.root = None  # the counts need no images
     plain = plain_config(config)
     keys, source = checked(_DataKeys, plain), checked(_ReleaseKeys, plain["data"], "data")
-    if keys.manifest is not None:
-        split.check_manifest_path(Path(keys.manifest))
+    manifest = None if keys.manifest is None else Path(keys.manifest).expanduser()
+    if manifest is not None:
+        split.check_manifest_path(manifest)
     readings.reading_of(source.reading)
     split.check_kind(source.split)
     split.check_fractions(source.train_fraction, source.test_fraction)
@@ -73,14 +74,14 @@ def run(config: Any) -> int:
         print(json.dumps(counts, indent=1))
     else:
         print_audit(counts, Console())
-    if keys.manifest is not None:
+    if manifest is not None:
         persons = readings.select(release, source.reading)
         sides = split.split_persons(
             persons, source.split, source.train_fraction, source.split_seed, source.test_fraction
         )
         record = split.manifest(persons, sides, release, source.reading)
-        split.write_manifest(Path(keys.manifest), record)
-        print(f"wrote {keys.manifest}", file=sys.stderr)
+        split.write_manifest(manifest, record)
+        print(f"wrote {manifest}", file=sys.stderr)
     return 0
 
 

@@ -82,6 +82,8 @@ def parse_flags(command: str, arguments: list[str]) -> Flags:
     if flags.multirun and command in INSTEAD_OF_GRID and not (flags.help or prints):
         raise UserError(f"-m: grids are of train alone; {INSTEAD_OF_GRID[command]}")
     _check_one_of(flags)
+    if flags.multirun and flags.config_dir and not flags.help:
+        raise UserError("--config-dir: grids are composed of blippose's own conf/; give key=value")
     return Flags(flags.overrides, flags.multirun, flags.help, prints)
 
 
@@ -148,6 +150,9 @@ def quoted(argument: str) -> str:
     And round a glob, such as runs/a/seed=*, and values with a #, a ~ or anything else that this
     grammar does not read at all: of these nothing need exist.
     """
+    at_home = re.fullmatch(r"runs=(['\"]?)(~/.*)\1", argument)
+    if at_home is not None:  # not every shell expands it, and no sweep file does
+        return f"runs={in_quotes(str(Path(at_home[2]).expanduser()))}"
     key, _, value = argument.partition("=")
     if _PLAIN.fullmatch(value) or key.startswith("-"):
         return argument

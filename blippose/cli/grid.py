@@ -32,7 +32,13 @@ from rich.console import Console
 from blippose import runs, sweep
 from blippose.cli import groups, train
 from blippose.cli.cell_names import cell_name, check_swept
-from blippose.cli.config import check_run_folder, instantiate_key, plain_config, short
+from blippose.cli.config import (
+    check_run_folder,
+    check_targets,
+    instantiate_key,
+    plain_config,
+    short,
+)
 from blippose.cli.job import Job, refuse
 from blippose.errors import UserError, first_line
 from blippose.report.cells_table import cells_table
@@ -70,6 +76,11 @@ class Grid:
         """Whether a sweeper of ours draws the values."""
         return str(self.config.hydra.sweeper["_target_"]).startswith(_OWN)
 
+    @property
+    def chosen(self) -> list[Override]:
+        """The last override of each key, which takes the place of those before."""
+        return list({item.get_key_element(): item for item in self.overrides}.values())
+
     def products(self) -> Iterator[list[str]]:
         """The words of each cell, in the order of the axes.
 
@@ -77,7 +88,7 @@ class Grid:
             UserError: an axis without values, or one that cannot be listed.
         """
         choices: dict[str, list[str]] = {}
-        for item in self.overrides:
+        for item in self.chosen:
             key = item.get_key_element()
             if not item.is_sweep_override():
                 choices[key] = [f"{key}={item.get_value_element_as_str()}"]
@@ -97,12 +108,18 @@ class Grid:
         """The cell of these words, composed.
 
         Raises:
-            UserError: a key is still open.
+            UserError: a key is still open, or its folder would not be the grid's.
         """
         parsed = OverridesParser.create().parse_overrides(list(words))
         name = self._cell_name(words)
         values = {key: _simple(o.value()) for o in parsed if (key := o.key_or_group) in self.swept}
         config = plain_config(self._compose(parsed))
+        for key in ("runs", "name"):
+            if config[key] != self.config[key]:
+                raise UserError(
+                    f"{key}: {config[key]} of {name}, {self.config[key]} of the grid; "
+                    f"add one {key}= for all its cells"
+                )
         return PlannedCell(name, self.folder / name, values, tuple(words), config)
 
     def _cell_name(self, words: Sequence[str]) -> str:
@@ -139,6 +156,17 @@ class Grid:
             for key in self.swept
         }
         return Sweep(self.folder, shlex.join(["blippose", *words]), axes, tuple(cells))
+
+    def check_launcher(self) -> None:
+        """Refuse wrong values of one of ours, before anything is written.
+
+        Raises:
+            UserError: such a value.
+        """
+        settings = OmegaConf.to_container(self.config.hydra.launcher, resolve=True)
+        if str(self.config.hydra.launcher["_target_"]).startswith(_OWN):
+            check_targets({"launcher": settings}, "hydra")
+            self._launcher()
 
     def launch(self, cells: Sequence[PlannedCell]) -> None:
         """Run cells where hydra/launcher says; what happened their folders tell."""
@@ -181,7 +209,7 @@ def _compose(command: str, words: tuple[str, ...]) -> Any:
 
 
 def is_group(key: str) -> bool:
-    """Whether a key is a group, of conf/ or of a user's own search path."""
+    """Whether a key is a group of conf/."""
     return bool(GlobalHydra.instance().config_loader().get_group_options(key.partition("@")[0]))
 
 
@@ -220,6 +248,7 @@ def run(command: str, arguments: Sequence[str], axes: Sequence[str], words: Sequ
         pending = [cell for cell in cells if not runs.is_done(cell.folder)]
         for cell in pending:
             train.check(cell.config)
+        grid.check_launcher()
         asked = grid.sweep(cells, words)
         asked.check()
         if grid.config.dry_run:
@@ -234,13 +263,15 @@ def run(command: str, arguments: Sequence[str], axes: Sequence[str], words: Sequ
 
 def _grid(command: str, arguments: list[str], axes: Sequence[str]) -> Grid:
     parsed = OverridesParser.create().parse_overrides(arguments)
-    keys = {item.key_or_group for item in parsed}
-    if not keys & {"name", "experiment"}:
+    keys = {item.key_or_group for item in parsed if not item.is_sweep_override()}
+    if not keys & {"name", "experiment"}:  # several experiments have one grid
         arguments = [f"name={_NAME}", *arguments]
     arguments = [*arguments, "hydra.mode=MULTIRUN"]  # cells inherit it
     loader = GlobalHydra.instance().config_loader()
     config = loader.load_configuration(command, arguments, run_mode=RunMode.MULTIRUN)
     parsed = OverridesParser.create(loader).parse_overrides(arguments)
+    if paths := [item for item in parsed if item.key_or_group == "hydra.searchpath"]:
+        raise UserError(f"{paths[0].input_line}: grids are composed of blippose's own conf/")
     own = tuple(item for item in parsed if not item.is_hydra_override())
     swept = dict.fromkeys([*axes, *(o.key_or_group for o in own if o.is_sweep_override())])
     check_swept(tuple(swept))

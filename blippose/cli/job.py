@@ -47,6 +47,9 @@ class Job:
             self.status = refuse(self._of_cell(str(error)), config.debug)
         except BrokenPipeError:
             raise
+        except PermissionError as error:
+            line = f"{error.filename}: {error.strerror}; give this user the right, or take a copy"
+            self.status = refuse(self._of_cell(line), config.debug)
         except Exception as error:
             self.status = refuse(self._of_cell(_unexpected(error)), config.debug, status=1)
         finally:

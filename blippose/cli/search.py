@@ -19,13 +19,23 @@ from omegaconf import OmegaConf
 from blippose import runs, sweep
 from blippose.arguments import suggest
 from blippose.cli import train
+from blippose.cli.config import checked
 from blippose.cli.grid import Grid, is_group, tell
 from blippose.cli.launchers.base import needs
 from blippose.errors import UserError, first_line
 from blippose.spelling import spelled
 from blippose.sweep import PlannedCell, Sweep
 
-_KEYS = ("trials", "jobs", "startup", "seed", "storage")
+
+@dataclass(frozen=True)
+class _Keys:
+    """Keys of the sweeper."""
+
+    trials: int
+    jobs: int
+    startup: int
+    seed: int
+    storage: str
 
 
 def search(grid: Grid, words: Sequence[str]) -> int:
@@ -39,7 +49,7 @@ def search(grid: Grid, words: Sequence[str]) -> int:
     settings = _settings(grid)
     space = {
         str(item.get_key_element()): _distribution(optuna, item)
-        for item in grid.overrides
+        for item in grid.chosen
         if item.is_sweep_override()
     }
     has_begun = Path(settings["storage"]).exists()  # then its cells say what is wrong
@@ -77,8 +87,13 @@ def drawn_from(distributions: Any, item: Override) -> Any:
 
 def _settings(grid: Grid) -> dict[str, Any]:
     settings: Any = OmegaConf.to_container(grid.config.hydra.sweeper, resolve=True)
-    if unknown := [key for key in settings if key not in ("_target_", *_KEYS)]:
-        raise UserError(f"hydra.sweeper.{unknown[0]}: no such key{suggest(unknown[0], _KEYS)}")
+    known = tuple(_Keys.__annotations__)
+    if unknown := [key for key in settings if key not in ("_target_", *known)]:
+        raise UserError(f"hydra.sweeper.{unknown[0]}: no such key{suggest(unknown[0], known)}")
+    checked(_Keys, settings, "hydra.sweeper")
+    for key, least in (("trials", 1), ("jobs", 1), ("startup", 0), ("seed", 0)):
+        if settings[key] < least:
+            raise UserError(f"hydra.sweeper.{key}={settings[key]}: expected {least} or more")
     return dict(settings)
 
 
@@ -108,7 +123,7 @@ def _distribution(optuna: Any, item: Override) -> Any:
 
 def _planned(grid: Grid, values: Mapping[str, Any]) -> PlannedCell:
     """The cell in which the space's keys have these values."""
-    fixed = [str(item.input_line) for item in grid.overrides if not item.is_sweep_override()]
+    fixed = [str(item.input_line) for item in grid.chosen if not item.is_sweep_override()]
     return grid.planned([*fixed, *(f"{key}={spelled(value)}" for key, value in values.items())])
 
 

@@ -24,6 +24,7 @@ from blippose.cli.config import (
     short,
 )
 from blippose.errors import UserError
+from blippose.spelling import in_quotes
 from blippose.weights_config import check_weights
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def run(config: Any) -> int:
     from hydra.types import RunMode  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 
+    from blippose.report.plan import RECORD as GRID_RECORD  # noqa: PLC0415
     from blippose.runs import Run, RunDoneError, is_first_process  # noqa: PLC0415
     from blippose.summary import print_next, print_summary  # noqa: PLC0415
 
@@ -94,6 +96,8 @@ def run(config: Any) -> int:
         run = Run.open(folder, plain)
         if plain["dry_run"]:
             return _tell(folder)
+        if (folder / GRID_RECORD).exists():
+            raise UserError(f"{folder} holds a grid; give the run another name=")
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             return 0 if run.is_done else _fit_cell(config, plain, keys, run)
         was_done = run.is_done
@@ -211,7 +215,7 @@ def _fit(
     captioner, data = _captioner_and_data(config, plain, captioner_of, shelf)
     with run.started():
         start = run.resume_from
-        run.note(command=_command(run.folder))
+        run.note(command=_command(run.folder, Path(plain["runs"]) / plain["name"]))
         run.write_config(OmegaConf.to_yaml(config, resolve=True))
         print(f"going on in {run.folder} from {start.name}" if start else f"into {run.folder}")
         training.fit(
@@ -254,14 +258,11 @@ def _check_groups(plain: Mapping[str, Any]) -> None:
     check_logger(plain.get("logger"))
 
 
-def _command(folder: Path) -> str:
-    """What makes this one run again, also one of a grid: its folder is part of it then."""
-    from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
-    from hydra.types import RunMode  # noqa: PLC0415
-
+def _command(folder: Path, own: Path) -> str:
+    """What makes this one run again; its folder is part of it where it is not RUNS/NAME."""
     words = ["blippose", "train", *job_words()]
-    if HydraConfig.get().mode is RunMode.MULTIRUN:
-        words.append(f"hydra.run.dir='{folder}'")
+    if folder.absolute() != own.absolute():
+        words.append(f"hydra.run.dir={in_quotes(str(folder))}")
     return " ".join(map(_for_shell, words))
 
 

@@ -41,6 +41,8 @@ class LocalLauncher(CellLauncher):
     def __init__(self, jobs: int, threads: int | None, devices: list[int] | None) -> None:
         if jobs < 1:
             raise UserError(f"hydra.launcher.jobs={jobs}: expected 1 or more")
+        if threads is not None and threads < 1:
+            raise UserError(f"hydra.launcher.threads={threads}: expected 1 or more, or null")
         self.jobs, self.devices = jobs, devices
         self.threads = threads or max(1, num_cores() // jobs)
 
