@@ -79,6 +79,11 @@ class LocalLauncher(CellLauncher):
         return environment
 
 
+def _say(line: str) -> None:
+    """In one write, as several threads do."""
+    print(f"{line}\n", end="", flush=True)
+
+
 def _how(code: int) -> str:
     """What ended a process, by its exit code, in which signals are negative."""
     if code == -signal.SIGKILL:
@@ -117,10 +122,10 @@ class _Worker(threading.Thread):
             except queue.Empty:
                 break
             log = self.logs / f"{task.name}.log"
-            print(f"{task.name}: started, its words go to {log}", flush=True)
+            _say(f"{task.name}: started, its words go to {log}")
             try:
                 how = "ended" if self._run(task, log) else "stopped"
-                print(f"{task.name}: {how}", flush=True)
+                _say(f"{task.name}: {how}")
             except Exception as error:  # one cell that cannot be sent or dies is not the others
                 self._process = None
                 if not self._is_ended:
