@@ -16,6 +16,8 @@ from torch import Tensor
 
 from blippose.errors import UserError
 
+_COARSE = {torch.bfloat16, torch.float16}
+
 
 @final
 class AveragedWeights(Checkpoint):
@@ -49,10 +51,16 @@ class AveragedWeights(Checkpoint):
         """Begin with the weights, where no checkpoint brought averages.
 
         Raises:
-            UserError: a checkpoint's averages are of other weights.
+            UserError: weights of less precision than float32, which small steps would not move, or
+                a checkpoint's averages of other weights.
         """
         named = pl_module.named_parameters()
         self._weights = {name: weight for name, weight in named if weight.requires_grad}
+        for dtype in {weight.dtype for weight in self._weights.values()} & _COARSE:
+            raise UserError(
+                f"ema_decay={self.decay}: weights in {str(dtype).removeprefix('torch.')} cannot "
+                "be averaged; set trainer.precision=bf16-mixed or 32-true, or ema_decay=null"
+            )
         if self._aside and self._aside.keys() != self._weights.keys():
             raise UserError(
                 f"ema_decay={self.decay}: the checkpoint's averages are of other weights than are "

@@ -55,6 +55,12 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     return decides
 
 
+def first_weights(config: Mapping[str, Any]) -> str | None:
+    """What a run began with: `init_from` comes over the model's own weights."""
+    weights = config.get("init_from") or (config.get("model") or {}).get("weights")
+    return None if weights is None else str(weights)
+
+
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What changed between two configs, of what decides the outcome.
 

@@ -11,6 +11,7 @@ from blippose import __version__
 from blippose.caption import CaptionFormat
 from blippose.decoding import Decoding, Free
 from blippose.evaluation.markdown import bullets, table
+from blippose.identity import first_weights
 from blippose.pose import JOINTS
 from blippose.predictor import PosePredictor
 from blippose.summary import teacher_forced
@@ -133,13 +134,8 @@ def _head(run: Mapping[str, Any]) -> str:
 
 def _base_model(run: Mapping[str, Any]) -> str | None:
     """The name of its first weights on the hub, if they are BLIP's; others may be folders."""
-    weights = _first_weights(run["config"]) if "config" in run else ""
+    weights = first_weights(run.get("config", {})) or ""
     return weights if re.fullmatch(r"Salesforce/[\w.-]+", weights) else None
-
-
-def _first_weights(config: Mapping[str, Any]) -> str:
-    """Those of `init_from`, which come over the model's own."""
-    return str(config.get("init_from") or config["model"]["weights"])
 
 
 def _example(form: CaptionFormat) -> str:
@@ -250,7 +246,7 @@ def _origin_lines(
     if earlier := record.get("earlier_manifests"):
         yield f"its first weights had learned from: {', '.join(map(_split, earlier))}"
     if config:
-        yield f"first weights: `{_first_weights(config)}`"
+        yield f"first weights: `{first_weights(config)}`"
     if base := _base_model(run):
         yield f"licence: that of the base model, `{base}`, whose page on the hub names it"
     if command := run.get("command"):

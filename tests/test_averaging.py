@@ -168,6 +168,13 @@ def test_a_validation_that_fails_leaves_the_weights_themselves(fit: Make) -> Non
     assert not differ(copied(seen.captioner), seen.steps[-1])
 
 
+def test_weights_that_small_steps_would_not_move_are_not_averaged(make_captioner: Make) -> None:
+    with pytest.raises(UserError, match=r"weights in bfloat16 cannot be averaged; set tr"):
+        AveragedWeights(DECAY).on_train_start(
+            Trainer(accelerator="cpu", logger=False), make_captioner().bfloat16()
+        )
+
+
 def test_averages_of_other_weights_are_refused(make_captioner: Make) -> None:
     averages = AveragedWeights(DECAY)
     averages.load_state_dict({"averages": {"other": torch.zeros(1)}, "num_updates": 1})

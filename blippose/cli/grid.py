@@ -248,7 +248,8 @@ def run(command: str, arguments: Sequence[str], axes: Sequence[str], words: Sequ
         pending = [cell for cell in cells if not runs.is_done(cell.folder)]
         for cell in pending:
             train.check(cell.config)
-        grid.check_launcher()
+        if pending:
+            grid.check_launcher()
         asked = grid.sweep(cells, words)
         asked.check()
         if grid.config.dry_run:

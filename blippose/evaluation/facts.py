@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from blippose.counted import counted
-from blippose.evaluation.quantities import BY_NAME, NOTHING, Quantity, is_number
+from blippose.evaluation.quantities import BY_NAME, NOTHING, Quantity, decimals, is_number
 
 _REASONS = {
     "absent": "absent",
@@ -141,7 +141,7 @@ def _confidence(confidence: Mapping[str, Any] | None) -> Iterator[str]:
     if not confidence:
         return
     found = [
-        f"{_decimals(confidence[name]['ece'])} {title}"
+        f"{decimals(confidence[name]['ece'])} {title}"
         for name, title in _CONFIDENCE.items()
         if name in confidence
     ]
@@ -150,7 +150,7 @@ def _confidence(confidence: Mapping[str, Any] | None) -> Iterator[str]:
     shown = next(name for name in _CONFIDENCE if name in confidence)
     if luck := confidence[shown].get("luck"):
         yield (
-            f"{_decimals(luck)} is what luck alone makes of it, were each joint right as often as "
+            f"{decimals(luck)} is what luck alone makes of it, were each joint right as often as "
             "its confidence says and none because of another"
         )
 
@@ -244,15 +244,6 @@ def _share(cell: Mapping[str, Any]) -> str:
     if not is_number(cell["low"]) or cell["low"] == cell["high"]:
         return f"{value}%"
     return f"{value}% ({_percent(cell['low'])} to {_percent(cell['high'])})"
-
-
-def _decimals(cell: Mapping[str, Any]) -> str:
-    """A small share with its interval: ".021 (.015 to .034)"."""
-    value, low, high = (
-        f"{cell[key]:.3f}".lstrip("0") if is_number(cell[key]) else NOTHING
-        for key in ("value", "low", "high")
-    )
-    return f"{value} ({low} to {high})" if is_number(cell["low"]) else value
 
 
 def _percent(share: float) -> str:

@@ -98,3 +98,12 @@ KINDS = {
     "control": "controls",
     "ceiling": "ceilings",
 }
+
+
+def decimals(cell: Mapping[str, Any]) -> str:
+    """A small share with its interval: ".021 (.015 to .034)"."""
+    value, low, high = (
+        f"{cell[key]:.3f}".lstrip("0") if is_number(cell[key]) else NOTHING
+        for key in ("value", "low", "high")
+    )
+    return f"{value} ({low} to {high})" if is_number(cell["low"]) else value

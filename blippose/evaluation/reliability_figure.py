@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from blippose.evaluation.figures import DPI, FAINT, INK, MODEL, OTHER, new_figure, quiet
-from blippose.evaluation.quantities import is_number
+from blippose.evaluation.quantities import decimals
 
 _TITLES = {
     "raw": "raw: what the model itself holds for likely",
@@ -33,7 +33,7 @@ def draw_reliability(reliability: Mapping[str, Any], subtitle: str) -> Any:
         bins, error = reliability[name]["bins"], reliability[name]["ece"]
         _promise(grid[0, column], bins)
         grid[0, column].set_title(
-            f"{_TITLES[name]}\nexpected calibration error {_with_interval(error)}",
+            f"{_TITLES[name]}\nexpected calibration error {decimals(error)}",
             fontsize=10,
             color=INK,
         )
@@ -51,11 +51,6 @@ def draw_reliability(reliability: Mapping[str, Any], subtitle: str) -> Any:
         fontsize=8.5,
     )
     return figure
-
-
-def _with_interval(cell: Mapping[str, float]) -> str:
-    value, low, high = (f"{cell[key]:.3f}".lstrip("0") for key in ("value", "low", "high"))
-    return f"{value} ({low} to {high})" if is_number(cell["low"]) else value
 
 
 def _promise(axes: Any, bins: Sequence[Mapping[str, Any]]) -> None:

@@ -22,6 +22,7 @@ from blippose.errors import UserError
 from blippose.evaluation.learned import Learned, data_module
 from blippose.evaluation.stored_predictions import Origin
 from blippose.frame_file import Stated
+from blippose.identity import first_weights
 from blippose.lineage import Lineage
 from blippose.model import PoseCaptioner
 from blippose.model_checkpoint import load_checkpoint
@@ -235,7 +236,6 @@ class _Model:
         )
         captioner = captioner.to(predictor.device).eval()
         config = record.get("config", {})
-        weights = config.get("init_from") or (config.get("model") or {}).get("weights")
         return Subject(
             captioner,
             data,
@@ -245,7 +245,7 @@ class _Model:
             state=None if folder is None else _state(folder, str(record["state"])),
             epoch=self.epoch,
             learned=learned,
-            began_from=None if weights is None else str(weights),
+            began_from=first_weights(config),
             stated=predictor.stated,
         )
 
