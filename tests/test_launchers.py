@@ -146,3 +146,21 @@ def test_cells_that_are_asked_to_end_write_their_checkpoints_at_once(tmp_path: P
         assert grid.returncode == 75
     assert sorted(said.splitlines()[2:]) == ["a: stopped", "b: stopped"]
     assert len(list(tmp_path.glob("asked-*"))) == 2
+
+
+@pytest.mark.parametrize("seconds", [0, 0.03, 0.1, 0.3])
+def test_ctrl_c_is_quiet_however_early_it_comes(seconds: float, tmp_path: Path) -> None:
+    """The terminal sends it to every process, also to one whose Python has hardly begun."""
+    (tmp_path / "slow.py").write_text(SLOW_TO_LEAVE)
+    command = [sys.executable, "-u", tmp_path / "slow.py"]
+    grid = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert grid.stdout is not None
+    while "b: started" not in grid.stdout.readline():
+        pass
+    time.sleep(seconds)
+    os.killpg(grid.pid, signal.SIGINT)
+    said, complaints = grid.communicate(timeout=50)
+    assert "ended" not in said
+    assert complaints.count("Traceback") == 1, complaints  # this program's own, at its end

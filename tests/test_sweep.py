@@ -197,8 +197,6 @@ WRONG = {
         ["seed=0,1", "name=x_${seed}"],
         "name: x_1 of seed=1, x_0 of the grid; add one name= for all its cells",
     ),
-    "configs of one's own": (["seed=0,1", "hydra.searchpath=[file:///a]"], "hydra.searchpath="),
-    "a folder of configs": (["seed=0,1", "--config-dir", "/tmp"], "--config-dir: grids are"),
 }
 
 

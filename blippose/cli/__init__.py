@@ -135,8 +135,8 @@ def _check_command(command: str) -> None:
 
 def _compose(command: str, arguments: list[str], axes: list[str], words: list[str]) -> int:
     """Compose the config of a command by Hydra, and run its job, or the jobs of a grid."""
-    arguments = [word for part in grammar.split_flags(arguments) for word in part]
-    flags = grammar.parse_flags(command, arguments)
+    options, overrides = grammar.split_flags(arguments)
+    flags = grammar.parse_flags(command, [*options, *overrides])
     with mistakes.explained(command):
         if flags.helps:
             from blippose.cli import help_text  # noqa: PLC0415  0.3 s: hydra
@@ -148,7 +148,7 @@ def _compose(command: str, arguments: list[str], axes: list[str], words: list[st
 
             return grid.run(command, flags.overrides, axes, words)
         with grammar.printed_at_once(flags):
-            return _run_one(command, arguments)
+            return _run_one(command, [*options, *flags.overrides])
     return 0  # of --cfg, after which Hydra exits
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _Keys = TypeVar("_Keys")
 OWN_DATA, OWN_PEOPLE = "blippose.data.PoseDataModule", "blippose.data.Synthetic"
 OWN_LOGGER = "blippose.wandb_logger.wandb_logger"
+SEARCH_PATH = "hydra.searchpath"  # folders with choices of the user's own, beside conf/
 _MOST_SAMPLES = 100_000  # x 8 bytes an image
 # Of a model that is asked without decoding=.
 UNSTATED = (
@@ -240,12 +241,16 @@ def check_run_folder(runs: Any, name: Any) -> None:
 
 
 def job_words() -> list[str]:
-    """The key=value words that the job was composed of, as written: `${...}` stands as itself."""
+    """The key=value words that the job was composed of, as written: `${...}` stands as itself.
+
+    Of Hydra's own keys only the one that says where choices of the user's own lie.
+    """
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
     from omegaconf import OmegaConf  # noqa: PLC0415
 
-    words: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    return list(words)
+    words: Any = OmegaConf.to_container(HydraConfig.get().overrides, resolve=False)
+    places = [word for word in words["hydra"] if word.startswith(f"{SEARCH_PATH}=")]
+    return [*places, *words["task"]]
 
 
 def short(path: Path) -> Path:

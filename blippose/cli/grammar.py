@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blippose.cli.config import SEARCH_PATH
 from blippose.cli.groups import are_changes, conf, groups_of, is_group
 from blippose.cli.mistakes import INSTEAD_OF_GRID, unknown
 from blippose.errors import UserError
@@ -82,9 +83,20 @@ def parse_flags(command: str, arguments: list[str]) -> Flags:
     if flags.multirun and command in INSTEAD_OF_GRID and not (flags.help or prints):
         raise UserError(f"-m: grids are of train alone; {INSTEAD_OF_GRID[command]}")
     _check_one_of(flags)
-    if flags.multirun and flags.config_dir and not flags.help:
-        raise UserError("--config-dir: grids are composed of blippose's own conf/; give key=value")
-    return Flags(flags.overrides, flags.multirun, flags.help, prints)
+    own = [_search_path(flags)] if flags.config_dir else []
+    return Flags([*flags.overrides, *own], flags.multirun, flags.help, prints)
+
+
+def _search_path(flags: Any) -> str:
+    """--config-dir as the override that cells of a grid and recorded commands can bear."""
+    folder = Path(flags.config_dir).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"--config-dir {flags.config_dir}: no such folder")
+    if beside := [word for word in flags.overrides if word.startswith(f"{SEARCH_PATH}=")]:
+        raise UserError(
+            f"{beside[0]}: stands beside --config-dir, which sets it; give one of them"
+        )
+    return f"{SEARCH_PATH}=[{in_quotes(f'file://{folder.absolute()}')}]"
 
 
 def _check_added(overrides: Sequence[str], command: str) -> None:

@@ -33,6 +33,7 @@ from blippose import runs, sweep
 from blippose.cli import groups, train
 from blippose.cli.cell_names import cell_name, check_swept
 from blippose.cli.config import (
+    SEARCH_PATH,
     check_run_folder,
     check_targets,
     instantiate_key,
@@ -58,12 +59,14 @@ class Grid:
         config: composed without the axes.
         swept: keys with several values.
         overrides: of every cell and of the axes, parsed.
+        places: the word that says where choices of the user's own lie, if one does.
     """
 
     command: str
     config: Any
     swept: tuple[str, ...]
     overrides: tuple[Override, ...]
+    places: tuple[str, ...]
     _composed: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
     @property
@@ -140,7 +143,7 @@ class Grid:
         late = [item for item in parsed if self._is_value_of_axis(item)]
         early = tuple(str(item.input_line) for item in parsed if item not in late)
         if early not in self._composed:
-            self._composed[early] = _compose(self.command, early)
+            self._composed[early] = _compose(self.command, self.places + early)
         config = copy.deepcopy(self._composed[early])
         for item in late:
             try:
@@ -271,13 +274,12 @@ def _grid(command: str, arguments: list[str], axes: Sequence[str]) -> Grid:
     loader = GlobalHydra.instance().config_loader()
     config = loader.load_configuration(command, arguments, run_mode=RunMode.MULTIRUN)
     parsed = OverridesParser.create(loader).parse_overrides(arguments)
-    if paths := [item for item in parsed if item.key_or_group == "hydra.searchpath"]:
-        raise UserError(f"{paths[0].input_line}: grids are composed of blippose's own conf/")
     own = tuple(item for item in parsed if not item.is_hydra_override())
     swept = dict.fromkeys([*axes, *(o.key_or_group for o in own if o.is_sweep_override())])
     check_swept(tuple(swept))
     check_run_folder(config.runs, config.name)
-    return Grid(command, config, tuple(swept), own)
+    places = tuple(str(o.input_line) for o in parsed if o.key_or_group == SEARCH_PATH)
+    return Grid(command, config, tuple(swept), own, places)
 
 
 def tell(asked: Sweep) -> int:

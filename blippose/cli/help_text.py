@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from blippose.cli.config import SEARCH_PATH
 from blippose.cli.groups import GLOBAL, conf, groups_of, is_change
 from blippose.spelling import spelled
 
@@ -25,6 +26,8 @@ _FLAGS = {
     "--cfg job": "print the settings that these words make, and run nothing",
     "--cfg job --resolve": "the same, with what refers to other keys filled in",
     "--info defaults": "print which files of conf/ the settings come from, in order",
+    "--config-dir FOLDER": "take choices of your own from there as well: experiment=mine is "
+    "FOLDER/experiment/mine.yaml",
     "-h, --help": "this; with other words too: it tells what they make of the settings",
 }
 _GRID = {"-m, --multirun": "a grid: every combination of key=a,b"}
@@ -35,14 +38,15 @@ def help_text(command: str, overrides: Sequence[str]) -> str:
     with initialize_config_dir(str(conf()), version_base="1.3"):
         config = compose(command, _of_one_run(overrides), return_hydra_config=True)
     choices = {str(group): choice for group, choice in config.hydra.runtime.choices.items()}
+    folders = _folders(overrides)
     flags = {**_GRID, **_FLAGS} if command == "train" else _FLAGS
     sections = (
         config.hydra.help.header.rstrip(),
         "Flags, anywhere after the command:",
         _table((f"  {flag}", what) for flag, what in flags.items()),
-        *_groups_section(command, choices),
+        *_groups_section(command, choices, folders),
         "Settings (key=value) and what they are now:",
-        _settings(command, config, choices),
+        _settings(config, _comments(command, choices, folders), choices),
     )
     return "\n\n".join(sections)
 
@@ -53,13 +57,22 @@ def _of_one_run(overrides: Sequence[str]) -> list[str]:
     return [str(item.input_line) for item in parsed if not item.is_sweep_override()]
 
 
-def _groups_section(command: str, choices: Mapping[str, str | None]) -> Iterator[str]:
+def _folders(overrides: Sequence[str]) -> list[Path]:
+    """conf/, and those of the user's own."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    own: list[Any] = [item.value() for item in parsed if item.key_or_group == SEARCH_PATH]
+    return [conf(), *(Path(place.removeprefix("file://")) for places in own for place in places)]
+
+
+def _groups_section(
+    command: str, choices: Mapping[str, str | None], folders: Sequence[Path]
+) -> Iterator[str]:
     groups = [*groups_of(command), *(_OF_TRAIN if command == "train" else ())]
     if not groups:
         return
     yield "Groups (group=choice); * is the choice now:"
     for group in groups:
-        paths = sorted((conf() / group).glob("*.yaml"))
+        paths = [path for folder in folders for path in sorted((folder / group).glob("*.yaml"))]
         options = [(path.stem, _first_sentence(path)) for path in paths]
         if none := _of_no_choice(command, group):
             options = [("null", none), *options]
@@ -86,14 +99,13 @@ def _first_sentence(path: Path) -> str:
     return re.split(r"(?<=\.)\s+(?=[A-Z])", text)[0].removesuffix(".")
 
 
-def _settings(command: str, config: Any, choices: Mapping[str, str | None]) -> str:
+def _settings(config: Any, comments: Mapping[str, str], choices: Mapping[str, str | None]) -> str:
     plain: Any = OmegaConf.to_container(config, resolve=False)
     ours = {key: value for key, value in plain.items() if key != "hydra"}
     for group in _OF_TRAIN:
         if (conf() / group / f"{choices.get(group)}.yaml").is_file():
             name = group.partition("/")[2]
             ours[f"hydra.{name}"] = plain["hydra"][name]
-    comments = _comments(command, choices)
     own = {key: value for key, value in ours.items() if not isinstance(value, dict)}
     parts = [own, *({key: ours[key]} for key in ours if key not in own)]
     return "\n\n".join(_table(_rows(part, comments)) for part in parts)
@@ -125,13 +137,16 @@ def _word(value: Any) -> str:
     return spelled(value)
 
 
-def _comments(command: str, choices: Mapping[str, str | None]) -> dict[str, str]:
+def _comments(
+    command: str, choices: Mapping[str, str | None], folders: Sequence[Path]
+) -> dict[str, str]:
     """What conf/ says of each dotted key: where the key is at home, not where it is changed."""
     comments = _comments_of(conf() / f"{command}.yaml")
     changes: dict[str, str] = {}
     for group, choice in choices.items():
-        path = conf() / group / f"{choice}.yaml"
-        if not path.is_file():
+        paths = [folder / group / f"{choice}.yaml" for folder in folders]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
             continue
         changes_others = is_change(path)
         prefix = "" if changes_others else f"{group.replace('/', '.')}."

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import version
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobRuntime, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -44,6 +45,7 @@ class Task:
         os.chdir(self.folder)
         version.setbase("1.3")
         setup_globals()
+        Plugins.instance()  # knows how to read folders that the user adds to conf/
         JobRuntime.instance().set("name", self.config.hydra.job.config_name)
         config = self._composed()
         with open_dict(config.hydra.job):

@@ -9,8 +9,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, final
 
@@ -141,7 +142,11 @@ class _Worker(threading.Thread):
             self._pipe, theirs = context.Pipe()
             arguments = (theirs, self.environment, os.getpid())
             self._process = context.Process(target=_serve, args=arguments)
-            self._process.start()
+            resource_tracker.ensure_running()  # or the start below would, which ends the block
+            with _without_ctrl_c():
+                self._process.start()
+            if self._is_ended:  # it was asked to when there was no process to ask
+                self._process.terminate()
             theirs.close()
         try:
             self._pipe.send((task, str(log)))
@@ -168,10 +173,21 @@ class _Worker(threading.Thread):
             self._has_left.wait(max(0.0, until - time.monotonic()))
 
 
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """What this thread starts is deaf to Ctrl-C until it says how it takes it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(pipe: Any, environment: dict[str, str], parent: int) -> None:
     """Run tasks that come through the pipe, their output in files."""
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's, who then asks by SIGTERM
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     die_with(parent, CAN_BE_RESUMED)  # nobody would wait for these cells
     while True:
         try:
