@@ -151,6 +151,14 @@ def counts(cells: Sequence[Cell]) -> str:
 
 
 def reasons(cells: Sequence[Cell]) -> list[str]:
-    """A line for each cell that was begun and is not done."""
-    begun = [cell for cell in cells if cell.reason and cell.state is not CellState.MISSING]
-    return [f"{cell.name}: {cell.reason}" for cell in begun]
+    """Why cells that were begun are not done: a line for each reason, with those that have it."""
+    names: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.reason and cell.state is not CellState.MISSING:
+            names.setdefault(cell.reason, []).append(cell.name)
+    return [f"{_first_of(found)}: {reason}" for reason, found in names.items()]
+
+
+def _first_of(names: Sequence[str]) -> str:
+    """The cell, or how many there are from it on."""
+    return names[0] if len(names) == 1 else f"{len(names)} cells, {names[0]} the first"

@@ -6,6 +6,7 @@ Plain Python arguments; knows nothing of configs.
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import shutil
 import signal
@@ -137,7 +138,8 @@ def fit(
         _fit(lightning_trainer, captioner, data, start, signals)
         if not lightning_trainer.is_global_zero:
             return
-        results = _results(captioner, data, blind_pose, run.folder)
+        judged = _num_judged(lightning_trainer, data)
+        results = _results(captioner, data, blind_pose, judged, run.folder)
     # Once the loggers are closed: until then it can be resumed.
     run.finish(results, options.keep_last)
 
@@ -172,6 +174,7 @@ def _results(
     captioner: PoseCaptioner,
     data: PoseDataModule,
     blind_pose: Float[Tensor, "16 2"],
+    num_val: int,
     folder: Path,
 ) -> dict[str, Any]:
     """What best.ckpt says of its epoch, and its picture where one can be written."""
@@ -182,7 +185,7 @@ def _results(
             "max_epochs, max_steps and limit_val_batches one leaves none"
         )
     best = load_weights(captioner, path)["blippose"]
-    results = run_results(data, blind_pose, best["metrics"], best["epoch"])
+    results = run_results(data, blind_pose, num_val, best["metrics"], best["epoch"])
     results["decoding"] = captioner.reader.decoding.name
     try:
         write_samples(folder / PICTURE, captioner, data)
@@ -193,6 +196,14 @@ def _results(
         )
         return results
     return {**results, "picture": PICTURE}
+
+
+def _num_judged(trainer: Trainer, data: PoseDataModule) -> int:
+    """Validation persons that a figure is of: limit_val_batches may leave some out."""
+    persons, limit = len(data.val_set), trainer.limit_val_batches
+    size = data.eval_batch_size * trainer.world_size
+    taken = limit if isinstance(limit, int) else int(math.ceil(persons / size) * limit)
+    return min(persons, taken * size)
 
 
 def _trainer(

@@ -134,6 +134,14 @@ WRONG = {
         ["predict", "images=a.jpg", "decoding=[free,parallel]"],
         "decoding=[free,parallel]: no such choice; choose one of best, constrained, free",
     ),
+    "key of Lightning's": (
+        ["train", "trainer.limit_train_batches=5"],
+        "no key of conf/; +trainer.limit_train_batches=VALUE hands it to lightning.Trainer",
+    ),
+    "key of torch's": (
+        ["train", "optimizer.eps=1e-6"],
+        "VALUE hands it to torch.optim.Adam or torch.optim.AdamW",
+    ),
     "group of another command": (["export", "out=a", "data=null"], "data: no such key"),
     "open value": (["train", "data=mpii"], "add data.root=VALUE"),
     "open value of predict": (["predict"], "add images=VALUE"),

@@ -20,6 +20,8 @@ import torch
 
 from blippose.cli import main
 from blippose.model import PoseCaptioner
+from blippose.report.cells import Cell, CellState
+from blippose.sweep import reasons
 
 _HUGE = 10**13  # numbers in a layer, more than any machine's memory
 
@@ -169,3 +171,35 @@ def _parent(process: Path) -> int:
         return int((process / "stat").read_text().rpartition(")")[2].split()[1])
     except OSError:  # it has ended
         return 0
+
+
+@pytest.mark.parametrize("launcher", [[], ["hydra/launcher=local"]], ids=["basic", "local"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["data=mpii", "data.root=nowhere"], "blippose: nowhere/mpii_human_pose"),
+        (["model.weights=./nowhere"], "blippose: model.weights=./nowhere: no such folder"),
+    ],
+    ids=["data", "weights"],
+)
+def test_files_that_no_cell_would_find_are_told_once_and_leave_nothing(
+    words: list[str],
+    said: str,
+    launcher: list[str],
+    in_an_empty_folder: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    grid = ["train", "-m", "logger=csv", "seed=0,1,2", *words, *launcher]
+    assert main([*grid, "dry_run=true"]) == 0, "to look at the cells needs no files"
+    assert main(grid) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith(said)
+    assert list(in_an_empty_folder.iterdir()) == []
+
+
+def test_a_reason_that_cells_share_is_told_once() -> None:
+    cells = [
+        Cell(name, Path(name), CellState.FAILED, reason)
+        for name, reason in (("a", "no data"), ("b", "no memory"), ("c", "no data"))
+    ]
+    assert reasons(cells) == ["2 cells, a the first: no data", "b: no memory"]

@@ -93,6 +93,7 @@ def fit(
         optimizer: Any = torch.optim.AdamW,
         captioner: Mapping[str, Any] | None = None,
         trainer: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> Run:
         from blippose.blip import load_blip  # noqa: PLC0415  one model a call
@@ -107,11 +108,13 @@ def fit(
             readback_mask=ReadbackMask(first=0.5, then=0.5, spread=True),
             **(captioner or {}),
         )
-        data: PoseDataModule = make_data(augmentation=Augmentation(), split_seed=split_seed)
+        persons: PoseDataModule = make_data(
+            augmentation=Augmentation(), split_seed=split_seed, **(data or {})
+        )
         run = Run.open(folder, {"num_epochs": num_epochs})
         with run.started():
             make = partial(trainer_of(num_epochs, *extra), **(trainer or {}))
-            training.fit(model, data, make, run, **settings)
+            training.fit(model, persons, make, run, **settings)
         return run
 
     return start
@@ -140,6 +143,26 @@ def test_run_ends_with_results_picture_and_best_weights(fit: Make, tmp_path: Pat
     assert Image.open(tmp_path / results["picture"]).width > 300
     assert (tmp_path / "best.ckpt").is_file()
     assert not (tmp_path / "last.ckpt").exists()
+
+
+class Judged(Callback):
+    """Counts the persons of the last validation."""
+
+    def on_validation_epoch_start(self, *_: Any) -> None:
+        self.count = 0
+
+    def on_validation_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        self.count += len(batch["index"])
+
+
+@pytest.mark.parametrize("limit", [1.0, 1, 2, 0.5, 99])
+def test_results_say_how_many_persons_were_judged(limit: float, fit: Make, tmp_path: Path) -> None:
+    judged = Judged()
+    few = {"limit_val_batches": limit}
+    run = fit(tmp_path, 1, judged, trainer=few, data={"eval_batch_size": 3})
+    assert run.record["results"]["num_val"] == judged.count > 0
 
 
 def test_picture_that_cannot_be_written_costs_a_line_and_not_the_run(

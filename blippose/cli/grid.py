@@ -48,6 +48,10 @@ from blippose.sweep import PlannedCell, Sweep
 
 _NAME = "grid"  # of a grid that nobody named; a single run's own default would be its folder
 _OWN = "blippose."  # targets that Hydra's register of plugins does not know
+_HERE = (  # launchers whose cells run on this machine
+    "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+    "blippose.cli.launchers.local.LocalLauncher",
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,11 @@ class Grid:
     def is_search(self) -> bool:
         """Whether a sweeper of ours draws the values."""
         return str(self.config.hydra.sweeper["_target_"]).startswith(_OWN)
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether cells see the files that this process sees: nodes of a cluster may not."""
+        return str(self.config.hydra.launcher["_target_"]) in _HERE
 
     @property
     def chosen(self) -> list[Override]:
@@ -251,6 +260,8 @@ def run(command: str, arguments: Sequence[str], axes: Sequence[str], words: Sequ
         pending = [cell for cell in cells if not runs.is_done(cell.folder)]
         for cell in pending:
             train.check(cell.config)
+            if grid.runs_here and not grid.config.dry_run:
+                train.check_files(cell.config)
         if pending:
             grid.check_launcher()
         asked = grid.sweep(cells, words)

@@ -56,15 +56,26 @@ def keys_of_choices(group: str, command: str) -> list[str]:
     return [own for own in dict.fromkeys(found) if not own.endswith("_")]
 
 
-def _choices_with_keys(group: str, command: str) -> Iterator[tuple[str, list[str]]]:
-    import yaml  # noqa: PLC0415
+def targets_of_choices(group: str, command: str) -> list[str]:
+    """What the choices of a group make of their keys, each once; none where it is no group."""
+    found = [content.get("_target_") for _, content in _choices(group, command)]
+    return [target for target in dict.fromkeys(found) if target]
 
+
+def _choices_with_keys(group: str, command: str) -> Iterator[tuple[str, list[str]]]:
     from blippose.identity import flatten  # noqa: PLC0415
+
+    for choice, content in _choices(group, command):
+        yield choice, [own for own, _ in flatten(content)]
+
+
+def _choices(group: str, command: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The choices of a group with what their files say; none where it is no group."""
+    import yaml  # noqa: PLC0415
 
     if group in groups_of(command):
         for path in sorted((conf() / group).glob("*.yaml")):
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-            yield path.stem, [own for own, _ in flatten(content)]
+            yield path.stem, yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
 
 def known_keys(command: str) -> list[str]:

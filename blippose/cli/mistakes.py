@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import inspect
 import re
 from collections.abc import Iterator
 
-from blippose.cli.groups import keys_of_choices, known_keys, owners
+from blippose.cli.groups import keys_of_choices, known_keys, owners, targets_of_choices
 from blippose.errors import UserError
 
 # What stands for -m where there are no grids.
@@ -109,7 +110,17 @@ def unknown(key: str, command: str) -> str:
             else f"belongs to {last}"
         )
     group, _, own = key.partition(".")
+    if takers := _takers(group, own, command):
+        return f"no key of conf/; +{key}=VALUE hands it to {' or '.join(takers)}"
     near = difflib.get_close_matches(own, keys_of_choices(group, command), n=1, cutoff=0.7)
     if near:
         return f"no such key; did you mean {group}.{near[0]}?"
     return f"no such key{suggest(key, known_keys(command))}"
+
+
+def _takers(group: str, own: str, command: str) -> list[str]:
+    """The classes, of those that a group's choices make, that take a key which conf/ has not."""
+    from hydra.utils import get_object  # noqa: PLC0415
+
+    targets = targets_of_choices(group, command)
+    return [name for name in targets if own in inspect.signature(get_object(name)).parameters]

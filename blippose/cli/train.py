@@ -78,6 +78,16 @@ def check(plain: Mapping[str, Any]) -> None:
     _check_groups(plain)
 
 
+def check_files(plain: Mapping[str, Any]) -> None:
+    """Refuse data and weights that are not there, without torch.
+
+    Raises:
+        UserError: they are not.
+    """
+    check_data_files(plain["data"])
+    check_weights(plain["model"])
+
+
 def run(config: Any) -> int:
     """Fit one model, or go on with it, or say what came out; the exit status."""
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
@@ -178,8 +188,7 @@ def _fit(
     shelf: Shelf | None = None,
 ) -> None:
     _check_groups(plain)  # here, so that a cell of a search leaves its trace too
-    check_data_files(plain["data"])
-    check_weights(plain["model"])
+    check_files(plain)
     options = _options(keys, plain)
     if run.resume_from is None:
         options.check_start()

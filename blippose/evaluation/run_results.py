@@ -34,19 +34,21 @@ def mean_pose_baseline(data: PoseDataModule, mean_pose: Float[Tensor, "16 2"]) -
 def run_results(
     data: PoseDataModule,
     mean_pose: Float[Tensor, "16 2"],
+    num_val: int,
     best_metrics: dict[str, float],
     epoch: int,
 ) -> dict[str, Any]:
     """What a finished run says: its best epoch both ways of reading, beside the mean pose.
 
-    `best_metrics` as the model logs them, `val/...` and `val_tf/...`.
+    `num_val` persons were judged, which the trainer may have limited; `best_metrics` are as the
+    model logs them, `val/...` and `val_tf/...`.
     """
     size = data.collator.caption_format.input_size
     return {
         "frame": f"input pixels of {size} x {size}",
         "split": data.split_kind,
         "num_train": len(data.train_set),
-        "num_val": len(data.val_set),
+        "num_val": num_val,
         "manifest": data.manifest["hash"],
         "synthetic": data.manifest["synthetic"],
         "epoch": epoch,
