@@ -139,7 +139,7 @@ WRONG = {
         "no key of conf/; +trainer.limit_train_batches=VALUE hands it to lightning.Trainer",
     ),
     "key of torch's": (
-        ["train", "optimizer.eps=1e-6"],
+        ["train", "optimizer.amsgrad=true"],
         "VALUE hands it to torch.optim.Adam or torch.optim.AdamW",
     ),
     "group of another command": (["export", "out=a", "data=null"], "data: no such key"),
