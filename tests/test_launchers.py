@@ -127,6 +127,7 @@ class Launcher(LocalLauncher):
     sweep_folder = HERE
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # deaf behind a shell's &
     Launcher(2, 1, None).run([Cell("a"), Cell("b")])
 """
 
