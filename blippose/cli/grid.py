@@ -258,12 +258,7 @@ def run(command: str, arguments: Sequence[str], axes: Sequence[str], words: Sequ
             return search(grid, words)
         cells = [grid.planned(product) for product in grid.products()]
         pending = [cell for cell in cells if not runs.is_done(cell.folder)]
-        for cell in pending:
-            train.check(cell.config)
-            if grid.runs_here and not grid.config.dry_run:
-                train.check_files(cell.config)
-        if pending:
-            grid.check_launcher()
+        _check(grid, pending)
         asked = grid.sweep(cells, words)
         asked.check()
         if grid.config.dry_run:
@@ -274,6 +269,19 @@ def run(command: str, arguments: Sequence[str], axes: Sequence[str], words: Sequ
         if pending:
             grid.launch(pending)
         return tell(asked)
+
+
+def _check(grid: Grid, pending: Sequence[PlannedCell]) -> None:
+    """Refuse what no cell could run with; files once where cells share them."""
+    files: list[tuple[Any, Any]] = []
+    for cell in pending:
+        train.check(cell.config)
+        own = (cell.config["data"], cell.config["model"])
+        if grid.runs_here and not grid.config.dry_run and own not in files:
+            files.append(own)
+            train.check_files(cell.config)
+    if pending:
+        grid.check_launcher()
 
 
 def _grid(command: str, arguments: list[str], axes: Sequence[str]) -> Grid:
