@@ -79,6 +79,19 @@ def test_help_lists_them(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "  experiment=poster " in printed
 
 
+@pytest.mark.parametrize("command", ["eval", "report"])
+def test_the_folder_is_no_run_of_commands_that_take_paths(
+    command: str, own: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--config-dir", own.name, "--help"]) == 0
+    (own.parent / "empty").mkdir()
+    capfd.readouterr()
+    assert main([command, "--config-dir", own.name, "empty"]) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert "empty" in line
+    assert own.name not in line
+
+
 WRONG = {
     "nowhere": (["--config-dir", "nowhere"], "--config-dir nowhere: no such folder"),
     "said twice": (

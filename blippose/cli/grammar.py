@@ -144,9 +144,9 @@ def named(arguments: Sequence[str], key: str) -> list[str]:
     """
     paths, others = [], []
     for before, argument in zip(["", *arguments], arguments, strict=False):
-        is_word = "=" not in argument and not argument.startswith(("-", "~"))
-        is_path = is_word and before not in _FLAGS_WITH_VALUE
-        if is_path or (not argument.startswith("-") and is_there(argument)):
+        is_of_flag = argument.startswith("-") or before in _FLAGS_WITH_VALUE
+        is_word = "=" not in argument and not argument.startswith("~")
+        if not is_of_flag and (is_word or is_there(argument)):
             paths.append(in_quotes(argument))
         else:
             others.append(argument)
