@@ -130,6 +130,13 @@ def test_runs_of_other_settings_are_said_to_be_and_other_seeds_are_not() -> None
     assert found == "The runs differ in optimizer.lr: their mean says nothing of one recipe."
 
 
+def test_a_run_that_repeats_another_is_said_to_count_twice() -> None:
+    reports = [example_report() for _ in range(3)]
+    configs = [{"name": name, "seed": seed} for name, seed in (("a", 0), ("b", 1), ("c", 1))]
+    found = across_runs(reports, configs)["warnings"][0]["text"]
+    assert found.startswith("1 run of these had the settings and the seed of another one")
+
+
 def test_runs_that_were_asked_in_other_ways_are_said_to_be() -> None:
     reports = [example_report() for _ in range(2)]
     name = reports[0]["about"]["decoding"]

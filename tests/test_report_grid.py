@@ -196,6 +196,47 @@ def judged(name: str, mae: float, manifest: str, **config: Any) -> Cell:
     return Cell(name, None, CellState.DONE, record=record, history=history)
 
 
+def test_runs_of_the_same_settings_and_seed_count_once() -> None:
+    """As a grid has that was made wider by an axis; else a seed would count as two."""
+    before = [judged(f"lr={lr},seed={s}", 1.0 * lr + s, "one", lr=lr, seed=s, batch=1)
+              for lr in (1, 2) for s in (0, 1)]  # fmt: skip
+    after = [judged(f"batch={b},{one.name}", one.results["free_running"]["mae_all"] + b, "one",
+                    **{**one.config, "batch": b}) for one in before for b in (1, 2)]  # fmt: skip
+    grid = Grid.of([*before, *after], MAE)
+    assert len(grid.cells) == 8
+    assert {len(choice.cells) for choice in grid.choices} == {2}
+    assert grid.repeats == {f"batch=1,{one.name}": one.name for one in before}
+    assert headline(grid).startswith(
+        "8 of 8 runs done, 4 more repeat others and are left out (as batch=1,lr=1,seed=0 of "
+        "lr=1,seed=0). Best: "
+    )
+
+
+def test_of_two_runs_of_the_same_settings_the_one_that_is_done_counts() -> None:
+    cut_off = replace(judged("a", 1.0, "one", lr=1), state=CellState.CUT_OFF)
+    grid = Grid.of([cut_off, judged("b", 2.0, "one", lr=1), judged("c", 3.0, "one", lr=2)], MAE)
+    assert [one.name for one in grid.cells] == ["b", "c"]
+    assert headline(grid).startswith("2 of 2 runs done, 1 more repeats another and is left out (a")
+
+
+def test_two_runs_that_differ_in_their_names_alone_are_both_shown() -> None:
+    grid = Grid.of([judged("before", 1.0, "one"), judged("after", 2.0, "one")], MAE)
+    assert [one.name for one in grid.cells] == ["before", "after"]
+
+
+def test_runs_judged_on_fewer_images_of_one_split_are_not_held_against_the_others() -> None:
+    found = [judged(f"a{i}", 5.0 + i, "one", lr=i) for i in range(2)]
+    few = judged("few", 1.0, "one", lr=0, trainer={"limit_val_batches": 2})
+    for one, num in ((found[0], 300), (found[1], 300), (few, 128)):
+        one.record["results"]["num_val"] = num  # type: ignore[index]
+    report = Report.of(Grid.of([*found, few], MAE))
+    assert report.grid.best is found[0]
+    assert "(trainer.limit_val_batches=2), so not comparable with A" in report.sentences[0]
+    going_on = replace(few, name="more", state=CellState.RUNNING)
+    going_on = replace(going_on, record={"config": {**few.config, "lr": 2}})
+    assert Grid.of([*found, few, going_on], MAE).sets["more"] == 1
+
+
 def test_a_run_that_goes_on_is_not_the_best_while_another_is_done() -> None:
     done, ahead = judged("done", 5.0, "one", lr=1), judged("ahead", 4.0, "one", lr=2)
     grid = Grid.of([done, replace(ahead, state=CellState.RUNNING)], MAE)

@@ -6,9 +6,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from blippose.counted import counted
 from blippose.evaluation.markdown import bullets, cautions, rows_tables
 from blippose.evaluation.quantities import is_number
-from blippose.identity import difference
+from blippose.identity import config_hash, difference
 
 _SAME = {  # what must be equal for a mean to mean something: key of `about`, how to say it
     "subset": "on different subsets",
@@ -73,10 +74,20 @@ def _differences(
         for key, what in _SAME.items()
         if any(report["about"][key] != first[key] for report in reports)
     ]
+    if num := _num_repeats(configs):
+        found.append(
+            f"{counted(num, 'run')} of these had the settings and the seed of another one, which "
+            "counts twice so: the deviation across runs is too small."
+        )
     if keys := _changed(configs):
         what = ", ".join(keys)
         found.append(f"The runs differ in {what}: their mean says nothing of one recipe.")
     return [{"kind": "different runs", "text": text} for text in found]
+
+
+def _num_repeats(configs: Sequence[Mapping[str, Any]]) -> int:
+    """Runs beyond the first of each config."""
+    return len(configs) - len({config_hash(config) for config in configs})
 
 
 def _changed(configs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from blippose.report.axes import SEED, Axis, Value, find_axes, swept_axes
 from blippose.report.cells import Cell, CellState, Estimate
-from blippose.report.judged import set_name, validation_sets
+from blippose.report.judged import set_name, settings_of, validation_sets
 from blippose.report.measures import Measure
 
 Key = tuple[Value, ...]
@@ -46,27 +47,31 @@ class Grid:
 
     Args:
         values: of each cell on each axis, by the cell's name and the axis' key.
+        repeats: names of runs left out, each with the one of the same settings that counts.
     """
 
     cells: tuple[Cell, ...]
     axes: tuple[Axis, ...]
     values: Mapping[str, Mapping[str, Value]]
     measure: Measure
+    repeats: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def of(cells: Sequence[Cell], measure: Measure) -> Grid:
         """The grid of `cells`, with a cell for each that the axes lack.
 
         Where a choice of the sweep sets keys of other names, its axes are the sweep's own. Runs
-        that differ in many settings and are no grid are told apart by their names.
+        that differ in many settings and are no grid are told apart by their names. Runs of the
+        same settings and seed, as a grid has that was made wider, are one: no seed counts twice.
         """
         axes, values = swept_axes(cells)
         if not axes:
             axes, values = find_axes(cells)
         grid = Grid(tuple(cells), tuple(axes), values, measure)
+        grid = grid._without_repeats() if axes else grid
         if grid._is_full_enough:
             return grid._completed()
-        return grid if len(axes) <= _MOST_AXES else replace(grid, **_named(list(values)))
+        return grid if len(axes) <= _MOST_AXES else replace(grid, **_named(list(grid.values)))
 
     @property
     def _is_full_enough(self) -> bool:
@@ -205,6 +210,19 @@ class Grid:
     def estimate(self, cell: Cell, name: str) -> Estimate | None:
         """Another metric, at the epoch that the grid's measure chose."""
         return cell.estimate(name, self.measure)
+
+    def _without_repeats(self) -> Grid:
+        """With one of the runs that have all settings alike: one that is done, if any is."""
+        kept: dict[Hashable, Cell] = {}
+        repeats = {}
+        for cell in sorted(self.cells, key=lambda cell: cell.state is not CellState.DONE):
+            if settings := settings_of(cell):
+                same = json.dumps([settings, self.key(cell, self.axes)], sort_keys=True)
+                if (other := kept.setdefault(same, cell)) is not cell:
+                    repeats[cell.name] = other.name
+        cells = tuple(cell for cell in self.cells if cell.name not in repeats)
+        values = {name: own for name, own in self.values.items() if name not in repeats}
+        return replace(self, cells=cells, values=values, repeats=repeats)
 
     def _completed(self) -> Grid:
         """With a missing cell for each combination of values that no cell has."""

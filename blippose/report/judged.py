@@ -1,8 +1,9 @@
 """Which runs were judged alike: on the same images, by a measure in pixels of the same frame.
 
 Only those are held against each other. A run that is done says what it was judged on, by the hash
-of its split manifest and its frame. One that is not is taken to be judged as the done ones of the
-same settings. How captions are decoded is part of what is judged, as every other setting.
+of its split manifest, how many persons that was, and its frame. One that is not is taken to be
+judged as the done ones of the same settings. How captions are decoded is part of what is judged,
+as every other setting.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ _IMAGES = ("data.root", "data.annotations", "data.reading", "data.split", "data.
            "data.test_fraction", "data.split_seed")  # fmt: skip
 _FRAME = ("data.resize", "data.crop", "model.caption.input_size")
 _RELEASE = "data.synthetic"
+_LIMIT, _BATCH = "trainer.limit_val_batches", "data.eval_batch_size"
 
 
 def validation_sets(cells: Sequence[Cell], measure: Measure) -> dict[str, int]:
@@ -45,7 +47,7 @@ def set_name(number: int) -> str:
 
 def difference(one: Cell, other: Cell) -> str:
     """What makes their validation differ, as `data.split=random`, of the other's settings."""
-    before, after = (_judged_by(_config(cell)) for cell in (one, other))
+    before, after = (_judged_by(settings_of(cell)) for cell in (one, other))
     keys = sorted(key for key in after.keys() | before.keys() if key != f"{_RELEASE}._target_")
     words = [f"{k}={after.get(k, '(absent)')}" for k in keys if before.get(k) != after.get(k)]
     return ", ".join(words) or "the files of the release differ"
@@ -53,7 +55,7 @@ def difference(one: Cell, other: Cell) -> str:
 
 def _marks(cells: Sequence[Cell], frame: Sequence[str]) -> dict[str, Hashable]:
     """What tells the validation sets apart, by the cell's name; no cell without settings."""
-    judged_by = {cell.name: _judged_by(_config(cell)) for cell in cells if _config(cell)}
+    judged_by = {cell.name: _judged_by(own) for cell in cells if (own := settings_of(cell))}
     settings = {
         name: {key: value for key, value in own.items() if key in frame or key not in _FRAME}
         for name, own in judged_by.items()
@@ -65,22 +67,26 @@ def _marks(cells: Sequence[Cell], frame: Sequence[str]) -> dict[str, Hashable]:
         if cell.name in settings and manifest is not None:
             own = settings[cell.name]
             seen = (cell.results.get("frame"), *(own.get(key) for key in frame)) if frame else ()
-            marks[cell.name] = known[_hashable(own)] = (manifest, seen)
+            judged = (manifest, cell.results.get("num_val"), seen)
+            marks[cell.name] = known[_hashable(own)] = judged
     for name, own in settings.items():
         key = _hashable(own)
         marks.setdefault(name, known.get(key, key))
     return marks
 
 
-def _config(cell: Cell) -> Mapping[str, Any]:
+def settings_of(cell: Cell) -> Mapping[str, Any]:
+    """Dotted, what decides the outcome; of a cell that has no run, what its sweep asks for."""
     return dict(cell.planned) or identity(cell.config)
 
 
 def _judged_by(config: Mapping[str, Any]) -> dict[str, Any]:
+    is_limited = config.get(_LIMIT) not in (None, 1.0)
+    decides = (*_IMAGES, *_FRAME, *((_LIMIT, _BATCH) if is_limited else ()))
     return {
         key: value
         for key, value in config.items()
-        if key in (*_IMAGES, *_FRAME) or key.split(".")[:2] == _RELEASE.split(".")
+        if key in decides or key.split(".")[:2] == _RELEASE.split(".")
     }
 
 

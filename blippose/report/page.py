@@ -100,13 +100,23 @@ def _with_code(text: str) -> Markup:
 
 def headline(grid: Grid) -> str:
     """How far the grid is, and what is best."""
-    done = f"{grid.num_done} of {counted(len(grid.cells), 'run')} done"
+    done = f"{grid.num_done} of {counted(len(grid.cells), 'run')} done{_repeats(grid)}"
     bests = [_best(grid, number, cell) for number, cell in grid.bests.items()]
     if not bests:
         return f"{done}; no run was validated yet."
     judged_on = {_judged_on(cell) for cell in grid.bests.values()}
     alike = judged_on.pop() if len(judged_on) == 1 else ""
     return " ".join(filter(None, [f"{done}.", *bests, alike]))
+
+
+def _repeats(grid: Grid) -> str:
+    """That runs of the same settings and seed count once; empty of none."""
+    if not grid.repeats:
+        return ""
+    repeat, counts = next(iter(grid.repeats.items()))
+    say = "repeats another and is" if len(grid.repeats) == 1 else "repeat others and are"
+    as_in = "" if len(grid.repeats) == 1 else "as "
+    return f", {len(grid.repeats)} more {say} left out ({as_in}{repeat} of {counts})"
 
 
 def _judged_on(cell: Cell) -> str:
