@@ -119,6 +119,7 @@ class LastCheckpoint(Checkpoint):
         self._is_due = self._is_changed = self._has_validated = False
         self._is_between_steps = True
         self._restored: dict[str, Any] | None = None
+        self._is_lifted = False  # max_steps, for a validation that is due after the last step
         self._state_before_validation: dict[str, Any] = {}
 
     def on_load_checkpoint(
@@ -128,6 +129,9 @@ class LastCheckpoint(Checkpoint):
         self._restored = checkpoint.get(_RESUME)
         if self._restored is None:
             return
+        if _is_before_validation(checkpoint) and checkpoint["global_step"] == trainer.max_steps:
+            trainer.fit_loop.epoch_loop.max_steps += 1  # or Lightning would end without it
+            self._is_lifted = True
         if self._restored["config_hash"] == self.run.config_hash:
             for logger in trainer.loggers:
                 if isinstance(logger, CSVLogger | RowLogger):
@@ -190,8 +194,12 @@ class LastCheckpoint(Checkpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Note it."""
-        if not trainer.sanity_checking:
-            self._has_validated = self._is_changed = True
+        if trainer.sanity_checking:
+            return
+        self._has_validated = self._is_changed = True
+        if self._is_lifted:
+            trainer.fit_loop.epoch_loop.max_steps -= 1
+            self._is_lifted = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Between two epochs."""
@@ -281,6 +289,11 @@ def _settle(loops: dict[str, Any], moment: _Moment) -> None:
     validation["total"] = dict(_BEGUN if moment is _Moment.VALIDATION else _EMPTY)
     validation["current"] = dict(_EMPTY)
     validation["is_last_batch"] = False
+
+
+def _is_before_validation(checkpoint: dict[str, Any]) -> bool:
+    counts = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]["total"]
+    return bool(counts == _BEGUN)
 
 
 def _tables(trainer: Trainer) -> list[CSVLogger]:

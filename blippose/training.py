@@ -113,6 +113,8 @@ def fit(
     last = usable(run, partial(misfit, captioner))
     if last is None:
         _start_from(captioner, options)
+    else:
+        _check_same_data(last, data)
     run.note(patch_weight=captioner.patch_weight)
     if last is None and runs.is_first_process():
         for name in (runs.BEST, METRICS):  # of a try that came to no checkpoint
@@ -163,6 +165,17 @@ def _start_from(captioner: PoseCaptioner, options: FitOptions) -> None:
                 "captioner.freeze_vision, layer_decay and split_weight_decay, or start from the "
                 f"weights alone with init_from={path}"
             )
+
+
+def _check_same_data(last: Path, data: PoseDataModule) -> None:
+    """Refuse to go on with other persons or poses: the figures would be of neither data."""
+    *_, began = lineage_in(read_checkpoint(last, mmap=True)).manifests
+    if began not in (None, data.manifest["hash"]):
+        raise UserError(
+            f"{last}: was trained on other data (the release or its split has changed since, "
+            f"manifest {began[:8]} then, {data.manifest['hash'][:8]} now); bring it back, or "
+            "choose another name="
+        )
 
 
 def _kept(group: Mapping[str, Any]) -> tuple[int, float, float | None]:

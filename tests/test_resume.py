@@ -40,6 +40,7 @@ from blippose.schedules import warmup_cosine
 
 Make = Callable[..., Any]
 MARKER = Path("code_ran")
+SPLIT_SEED = 0
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +182,12 @@ def fit(
             split_weight_decay=True,
         )
         run = Run.open(folder, {"settings": settings})
-        data = make_data(augmentation=Augmentation(), batch_size=batch_size, eval_batch_size=2)
+        data = make_data(
+            augmentation=Augmentation(),
+            batch_size=batch_size,
+            eval_batch_size=2,
+            split_seed=SPLIT_SEED,
+        )
         own = FitOptions(keep_last=True, every_n_steps=every_n_steps, ema_decay=0.9)
         with run.started():
             training.fit(captioner, data, trainer(*extra, **settings), run, options=options or own)
@@ -231,6 +237,8 @@ def test_run_asked_to_end_writes_a_checkpoint_and_goes_on_exactly_there(
         {"max_epochs": 1, "val_check_interval": 3},
         {"max_epochs": 1},
         {"max_epochs": -1, "max_steps": 7},
+        {"max_epochs": -1, "max_steps": 5},
+        {"max_epochs": -1, "max_steps": 4, "val_check_interval": 4},
     ],
 )
 def test_run_cut_off_in_its_first_validation_goes_on_though_no_other_would_come(
@@ -400,6 +408,31 @@ def test_validation_in_mid_epoch_is_neither_lost_nor_counted_twice(
             fit(tmp_path / hook, SignalAt(hook, number), val_check_interval=2)
         fit(tmp_path / hook, val_check_interval=2)
         assert_same(tmp_path / hook, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("hook", ["on_validation_start", "on_validation_end"])
+def test_run_cut_off_in_the_validation_after_its_last_step_has_it_once(
+    fit: Make, tmp_path: Path, hook: str
+) -> None:
+    how = {"max_epochs": -1, "max_steps": 10}
+    fit(tmp_path / "whole", **how)
+    with pytest.raises(Preempted):
+        fit(tmp_path / "cut", SignalAt(hook, 2), **how)
+    fit(tmp_path / "cut", **how)
+    assert_same(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_a_run_does_not_go_on_with_data_that_have_changed(
+    fit: Make, cut: Path, make_data: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (cut / LAST).read_bytes()
+    other = make_data(split_seed=1).manifest["hash"]
+    monkeypatch.setattr(sys.modules[__name__], "SPLIT_SEED", 1)
+    with pytest.raises(UserError, match=rf"was trained on other data .* {other[:8]} now"):
+        fit(cut)
+    assert (cut / LAST).read_bytes() == before
+    monkeypatch.undo()
+    fit(cut)
 
 
 def test_gradients_that_wait_for_their_step_are_not_lost(fit: Make, tmp_path: Path) -> None:
