@@ -103,6 +103,63 @@ WRONG = {
 }
 
 
+HEADER = "# @package _global_\n"
+FILES = {
+    "a stray key": (
+        HEADER + "emma_decay: 0.9\n",
+        "emma_decay: no such key; did you mean ema_decay?",
+    ),
+    "a stray key below another": (
+        HEADER + "checkpoint: {every_n_step: 4}\n",
+        "checkpoint.every_n_step: no such key; did you mean checkpoint.every_n_steps?",
+    ),
+    "no header": ("optimizer: {lr: 1e-3}\n", "begins without the line `# @package _global_`"),
+    "a header that Hydra does not see": ("# mine\n" + HEADER, "begins without the line"),
+    "broken": (HEADER + "optimizer: [a\n  b: c\n", ".yaml:3: expected ',' or ']', but got ':'"),
+    "said twice": (HEADER + "seed: 1\nseed: 2\n", ".yaml:3: found duplicate key seed"),
+    "a list": ("- seed\n", "expected keys with values"),
+    "no text": ("\udcff", "can't decode byte 0xff"),
+}
+
+
+@pytest.mark.parametrize("how", ["a run", "a grid", "by defaults"])
+@pytest.mark.parametrize(("content", "said"), FILES.values(), ids=FILES.keys())
+def test_a_mistake_in_a_file_is_one_line_with_its_name(
+    content: str, said: str, how: str, own: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = content.encode(errors="surrogateescape")
+    (own / "experiment" / "wrong.yaml").write_bytes(text)
+    by_defaults = f"{HEADER}defaults: [mine, wrong]\n"
+    (own / "experiment" / "other.yaml").write_text(by_defaults)
+    words = {"a run": ["experiment=wrong"], "by defaults": ["experiment=other"]}
+    asked = words.get(how, ["-m", "experiment=mine,wrong"])
+    assert main(["train", "--config-dir", own.name, *asked]) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"blippose: {own.name}/experiment/wrong.yaml")
+    assert said in line
+    assert not Path("runs").exists()
+
+
+def test_a_choice_of_ours_does_not_silently_take_the_place_of_ones_own(
+    own: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (own / "optimizer").mkdir()
+    (own / "optimizer" / "muon.yaml").write_text("lr: 1\n")
+    assert main(["train", "--config-dir", str(own), "optimizer=muon"]) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.endswith("muon.yaml: optimizer=muon is a choice of ours; give it another name")
+
+
+def test_a_key_that_the_file_itself_reads_is_no_stray_one(
+    own: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = f"{HEADER}my_rate: 3e-4\noptimizer:\n  lr: ${{my_rate}}\n"
+    (own / "experiment" / "reads.yaml").write_text(content)
+    words = ["experiment=reads", "--cfg", "job", "--resolve"]
+    assert main(["train", "--config-dir", str(own), *words]) == 0
+    assert "  lr: 0.0003\n" in capfd.readouterr().out
+
+
 @pytest.mark.usefixtures("own")
 @pytest.mark.parametrize("grid", [[], ["-m", "seed=0,1"]], ids=["a run", "a grid"])
 @pytest.mark.parametrize(("given", "said"), WRONG.values(), ids=WRONG.keys())

@@ -83,11 +83,11 @@ def parse_flags(command: str, arguments: list[str]) -> Flags:
     if flags.multirun and command in INSTEAD_OF_GRID and not (flags.help or prints):
         raise UserError(f"-m: grids are of train alone; {INSTEAD_OF_GRID[command]}")
     _check_one_of(flags)
-    own = [_search_path(flags)] if flags.config_dir else []
+    own = [_search_path(flags, command)] if flags.config_dir else []
     return Flags([*flags.overrides, *own], flags.multirun, flags.help, prints)
 
 
-def _search_path(flags: Any) -> str:
+def _search_path(flags: Any, command: str) -> str:
     """--config-dir as the override that cells of a grid and recorded commands can bear."""
     folder = Path(flags.config_dir).expanduser()
     if not folder.is_dir():
@@ -96,6 +96,9 @@ def _search_path(flags: Any) -> str:
         raise UserError(
             f"{beside[0]}: stands beside --config-dir, which sets it; give one of them"
         )
+    from blippose.cli.own_choices import check_own_choices  # noqa: PLC0415  omegaconf
+
+    check_own_choices(folder, flags.overrides, command)
     return f"{SEARCH_PATH}=[{in_quotes(f'file://{folder.absolute()}')}]"
 
 

@@ -17,7 +17,10 @@ def conf() -> Path:
 
 def is_change(choice: Path) -> bool:
     """Whether the file of a choice changes keys of others, rather than having its own."""
-    return choice.read_text(encoding="utf-8").startswith(GLOBAL)
+    first = choice.read_text(encoding="utf-8").lstrip().partition("\n")[0]
+    return (
+        first.startswith("#") and first.lstrip("#").split() == GLOBAL.split()[1:]
+    )  # after any other line Hydra does not take it
 
 
 def are_changes(group: str) -> bool:
