@@ -121,8 +121,8 @@ class Bars(RichProgressBar):
 
     @property
     def validation_description(self) -> str:
-        """What takes so long."""
-        return "Validation: generating captions"
+        """Short, as a line of 80 characters holds both times, the speed and the loss too."""
+        return "Validation"
 
     def _get_train_description(self, current_epoch: int) -> str:
         """As in the epoch's line."""

@@ -27,7 +27,7 @@ from blippose.checkpoint_files import WholeFiles
 from blippose.errors import UserError, first_line, warn
 from blippose.guards import check_finite
 from blippose.loggers import CSVLogger
-from blippose.preemption import Preempted, StopSignals
+from blippose.preemption import TOLD, Preempted, StopSignals
 from blippose.random_state import of_all_processes, random_state, restore_random_state
 from blippose.runs import Run
 from blippose.wandb_logger import RowLogger
@@ -241,7 +241,7 @@ class LastCheckpoint(Checkpoint):
         where = f"goes on from {kept}" if kept else "begins again: there is no checkpoint"
         _say(f"{name}: stopped at step {trainer.global_step}; the same command {where}")
         if heard is signal.SIGINT:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(TOLD)
         raise Preempted
 
     @property

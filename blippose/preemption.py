@@ -12,6 +12,8 @@ from typing import Any, Final
 _NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
 SIGNALS: Final = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 _PATIENCE = b"\nCtrl-C: ends after this step, with a checkpoint; once more ends at once\n"
+INTERRUPTED: Final = 130  # a shell's own, of Ctrl-C
+TOLD: Final = "told"  # argument of a KeyboardInterrupt of which the user has been told already
 CAN_BE_RESUMED: Final = 75  # EX_TEMPFAIL of sysexits.h: "the user is invited to retry"
 
 

@@ -79,7 +79,7 @@ class Run:
             UserError: the folder holds a run of another config, or run.json cannot be read.
         """
         record = _read(folder / RECORD)
-        if record is None or (record["state"] != State.DONE and not _has_checkpoint(folder)):
+        if record is None or (record["state"] != State.DONE and not has_checkpoint(folder)):
             return Run(folder, {"state": None, "config": dict(config)} | _kept(record, config))
         if changes := difference(record["config"], config):
             words = words_of_decoding(record["config"], config)
@@ -230,7 +230,7 @@ class Run:
             (self.folder / name).unlink(missing_ok=True)
 
     def _give_up(self) -> None:
-        if _has_checkpoint(self.folder):
+        if has_checkpoint(self.folder):
             self.note(state=State.FAILED)
         elif is_first_process():
             for name in (RECORD, _CONFIG, _LOCK):
@@ -302,7 +302,8 @@ def is_first_process() -> bool:
     return all(int(os.environ.get(name) or 0) == 0 for name in _RANKS)
 
 
-def _has_checkpoint(folder: Path) -> bool:
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run there has come so far that it would go on."""
     return any((folder / name).is_file() for name in (LAST, PREVIOUS, BEST))
 
 

@@ -265,7 +265,7 @@ def _fit(
     except SystemExit as error:
         # Lightning turns Ctrl-C into an exit, and ignores the next one.
         if isinstance(error.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
+            raise KeyboardInterrupt(*error.__context__.args) from error
         raise
     finally:
         if in_main_thread:

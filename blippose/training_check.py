@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,15 @@ def _check_trainer(tried: Trainer) -> None:
             "trainer.accelerator: MPS lacks the float64 that metrics are summed in; set cpu"
         )
     if isinstance(tried.accelerator, CPUAccelerator) and str(tried.precision).startswith("bf16"):
-        key = f"trainer.precision={tried.precision}"
-        if (said := bfloat16.caution(key, "trainer.precision=32-true")) is not None:
-            print(said, flush=True)
+        _caution(str(tried.precision))
+
+
+@cache
+def _caution(precision: str) -> None:
+    """Say once, and not for each cell of a grid, what speaks against it on this processor."""
+    key = f"trainer.precision={precision}"
+    if (said := bfloat16.caution(key, "trainer.precision=32-true")) is not None:
+        print(said, flush=True)
 
 
 def _check_endless(is_scheduled: bool, mask: ReadbackMask | None) -> None:

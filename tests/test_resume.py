@@ -32,7 +32,7 @@ from blippose.checkpoints import usable
 from blippose.errors import UserError
 from blippose.fit_options import FitOptions
 from blippose.model import PoseCaptioner
-from blippose.preemption import CAN_BE_RESUMED, Preempted, StopSignals
+from blippose.preemption import CAN_BE_RESUMED, TOLD, Preempted, StopSignals
 from blippose.random_state import random_state, restore_random_state
 from blippose.readback import ReadbackMask, ReadbackNoise
 from blippose.runs import BEST, LAST, PREVIOUS, Run
@@ -356,8 +356,9 @@ def test_ctrl_c_ends_after_the_step_with_a_checkpoint_to_go_on_from(
 ) -> None:
     fit(tmp_path / "whole")
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as raised:
         fit(tmp_path / "cut", SignalAt("on_train_batch_end", 1, signal.SIGINT))
+    assert TOLD in raised.value.args, "the program has no more to say"
     assert signal.getsignal(signal.SIGINT) == before
     told = capfd.readouterr().err
     assert "Ctrl-C: ends after this step, with a checkpoint; once more ends at once" in told

@@ -193,6 +193,16 @@ WRONG = {
         ["seed=0,1", "hydra/launcher=local", "hydra.launcher.devices=0"],
         "hydra.launcher.devices=0: expected list[int] or null",
     ),
+    "no epoch validated": (
+        ["seed=0,1", "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=2"],
+        "trainer.check_val_every_n_epoch=2: no epoch would be validated",
+    ),
+    "a key that a Trainer lacks": (["seed=0,1", "+trainer.max_epoch=2"], "trainer.max_epoch"),
+    "a checkpoint that is not there": (["seed=0,1", "init_from=no.ckpt"], "init_from=no.ckpt"),
+    "a way to read that nothing teaches": (
+        ["seed=0,1", "captioner=plain,masked", "decoding=parallel"],
+        "decoding",
+    ),
     "a folder for each cell": (
         ["seed=0,1", "name=x_${seed}"],
         "name: x_1 of seed=1, x_0 of the grid; add one name= for all its cells",

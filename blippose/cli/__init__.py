@@ -18,6 +18,7 @@ from blippose import __version__
 from blippose.cli import grammar, groups, mistakes
 from blippose.cli.job import Job, refuse
 from blippose.errors import UserError
+from blippose.preemption import INTERRUPTED, TOLD
 
 _HELP = """\
 blippose: fine-tune BLIP, an image captioner, until its caption of a photo is
@@ -92,8 +93,10 @@ def _status(arguments: list[str]) -> int:
         return _run(command, arguments[1:])
     except UserError as error:
         return refuse(str(error), is_debug)
-    except KeyboardInterrupt:
-        return refuse(f"interrupted{_RESUMES.get(command, '')}", status=130)
+    except KeyboardInterrupt as error:
+        if TOLD in error.args:
+            return INTERRUPTED
+        return refuse(f"interrupted{_RESUMES.get(command, '')}", status=INTERRUPTED)
 
 
 def _run(command: str, arguments: list[str]) -> int:

@@ -48,6 +48,9 @@ from blippose.sweep import PlannedCell, Sweep
 
 _NAME = "grid"  # of a grid that nobody named; a single run's own default would be its folder
 _OWN = "blippose."  # targets that Hydra's register of plugins does not know
+_FILES = ("data", "model")
+_TRAINED_BY = ("optimizer", "scheduler", "trainer", "captioner", "decoding", "ckpt_path",
+               "init_from", "ema_decay", "checkpoint", "data")  # fmt: skip
 _HERE = (  # launchers whose cells run on this machine
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
     "blippose.cli.launchers.local.LocalLauncher",
@@ -272,16 +275,29 @@ def run(command: str, arguments: Sequence[str], axes: Sequence[str], words: Sequ
 
 
 def _check(grid: Grid, pending: Sequence[PlannedCell]) -> None:
-    """Refuse what no cell could run with; files once where cells share them."""
-    files: list[tuple[Any, Any]] = []
+    """Refuse what no cell could run with; what takes a while once where cells share it."""
     for cell in pending:
         train.check(cell.config)
-        own = (cell.config["data"], cell.config["model"])
-        if grid.runs_here and not grid.config.dry_run and own not in files:
-            files.append(own)
+    if grid.runs_here and not grid.config.dry_run:
+        for cell in _unlike(pending, _FILES):
             train.check_files(cell.config)
+        begins = [cell for cell in pending if not runs.has_checkpoint(cell.folder)]
+        if begins:
+            print("checking the cells ...", flush=True)  # torch alone takes seconds
+        for cell in _unlike(begins, _TRAINED_BY):
+            train.check_with_torch(cell.config)
     if pending:
         grid.check_launcher()
+
+
+def _unlike(cells: Sequence[PlannedCell], keys: Sequence[str]) -> list[PlannedCell]:
+    """One of those that have these keys alike."""
+    kept: list[PlannedCell] = []
+    for cell in cells:
+        own = [cell.config.get(key) for key in keys]
+        if all(own != [other.config.get(key) for key in keys] for other in kept):
+            kept.append(cell)
+    return kept
 
 
 def _grid(command: str, arguments: list[str], axes: Sequence[str]) -> Grid:

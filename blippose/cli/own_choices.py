@@ -1,4 +1,4 @@
-"""Choices of a user's own, in the folder of --config-dir: mistakes that Hydra takes in silently."""
+"""Choices of a user's own, in the folder of --config-dir: mistakes that Hydra does not tell."""
 
 from __future__ import annotations
 

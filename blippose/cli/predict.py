@@ -109,8 +109,9 @@ def _say(text: str) -> None:
 def _written(num_done: int, files: Sequence[str], out: Path) -> str:
     if not files:
         return f"no image could be read: what an earlier call left in {out} stays as it is"
-    overlays = "overlays, " if num_done else ""
-    return f"{overlays}{', '.join(files[:-1])} and {files[-1]} in {out}"
+    if not num_done:
+        return f"no image could be read: {files[0]} in {out} says why"
+    return f"overlays, {', '.join(files[:-1])} and {files[-1]} in {out}"
 
 
 def _predictor(keys: _PredictKeys) -> PosePredictor:

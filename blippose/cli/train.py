@@ -88,6 +88,22 @@ def check_files(plain: Mapping[str, Any]) -> None:
     check_weights(plain["model"])
 
 
+def check_with_torch(plain: Mapping[str, Any]) -> None:
+    """Refuse what only Trainer, optimizer or decoding know to be wrong of a run that begins.
+
+    Raises:
+        UserError: one of them refuses a value, or the checkpoint that it begins with.
+    """
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
+    from blippose import training  # noqa: PLC0415  seconds: torch, lightning
+
+    training.quieten()
+    options = _options(checked(_TrainKeys, plain), plain)
+    options.check_start()
+    _captioner_of(OmegaConf.create(dict(plain)), plain, options, goes_on=False)
+
+
 def run(config: Any) -> int:
     """Fit one model, or go on with it, or say what came out; the exit status."""
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
@@ -195,30 +211,16 @@ def _fit(
     print("loading ...", flush=True)
     from omegaconf import OmegaConf  # noqa: PLC0415
 
-    from blippose import heap, training, training_check  # noqa: PLC0415  seconds: torch, lightning
-    from blippose.readback import check_decoding  # noqa: PLC0415
+    from blippose import heap, training  # noqa: PLC0415  seconds: torch, lightning
     from blippose.threads import limit_threads  # noqa: PLC0415
 
-    check_targets(plain)
     limit_threads()
     heap.keep_freed()
     training.seed(keys.seed)
-    parts = {key: instantiate_key(config, key) for key in ("optimizer", "scheduler")}
-    decoding = instantiate_key(config, "decoding")
-    captioner_of = partial(instantiate_key(config, "captioner"), **parts, decoding=decoding)
-    mask = instantiate_key(config, "captioner.readback_mask")
-    if run.resume_from is None:  # what was begun goes on
-        single_joint = plain["data"].get("single_joint") or 0.0
-        check_decoding(decoding, mask, single_joint, _close_up(plain))
-    trainer = instantiate_key(config, "trainer")
-    training_check.check(
-        **parts,
-        trainer=trainer,
-        options=options if run.resume_from is None else replace(options, ckpt_path=None),
-        mask=mask,
-    )
+    goes_on = run.resume_from is not None
+    captioner_of = _captioner_of(config, plain, options, goes_on=goes_on)
     told = _patch_weight(plain, run)
-    if run.resume_from is None:
+    if not goes_on:
         _check_cells_are_told({**plain["captioner"], **told})
     captioner_of = partial(captioner_of, **told)
     captioner, data = _captioner_and_data(config, plain, captioner_of, shelf)
@@ -238,7 +240,31 @@ def _fit(
         )
 
 
-def _options(keys: _TrainKeys, plain: dict[str, Any]) -> FitOptions:
+def _captioner_of(
+    config: Any, plain: Mapping[str, Any], options: FitOptions, *, goes_on: bool
+) -> Callable[..., Any]:
+    """From BLIP, tokenizer and format to the captioner, once all that it trains with was tried."""
+    from blippose import training_check  # noqa: PLC0415  seconds: torch, lightning
+    from blippose.readback import check_decoding  # noqa: PLC0415
+
+    check_targets(plain)
+    parts = {key: instantiate_key(config, key) for key in ("optimizer", "scheduler")}
+    decoding = instantiate_key(config, "decoding")
+    captioner_of = partial(instantiate_key(config, "captioner"), **parts, decoding=decoding)
+    mask = instantiate_key(config, "captioner.readback_mask")
+    if not goes_on:  # what was begun goes on
+        single_joint = plain["data"].get("single_joint") or 0.0
+        check_decoding(decoding, mask, single_joint, _close_up(plain))
+    training_check.check(
+        **parts,
+        trainer=instantiate_key(config, "trainer"),
+        options=replace(options, ckpt_path=None) if goes_on else options,
+        mask=mask,
+    )
+    return captioner_of
+
+
+def _options(keys: _TrainKeys, plain: Mapping[str, Any]) -> FitOptions:
     from blippose.fit_options import FitOptions  # noqa: PLC0415
 
     own = _CheckpointKeys(**plain["checkpoint"])
