@@ -99,6 +99,11 @@ class CaptionFormat:
         """
         return f"<loc_{value}>" if self.location_tokens else str(value)
 
+    @property
+    def bin_px(self) -> float:
+        """Width of a bin, input pixels."""
+        return self.input_size / self.bins
+
     def quantize(self, xy_input: Float[np.ndarray, "*any 2"]) -> Int[np.ndarray, "*any 2"]:
         """The bin of each coordinate; what lies outside the input goes to the nearest border bin.
 
@@ -109,7 +114,7 @@ class CaptionFormat:
 
     def dequantize(self, xy_bin: Int[np.ndarray, "*any 2"]) -> Float[np.ndarray, "*any 2"]:
         """The centre of each bin in the input frame, px: within half a bin of what was written."""
-        return (np.asarray(xy_bin) + 0.5) * (self.input_size / self.bins) - 0.5
+        return (np.asarray(xy_bin) + 0.5) * self.bin_px - 0.5
 
     def encode(
         self,

@@ -41,10 +41,10 @@ def pose_tile(
     """
     small = _fitted(Image.fromarray(image), size)
     factor = np.array(small.size) / (image.shape[1], image.shape[0])
-    pred_tile = Pose.of((pred.xy + 0.5) * factor - 0.5)
+    pred_tile = pred.enlarged(factor)
     if target is None:
         return draw_poses(np.asarray(small), [pred_tile])
-    target_tile = Pose.of((target.xy + 0.5) * factor - 0.5)
+    target_tile = target.enlarged(factor)
     return draw_comparison(np.asarray(small), pred_tile, target_tile)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -50,6 +51,23 @@ def check_fill(resize: str, crop: str, group: str = "") -> None:
         raise UserError(f"{group}resize={resize!r}: expected one of {', '.join(Resize)}")
     if crop not in CROPS:
         raise UserError(f"{group}crop={crop!r}: expected one of {', '.join(CROPS)}")
+
+
+def to_img(xy_input: Any, corner: Any, extent: Any, size: int) -> Any:
+    """Input pixels to image pixels.
+
+    Args:
+        xy_input: (*any, 2), an array or a tensor.
+        corner: (2,), or for each person, of the rectangle of the image that fills the input.
+        extent: likewise, its width and height.
+        size: of the input.
+    """
+    return (xy_input + 0.5) * extent / size + corner - 0.5
+
+
+def to_input(xy_img: Any, corner: Any, extent: Any, size: int) -> Any:
+    """Image pixels to input pixels: the inverse of `to_img`."""
+    return (xy_img + 0.5 - corner) * size / extent - 0.5
 
 
 @dataclass(frozen=True)
@@ -110,13 +128,13 @@ class Crop:
     def to_input(self, xy_img: Float[np.ndarray, "*any 2"]) -> Float[np.ndarray, "*any 2"]:
         """Image pixels to input pixels."""
         xy_input: Float[np.ndarray, "*any 2"]
-        xy_input = (np.asarray(xy_img) + 0.5 - self._corner) * self.size / self._extent - 0.5
+        xy_input = to_input(np.asarray(xy_img), self._corner, self._extent, self.size)
         return xy_input
 
     def to_img(self, xy_input: Float[np.ndarray, "*any 2"]) -> Float[np.ndarray, "*any 2"]:
         """Input pixels to image pixels."""
         xy_img: Float[np.ndarray, "*any 2"]
-        xy_img = (np.asarray(xy_input) + 0.5) * self._extent / self.size + self._corner - 0.5
+        xy_img = to_img(np.asarray(xy_input), self._corner, self._extent, self.size)
         return xy_img
 
     def cut(self, image: Image.Image) -> UInt8[np.ndarray, "size size 3"]:

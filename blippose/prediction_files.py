@@ -199,7 +199,7 @@ def _with_room(
         return pixels, pose
     size = width * factor, height * factor
     larger = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
-    return np.asarray(larger), Pose.of((pose.xy + 0.5) * factor - 0.5)
+    return np.asarray(larger), pose.enlarged(factor)
 
 
 def _write_overlay(path: Path, photo: Photo, prediction: Prediction, joint_names: bool) -> None:

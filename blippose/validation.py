@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from blippose.caption import ParsedCaption, xy_said
 from blippose.data import PoseBatch
+from blippose.geometry import to_img
 from blippose.metrics import PoseMetrics
 from blippose.metrics.modular import Mean
 
@@ -69,19 +70,12 @@ def measure(
     input_size: int,
 ) -> None:
     """Add to `metrics` what is said of a batch's persons."""
+    corner, extent = batch["crop"][:, None, :2], batch["crop"][:, None, 2:]
     metrics.update(
         preds_input=preds_input,
         target_input=batch["xy_input"],
         valid=batch["valid"],
-        preds_img=to_img(preds_input, batch["crop"], input_size),
+        preds_img=to_img(preds_input, corner, extent, input_size),
         target_img=batch["xy_img"],
         head_size=batch["head_size"],
     )
-
-
-def to_img(
-    xy_input: Float[Tensor, "batch joint 2"], crop: Float[Tensor, "batch 4"], size: int
-) -> Float[Tensor, "batch joint 2"]:
-    """Input pixels to image pixels, as `Crop.to_img`, for a batch of crops."""
-    corner, extent = crop[:, None, :2], crop[:, None, 2:]
-    return (xy_input + 0.5) * extent / size + corner - 0.5

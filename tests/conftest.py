@@ -14,6 +14,7 @@ import torch
 from example_grid import write_grid
 from hypothesis import settings
 from mat_rows import EMPTY, Reader, cells, struct_array
+from tiny_tokenizer import write_tiny_tokenizer
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose import mpii
@@ -23,7 +24,6 @@ from blippose.data import PoseBatch, PoseDataModule
 from blippose.model import PoseCaptioner
 from blippose.mpii import Release, read_release
 from blippose.synthetic import write_release
-from blippose.vocabulary import write_tiny_tokenizer
 
 SIZE = 32  # px; few patches, few numbers, so that a step takes milliseconds
 NUM_PERSONS = 24

@@ -37,14 +37,13 @@ from blippose.errors import UserError
 from blippose.evaluation.asking import ask, asking
 from blippose.evaluation.stored_predictions import xy_of
 from blippose.frame_file import Stated
-from blippose.geometry import MARGIN, Crop, Resize
+from blippose.geometry import MARGIN, Crop, Resize, to_img
 from blippose.images import read_image
 from blippose.model import PoseCaptioner
 from blippose.pose import Pose
 from blippose.predictor import PosePredictor
 from blippose.readback import check_decoding
 from blippose.release_images import shown
-from blippose.validation import to_img
 
 SIZE = 32
 MakeData = Callable[..., PoseDataModule]
@@ -407,7 +406,8 @@ def test_targets_of_close_ups_lie_where_the_joints_are(make_data: MakeData) -> N
 def test_augmented_close_ups_train(make_data: MakeData, make_captioner: MakeCaptioner) -> None:
     data = make_data(close_up=1.0, augmentation=Augmentation())
     batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
-    said = to_img(batch["xy_input"], batch["crop"], SIZE)
+    corner, extent = batch["crop"][:, None, :2], batch["crop"][:, None, 2:]
+    said = to_img(batch["xy_input"], corner, extent, SIZE)
     assert not torch.allclose(said, batch["xy_img"], atol=1.0), "augmented"
     loss = make_captioner().training_step(batch, 0)
     assert loss.isfinite()

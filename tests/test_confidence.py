@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from teacher_forcing import number_ids, numbers_alone_are_its_own, stock_xy
+from tiny_tokenizer import write_tiny_tokenizer
 from torch import Tensor, nn
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
@@ -31,7 +32,6 @@ from blippose.decoding import (
 )
 from blippose.decoding.cached import CachedDecoder
 from blippose.pose import JOINTS
-from blippose.vocabulary import write_tiny_tokenizer
 
 NUM_IMAGES = 3
 

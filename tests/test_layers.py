@@ -59,7 +59,6 @@ LAYERS = (
         "own_layers",
         "calibration",
         "attention",
-        "vocabulary",
         "data_settings",
         "lineage",
         "location_tokens",

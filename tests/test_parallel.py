@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tiny_tokenizer import write_tiny_tokenizer
 from torch import Tensor, nn
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
@@ -28,7 +29,6 @@ from blippose.decoding.grammar import NUM_NUMBERS
 from blippose.decoding.layout import CaptionLayout
 from blippose.predictor import PosePredictor
 from blippose.synthetic.scene import render_frame
-from blippose.vocabulary import write_tiny_tokenizer
 
 NUM_BINS = (10, 100, 300)  # numbers of one piece, of up to two, of up to three: a piece a digit
 

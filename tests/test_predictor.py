@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from reciting import Reciting
+from tiny_tokenizer import write_tiny_tokenizer
 from torch import nn
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 
@@ -30,7 +31,6 @@ from blippose.pose import JOINTS
 from blippose.predictor import PosePredictor
 from blippose.runs import RECORD
 from blippose.synthetic.scene import render_frame
-from blippose.vocabulary import write_tiny_tokenizer
 
 SIZE, NUM_BINS = 32, 64
 FRAME = InputFrame(SIZE, NUM_BINS, "letterbox", "full")

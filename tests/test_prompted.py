@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_tokenizer import write_tiny_tokenizer
 from torch import Tensor, nn
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
@@ -14,7 +15,6 @@ from blippose.caption import CaptionFormat
 from blippose.decoding import CaptionReader, Prompted, TokenGrammar, Writer
 from blippose.decoding.cached import CachedDecoder
 from blippose.pose import JOINTS
-from blippose.vocabulary import write_tiny_tokenizer
 
 FORMATS = (CaptionFormat(32, 10), CaptionFormat(32, 100), CaptionFormat(32, 300, "torso"))
 

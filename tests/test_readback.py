@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SIZE
+from tiny_tokenizer import write_tiny_tokenizer
 from transformers import BertTokenizer
 
 from blippose.blip import load_tokenizer
@@ -14,7 +15,6 @@ from blippose.caption import CaptionFormat
 from blippose.decoding import Constrained, Decoding, Free, Parallel, Prompted, TokenGrammar
 from blippose.errors import UserError
 from blippose.readback import Readback, ReadbackMask, ReadbackNoise, check_decoding
-from blippose.vocabulary import write_tiny_tokenizer
 
 KEY = (0, 1, 2, 0)
 NUM_ROWS = 400

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from tiny_tokenizer import SPECIAL, tiny_vocabulary
 from transformers import BertTokenizer
 
 from blippose.augmentation import Augmentation
@@ -22,7 +23,6 @@ from blippose.identity import flatten
 from blippose.model import PoseCaptioner
 from blippose.readback import ReadbackMask, ReadbackNoise
 from blippose.sweep_file import SweepFile
-from blippose.vocabulary import SPECIAL, tiny_vocabulary
 
 ROOT = Path(__file__).parents[1]
 INGREDIENTS = sorted(path.stem for path in (ROOT / "conf" / "ingredient").glob("*.yaml"))

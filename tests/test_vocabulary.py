@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from tiny_tokenizer import tiny_vocabulary, write_tiny_tokenizer
 from transformers import BertTokenizer
 
 from blippose.blip import load_tokenizer
 from blippose.caption import CaptionFormat
 from blippose.pose import JOINTS, NUM_JOINTS
-from blippose.vocabulary import tiny_vocabulary, write_tiny_tokenizer
 
 
 @pytest.mark.parametrize("num_numbers", [1, 8, 96, 384])

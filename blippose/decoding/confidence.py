@@ -33,7 +33,7 @@ def mass_within(
         caption_format: of the numbers.
         radius: of the disc, input pixels; its edge belongs to it.
     """
-    bin_px = caption_format.input_size / caption_format.bins
+    bin_px = caption_format.bin_px
     near, at_input = _near(xy_input, caption_format, math.ceil(radius / bin_px) + 1)
     probability = _at(log_probability, near).exp()
     if (parts := round(bin_px)) > 1:  # a bin of many pixels lies in the disc with a part of it
@@ -66,7 +66,7 @@ def _near(
     xy_input: Float[Tensor, "*joint 2"], caption_format: CaptionFormat, reach: int
 ) -> tuple[Int[Tensor, "*joint 2 near"], Float[Tensor, "*joint 2 near"]]:
     """The bins up to `reach` from a place, also such as are none, and their input pixels."""
-    bin_px = caption_format.input_size / caption_format.bins
+    bin_px = caption_format.bin_px
     middle = ((xy_input.nan_to_num() + 0.5) / bin_px - 0.5).round().long()  # (*, 2), a bin
     near = middle[..., None] + torch.arange(-reach, reach + 1, device=middle.device)  # (*, 2, W)
     return near, (near + 0.5) * bin_px - 0.5

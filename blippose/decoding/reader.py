@@ -193,7 +193,7 @@ class CaptionReader:
 
     @property
     def _bin_px(self) -> float:
-        return self.writer.caption_format.input_size / self.writer.caption_format.bins
+        return self.writer.caption_format.bin_px
 
     @property
     def _views(self) -> tuple[AskedView, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from blippose.data import PoseDataset
+from blippose.geometry import to_img, to_input
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,21 +56,25 @@ class Targets:
         self, xy_input: Float[np.ndarray, "persons 16 2"]
     ) -> Float[np.ndarray, "persons 16 2"]:
         """Input pixels to image pixels, each person by their own crop."""
-        corner, extent = self.crop[:, None, :2], self.crop[:, None, 2:]
-        xy_img: Float[np.ndarray, "persons 16 2"] = (
-            (xy_input + 0.5) * extent / self.input_size + corner - 0.5
-        )
+        xy_img: Float[np.ndarray, "persons 16 2"]
+        xy_img = to_img(xy_input, self._corner, self._extent, self.input_size)
         return xy_img
 
     def to_input(
         self, xy_img: Float[np.ndarray, "persons 16 2"]
     ) -> Float[np.ndarray, "persons 16 2"]:
         """Image pixels to input pixels: the inverse of `to_img`."""
-        corner, extent = self.crop[:, None, :2], self.crop[:, None, 2:]
-        xy_input: Float[np.ndarray, "persons 16 2"] = (
-            xy_img + 0.5 - corner
-        ) * self.input_size / extent - 0.5
+        xy_input: Float[np.ndarray, "persons 16 2"]
+        xy_input = to_input(xy_img, self._corner, self._extent, self.input_size)
         return xy_input
+
+    @property
+    def _corner(self) -> Float[np.ndarray, "persons 1 2"]:
+        return self.crop[:, None, :2]
+
+    @property
+    def _extent(self) -> Float[np.ndarray, "persons 1 2"]:
+        return self.crop[:, None, 2:]
 
 
 @dataclass(frozen=True, eq=False)

@@ -144,14 +144,14 @@ def _tiles(
     size = _tile_size(example)
     image = np.asarray(Image.fromarray(example.inputs[row]).resize(size, Image.Resampling.BICUBIC))
     scale = np.array(size) / example.plan.targets.input_size
-    pred, true = (Pose.of((xy + 0.5) * scale - 0.5) for xy in (pose.xy, _true(example)))
+    pred, true = (one.enlarged(scale) for one in (pose, _true(example)))
     heat = _heat(image, example.attention[row] / reach)
     return [image, draw_comparison(image, pred, true), _ringed(heat, true.xy[example.joint])]
 
 
-def _true(example: Example) -> Float[np.ndarray, "16 2"]:
+def _true(example: Example) -> Pose:
     targets, person = example.plan.targets, example.person
-    return np.where(targets.valid[person, :, None], targets.xy_input[person], np.nan)
+    return Pose.of(np.where(targets.valid[person, :, None], targets.xy_input[person], np.nan))
 
 
 def _tile_size(example: Example) -> tuple[int, int]:
@@ -203,7 +203,7 @@ def _write_caption(axes: Any, example: Example, row: int, clean: Pose) -> None:
         name for j, name in enumerate(JOINTS) if not np.array_equal(said[j], clean.xy[j], True)
     ]
     name = JOINTS[example.joint]
-    off = _error_text(said[example.joint] - _true(example)[example.joint])
+    off = _error_text(said[example.joint] - _true(example).xy[example.joint])
     own = next((line for line in lines if line.startswith(name)), name)
     if own not in lines[:20]:
         lines = [*lines[:19], own]

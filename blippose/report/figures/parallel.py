@@ -93,8 +93,8 @@ def _outcome(
     low = float(finite.min()) if finite.min() > low - 2 * (high - low) else low
     span = max(high - low, 1e-12)
     heights = np.clip((sign * values - low) / span, 0.0, 1.0)
-    ticks = [(t, measure.text(sign * (low + t * span))) for t in (0.0, 0.5, 1.0)]
-    return np.nan_to_num(heights), ticks
+    texts = {measure.text(sign * (low + t * span)): t for t in (0.5, 0.0, 1.0)}  # each once
+    return np.nan_to_num(heights), [(t, text) for text, t in texts.items()]
 
 
 def _line(plot: Plot, heights: Positions, share: float, is_best: bool) -> None:
