@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from blippose.arguments import fits
 from blippose.blip import load_blip
-from blippose.cli.config import check_targets
+from blippose.cli.checks import check_targets
 from blippose.errors import UserError
 from blippose.identity import flatten
 from blippose.runs import LAST, Run

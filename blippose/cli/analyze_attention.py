@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blippose.cli.checks import check_counts, check_subset
 from blippose.cli.config import (
-    check_counts,
     checked,
+    kept_or_used,
     out_folder,
     places,
     plain_config,
@@ -59,9 +60,7 @@ def run(config: Any) -> int:
 def _check(keys: _Keys) -> None:
     if isinstance(keys.layer, str) and keys.layer != "all":
         raise UserError(f"layer={keys.layer}: expected all, or a number from 1")
-    subsets = ("val", "test", "auto")
-    if keys.subset not in subsets:
-        raise UserError(f"subset={keys.subset}: expected one of {', '.join(subsets)}")
+    check_subset(keys.subset)
     check_counts(keys.samples, keys.batch_size, keys.seed)
 
 
@@ -118,9 +117,7 @@ def _told(outcome: Outcome | None, out: Path, started: float) -> int:
 
     console = Console()
     print_attention(outcome.report, console)
-    again = (
-        "used again, as nothing has changed" if outcome.was_stored else "kept for the next time"
-    )
+    again = kept_or_used(outcome.was_stored)
     print_lines(
         console,
         "",

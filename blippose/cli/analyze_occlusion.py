@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from blippose.arguments import suggest
+from blippose.cli.checks import check_counts, check_subset
 from blippose.cli.config import (
-    check_counts,
     checked,
+    kept_or_used,
     out_folder,
     places,
     plain_config,
@@ -102,7 +103,6 @@ def _radii(radius: float | int | list[float | int]) -> tuple[float | int, ...]:
 def _check(keys: _OcclusionKeys) -> None:
     for key, value, known in (
         ("fill", keys.fill, FILLS),
-        ("subset", keys.subset, ("val", "test", "auto")),
         ("joint", keys.joint, (None, *JOINTS)),
     ):
         if value not in known:
@@ -110,6 +110,7 @@ def _check(keys: _OcclusionKeys) -> None:
             raise UserError(
                 f"{key}={value}: expected one of {', '.join(names)}{suggest(str(value), names)}"
             )
+    check_subset(keys.subset)
     _num_images(keys.images)
     check_counts(keys.samples, keys.batch_size, keys.seed)
     if keys.curve_joints < 1:
@@ -141,7 +142,7 @@ def _print(report: dict[str, Any], out: Path, was_stored: bool, seconds: float) 
     console = Console()
     print_study(report, console)
     names = " ".join(name for name in FILES if (out / name).exists())
-    again = "used again, as nothing has changed" if was_stored else "kept for the next time"
+    again = kept_or_used(was_stored)
     print_lines(
         console,
         "",

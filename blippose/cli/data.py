@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from blippose.cli.config import OWN_PEOPLE, checked, drawn_people, plain_config
+from blippose.cli.checks import OWN_PEOPLE, drawn_people
+from blippose.cli.config import checked, plain_config
 from blippose.errors import UserError
 
 

@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blippose.cli.config import (
-    UNSTATED,
+from blippose.cli.checks import (
     check_counts,
     check_data_files,
     check_data_values,
+    check_subset,
     check_targets,
+)
+from blippose.cli.config import (
+    UNSTATED,
     checked,
     instantiate_key,
     job_words,
+    kept_or_used,
     out_folder,
     plain_config,
     say_loading,
@@ -116,9 +120,7 @@ def _check_named(keys: _EvalKeys) -> None:
 
 
 def _check_numbers(keys: _EvalKeys) -> None:
-    subsets = ("val", "test", "auto")
-    if keys.subset not in subsets:
-        raise UserError(f"subset={keys.subset}: expected one of {', '.join(subsets)}")
+    check_subset(keys.subset)
     check_counts(keys.samples, keys.batch_size, keys.seed)
     if not 0 < keys.tenth <= 1:
         raise UserError(f"tenth={keys.tenth}: expected more than 0 and up to 1, such as 0.11")
@@ -238,7 +240,7 @@ def _print(
 
     print_report(report, console)
     names = " ".join(path.name for path in paths)
-    again = "used again, as nothing has changed" if was_stored else "kept for the next time"
+    again = kept_or_used(was_stored)
     lines = [
         f"in {short(paths[0].parent)}: {names}",
         f"what the model said is {again}: {short(out) / PREDICTIONS} ({seconds:.0f} s)",

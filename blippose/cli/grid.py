@@ -32,14 +32,8 @@ from rich.console import Console
 from blippose import runs, sweep
 from blippose.cli import groups, train
 from blippose.cli.cell_names import cell_name, check_swept
-from blippose.cli.config import (
-    SEARCH_PATH,
-    check_run_folder,
-    check_targets,
-    instantiate_key,
-    plain_config,
-    short,
-)
+from blippose.cli.checks import check_run_folder, check_targets
+from blippose.cli.config import SEARCH_PATH, instantiate_key, plain_config, short
 from blippose.cli.job import Job, refuse
 from blippose.errors import UserError, first_line
 from blippose.report.cells_table import cells_table

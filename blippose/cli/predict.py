@@ -8,7 +8,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
-from blippose.cli.config import UNSTATED, check_targets, checked, instantiate_key, plain_config
+from blippose.cli.checks import check_targets
+from blippose.cli.config import UNSTATED, checked, instantiate_key, plain_config
 from blippose.counted import counted
 from blippose.errors import UserError
 from blippose.output_folder import check_out

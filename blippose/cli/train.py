@@ -10,19 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blippose.cli.config import (
+from blippose.cli.checks import (
     check_data_files,
     check_data_values,
     check_logger,
     check_rates,
     check_run_folder,
     check_targets,
-    checked,
-    instantiate_key,
-    job_words,
-    plain_config,
-    short,
 )
+from blippose.cli.config import checked, instantiate_key, job_words, plain_config, short
 from blippose.errors import UserError
 from blippose.spelling import in_quotes
 from blippose.weights_config import check_weights
