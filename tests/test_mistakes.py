@@ -98,6 +98,14 @@ WRONG = {
         ["eval", "run=a", "decoding=best", "decoding.flip_test=true"],
         "decoding.flip_test: no such key; decoding.test_views=2 asks the mirror image too",
     ),
+    "a key of other programs": (
+        ["train", CSV, "resume=true"],
+        "resume: no such key; the same command again goes on from what is there",
+    ),
+    "a key of Optuna's own": (
+        ["train", "-m", CSV, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3"],
+        "hydra.sweeper.n_trials: no such key; did you mean hydra.sweeper.trials?",
+    ),
     "keys of another option": (
         ["train", "data=mpii", "data.synthetic.num_persons=3"],
         "data.synthetic.num_persons: belongs to data=synthetic",

@@ -65,6 +65,19 @@ def targets_of_choices(group: str, command: str) -> list[str]:
     return [target for target in dict.fromkeys(found) if target]
 
 
+def hydra_keys() -> list[str]:
+    """Dotted keys of our launchers and sweepers."""
+    import yaml  # noqa: PLC0415
+
+    found = [
+        f"hydra.{path.parent.name}.{key}"
+        for path in sorted((conf() / "hydra").glob("*/*.yaml"))
+        for key in yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not key.startswith("_")
+    ]
+    return list(dict.fromkeys(found))
+
+
 def _choices_with_keys(group: str, command: str) -> Iterator[tuple[str, list[str]]]:
     from blippose.identity import flatten  # noqa: PLC0415
 

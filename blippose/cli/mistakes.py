@@ -8,6 +8,7 @@ import inspect
 import re
 from collections.abc import Iterator
 
+from blippose.cli import groups
 from blippose.cli.groups import keys_of_choices, known_keys, owners, targets_of_choices
 from blippose.errors import UserError
 
@@ -22,6 +23,20 @@ INSTEAD_OF_GRID = {
 }
 # Keys of earlier versions, which are also the usual words, with what does it now.
 _NOW = {"decoding.flip_test": "decoding.test_views=2 asks the mirror image too"}
+# Keys that trainings have elsewhere.
+_RATE, _GPUS = (
+    "optimizer.lr is the learning rate",
+    "trainer=gpu trains on one, trainer.devices=2 on two",
+)
+_OF_TRAINING = {
+    **dict.fromkeys(("learning_rate", "optimizer.learning_rate"), _RATE),
+    **dict.fromkeys(("gpus", "trainer.gpus"), _GPUS),
+    **dict.fromkeys(("data.path", "data.dir"), "data.root is the folder of the release"),
+    "data.batch": "did you mean data.batch_size?",
+    "model.name": "model.weights is a name on the hub, or a folder",
+    "resume": "the same command again goes on from what is there",
+    "wandb": "logger=wandb sends a run there, logger=csv does not",
+}
 # Of commands to which a path alone is a mistake: the key that it is most likely meant for.
 _PATH_KEYS = {
     "predict": "images",
@@ -100,8 +115,8 @@ def unknown(key: str, command: str) -> str:
     """Of a key that the config has not: whose it is, or what is near."""
     from blippose.arguments import suggest  # noqa: PLC0415
 
-    if key in _NOW:
-        return f"no such key; {_NOW[key]}"
+    if instead := (_NOW | (_OF_TRAINING if command == "train" else {})).get(key):
+        return f"no such key; {instead}"
     if found := owners(key, command):
         *others, last = found
         return (
@@ -109,6 +124,8 @@ def unknown(key: str, command: str) -> str:
             if others
             else f"belongs to {last}"
         )
+    if near := difflib.get_close_matches(key, groups.hydra_keys(), n=1, cutoff=0.7):
+        return f"no such key; did you mean {near[0]}?"
     group, _, own = key.partition(".")
     if takers := _takers(group, own, command):
         return f"no key of conf/; +{key}=VALUE hands it to {' or '.join(takers)}"

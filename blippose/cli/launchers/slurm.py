@@ -7,6 +7,7 @@ and goes on from there.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -94,6 +95,11 @@ class SlurmLauncher(CellLauncher):
             UserError: submitit or Slurm is not there, or Slurm refuses.
         """
         submitit = needs("submitit", "slurm")
+        if shutil.which("srun") is None:
+            raise UserError(
+                "hydra/launcher=slurm: there is no srun on this machine; give the command where "
+                "jobs are submitted, or hydra/launcher=local runs the cells here"
+            )
         logs = self.sweep_folder / _LOGS
         try:
             executor = submitit.AutoExecutor(
