@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from talkative import make_talkative
 from torch.nn import functional as F  # noqa: N812  torch's own convention
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
@@ -21,15 +22,6 @@ from blippose.pose import NUM_JOINTS
 @pytest.fixture
 def pixel_values() -> torch.Tensor:
     return 2 * torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-
-
-def make_talkative(blip: BlipForConditionalGeneration) -> BlipForConditionalGeneration:
-    """Weights so large that what is said depends on the image and on what was said before."""
-    generator = torch.Generator().manual_seed(2)
-    for weight in blip.parameters():
-        if weight.dim() > 1:
-            weight.data = 0.4 * torch.randn(weight.shape, generator=generator)
-    return blip
 
 
 @pytest.fixture

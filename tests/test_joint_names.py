@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from example_poses import pose_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blippose.drawing import PREDICTED
 from blippose.joint_names import Name, draw_joint_names, place_names
 from blippose.pose import JOINTS, Pose
-
-
-def pose_of(**joints: tuple[float, float]) -> Pose:
-    xy = np.full((16, 2), np.nan)
-    for name, point in joints.items():
-        xy[JOINTS.index(name.replace("_", " "))] = point
-    return Pose.of(xy)
 
 
 def black(height: int, width: int) -> np.ndarray:

@@ -666,5 +666,7 @@ def test_augmented_loaders_of_ones_own_and_overfit_batches_train(
     tmp_path: Path,
 ) -> None:
     data = make_data(augmentation=Augmentation())
-    trainer(tmp_path, max_steps=1).fit(make_captioner(), data.train_dataloader())
-    trainer(tmp_path, max_steps=1, overfit_batches=1).fit(make_captioner(), data)
+    for own, how in ((data.train_dataloader(), {}), (data, {"overfit_batches": 1})):
+        training = trainer(tmp_path, max_steps=1, **how)
+        training.fit(make_captioner(), own)
+        assert training.global_step == 1

@@ -9,8 +9,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from talkative import make_talkative_at_length
 from tiny_tokenizer import write_tiny_tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.blip import load_blip, load_tokenizer
@@ -35,16 +36,7 @@ NUM_BINS = (10, 100, 300)  # numbers of one piece, of up to two, of up to three:
 
 @pytest.fixture
 def talkative(blip: BlipForConditionalGeneration) -> BlipForConditionalGeneration:
-    """What it says depends on the image and on all numbers before; in float64, without ties."""
-    generator = torch.Generator().manual_seed(2)
-    for weight in blip.parameters():
-        if weight.dim() > 1:
-            weight.data = 0.4 * torch.randn(weight.shape, generator=generator)
-    embeddings = blip.text_decoder.bert.embeddings
-    embeddings.position_embeddings = nn.Embedding(256, embeddings.word_embeddings.embedding_dim)
-    embeddings.position_embeddings.weight.data.normal_(generator=generator)
-    embeddings.position_ids = torch.arange(256)[None]
-    return blip.double()
+    return make_talkative_at_length(blip)
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from talkative import make_talkative_at_length
 from tiny_tokenizer import write_tiny_tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from blippose.blip import load_tokenizer
@@ -29,16 +30,7 @@ def few_numbers(tmp_path_factory: pytest.TempPathFactory) -> BertTokenizer:
 
 @pytest.fixture
 def talkative(blip: BlipForConditionalGeneration) -> BlipForConditionalGeneration:
-    """What it says depends on the image and on all tokens before; in float64, without ties."""
-    generator = torch.Generator().manual_seed(2)
-    for weight in blip.parameters():
-        if weight.dim() > 1:
-            weight.data = 0.4 * torch.randn(weight.shape, generator=generator)
-    embeddings = blip.text_decoder.bert.embeddings
-    embeddings.position_embeddings = nn.Embedding(256, embeddings.word_embeddings.embedding_dim)
-    embeddings.position_embeddings.weight.data.normal_(generator=generator)
-    embeddings.position_ids = torch.arange(256)[None]
-    return blip.double()
+    return make_talkative_at_length(blip)
 
 
 @pytest.fixture
