@@ -29,7 +29,7 @@ from torch import Tensor
 
 from blippose import runs
 from blippose.averaging import AveragedWeights
-from blippose.callbacks import Bars, EpochLine, SamplePictures, write_samples
+from blippose.callbacks import Bars, EpochLine, SamplePictures
 from blippose.checkpoint_files import WholeFiles
 from blippose.checkpoints import BestCheckpoint, LastCheckpoint, usable
 from blippose.data import PoseDataModule
@@ -44,6 +44,7 @@ from blippose.param_groups import LR_SCALE
 from blippose.preemption import Preempted, StopSignals
 from blippose.runs import Run
 from blippose.trained_weights import load_weights, misfit, read_checkpoint
+from blippose.validation_pictures import write_samples
 from blippose.wandb_logger import RowLogger
 
 PICTURE = "samples.png"

@@ -14,14 +14,15 @@ from lightning import LightningModule, Trainer
 from reciting import Reciting
 from torch.utils.data import DataLoader
 
-from blippose import callbacks
-from blippose.callbacks import EpochLine, SamplePictures, compare
+from blippose import callbacks, validation_pictures
+from blippose.callbacks import EpochLine, SamplePictures
 from blippose.data import PoseDataModule
 from blippose.decoding import Reading
 from blippose.errors import UserError
 from blippose.guards import ValidationDue
 from blippose.model import PoseCaptioner
 from blippose.pose import Pose
+from blippose.validation_pictures import Compared, compare, spread
 
 _NUM_BATCHES = 4
 
@@ -194,7 +195,7 @@ def test_pictures_show_both_poses_in_the_frame_of_the_image(
     drawn: list[tuple[Pose, Pose]] = []
     tile = np.zeros((8, 8, 3), dtype=np.uint8)
     monkeypatch.setattr(
-        callbacks, "pose_tile", lambda _, pred, target: drawn.append((pred, target)) or tile
+        validation_pictures, "pose_tile", lambda _, pred, target: drawn.append((pred, target)) or tile
     )
     captioner, data = make_captioner(), make_data()
     samples = [data.val_set[position] for position in range(3)]
@@ -219,7 +220,7 @@ def test_no_pictures_are_taken_of_the_check_before_a_training(
 ) -> None:
     taken_at: list[int] = []
 
-    def compared(captioner: PoseCaptioner, *args: Any) -> list[callbacks.Compared]:
+    def compared(captioner: PoseCaptioner, *args: Any) -> list[Compared]:
         taken_at.append(captioner.trainer.global_step)
         return compare(captioner, *args)
 
@@ -246,14 +247,14 @@ def test_pictures_show_what_the_validation_heard(
     """Persons of its batches are not asked again; those of other processes' batches are."""
     captioner, data = make_captioner(), make_data(eval_batch_size=2)
     num_asked: list[int] = []
-    taken: list[callbacks.Compared] = []
+    taken: list[Compared] = []
     say = captioner.say
 
     def asked(image: torch.Tensor, *args: Any, **options: Any) -> Reading:
         num_asked.append(len(image))
         return say(image, *args, **options)
 
-    def compared(*args: Any) -> list[callbacks.Compared]:
+    def compared(*args: Any) -> list[Compared]:
         taken[:] = compare(*args)
         return taken
 
@@ -262,7 +263,7 @@ def test_pictures_show_what_the_validation_heard(
     pictures = SamplePictures(data)
     quiet_trainer.trainer(tmp_path, callbacks=[pictures]).validate(captioner, data, verbose=False)
     assert sum(num_asked) == len(data.val_set)
-    again = compare(captioner, data, callbacks.spread(len(data.val_set), 6))
+    again = compare(captioner, data, spread(len(data.val_set), 6))
     assert [(one.name, one.label, one.caption) for one in taken] == [
         (one.name, one.label, one.caption) for one in again
     ]

@@ -95,6 +95,7 @@ LAYERS = (
         "wandb_logger",
         "wandb_settings",
         "callbacks",
+        "validation_pictures",
         "guards",
         "evaluation",
         "summary",

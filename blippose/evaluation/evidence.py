@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float
 
 from blippose.calibration import FEWEST, Calibration
-from blippose.callbacks import spread
 from blippose.data import Collator, PoseDataset
 from blippose.decoding import Free
 from blippose.evaluation.leaks import Leaks, leaks_between
@@ -27,6 +26,7 @@ from blippose.evaluation.subject import Subject
 from blippose.evaluation.targets import Answers, Targets
 from blippose.evaluation.trust_report import About, Evidence
 from blippose.model import PoseCaptioner
+from blippose.validation_pictures import spread
 
 PREDICTIONS = "predictions"
 _MOST_TRAIN = 300  # training persons that are asked for: what was learned by heart shows in fewer
