@@ -35,3 +35,12 @@ def in_quotes(text: str) -> str:
     # A backslash is one but before a quote, where two are one.
     inside = re.sub(r"(\\*)'", r"\1\1\\'", text)
     return "'" + re.sub(r"(\\+)$", r"\1\1", inside) + "'"
+
+
+def fixed(value: float, digits: int) -> str:
+    """A figure in so many decimals; a float32 is rounded as the decimal that it stands for.
+
+    >>> fixed(0.96749997, 3), f"{0.96749997:.3f}"
+    ('0.968', '0.967')
+    """
+    return f"{round(value, 6):.{digits}f}"

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from blippose.prose import print_prose
 from blippose.runs import Run
+from blippose.spelling import fixed
 
 _ROWS = {
     "free_running": "model, free-running",
@@ -94,4 +95,4 @@ def results_table(results: Mapping[str, Any]) -> Table:
 def _cell(name: str, value: float | None) -> str:
     if value is None or math.isnan(value):  # no joint parsed
         return "-"
-    return f"{value:.2f}" if name in ("mae", "epe") else f"{value:.3f}"
+    return fixed(value, 2 if name in ("mae", "epe") else 3)

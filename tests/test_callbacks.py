@@ -195,7 +195,9 @@ def test_pictures_show_both_poses_in_the_frame_of_the_image(
     drawn: list[tuple[Pose, Pose]] = []
     tile = np.zeros((8, 8, 3), dtype=np.uint8)
     monkeypatch.setattr(
-        validation_pictures, "pose_tile", lambda _, pred, target: drawn.append((pred, target)) or tile
+        validation_pictures,
+        "pose_tile",
+        lambda _, pred, target: drawn.append((pred, target)) or tile,
     )
     captioner, data = make_captioner(), make_data()
     samples = [data.val_set[position] for position in range(3)]

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from blippose.errors import UserError
+from blippose.spelling import fixed
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Measure:
         if value is None or math.isnan(value):
             return "-"
         if self.unit:
-            return f"{value:.2f}" if self.unit.endswith("px") else f"{value:.3f}"
-        return f"{value:.3f}".removeprefix("0")  # a share, as everywhere else
+            return fixed(value, 2 if self.unit.endswith("px") else 3)
+        return fixed(value, 3).removeprefix("0")  # a share, as everywhere else
 
     def key(self, value: float) -> float:
         """Sorts the best first."""
