@@ -21,6 +21,7 @@ from blippose.pose import JOINTS
 _SIDES = {"right": "#E69F00", "left": "#0072B2", "": "#332288"}
 MODEL, OTHER, INK, FAINT = "#0072B2", "#555555", "#1F2328", "#B8BDC4"
 _MARKED = (1, 5, 25)  # px, as the study reports
+_LEAST = 0.5  # px, where the axis begins
 DPI = 130
 _CHARACTERS = 130.0  # that fit into an inch of a line, times their size in pt
 _FAR = 1e5  # px; beyond any axis
@@ -129,9 +130,9 @@ def _side(joint: int) -> str:
 
 def _distance_axis(axes: Any, input_size: int) -> None:
     axes.set_xscale("log")
-    axes.set_xlim(0.5, input_size)
+    axes.set_xlim(_LEAST, input_size)
     axes.set_ylim(0, 1.02)
-    axes.set_xticks(_MARKED, [f"{mark}" for mark in _MARKED])
+    axes.set_xticks((_LEAST, *_MARKED), [f"{mark}" for mark in (_LEAST, *_MARKED)])
     axes.minorticks_off()
     for mark in _MARKED:
         axes.axvline(mark, color=FAINT, lw=0.7, zorder=0)
