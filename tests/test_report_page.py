@@ -160,10 +160,13 @@ def test_a_click_shows_a_runs_curves_command_and_picture(page: Any) -> None:
     assert page.locator("#detail-charts polyline.chart-line").count() == 3
     assert "blippose train" in page.locator("#detail-command").inner_text()
     assert page.locator("#detail-picture img").count() == 1
+    assert page.locator("#detail-other").is_hidden(), "the best run has no other beside it"
     page.locator("#detail-charts svg").first.hover()
     assert "epoch" in page.locator("#detail-charts svg").first.inner_html()
     page.get_by_role("button", name="close").click()
     assert page.locator("#detail").is_hidden()
+    page.locator("#runs tbody tr").nth(1).click()
+    assert page.locator("#detail-other").is_visible()
 
 
 def test_the_keyboard_opens_a_run_that_failed_with_its_traceback(page: Any) -> None:

@@ -123,7 +123,7 @@
   const show = (index) => {
     const cell = data.cells[index];
     const best = data.best === null || data.best === index ? null : data.cells[data.best];
-    document.getElementById("detail-other").hidden = best === null;
+    by("detail-other").hidden = best === null;
     by("detail").hidden = false;
     by("detail-title").textContent = `${cell.label}: ${cell.state}`;
     by("detail-notes").textContent = cell.notes.join("; ");
