@@ -128,6 +128,22 @@ def test_a_cell_that_is_missing_is_run_and_the_others_are_left(done: Path, tmp_p
     assert (grid / NAMES[0] / "run.json").stat().st_mtime_ns == before
 
 
+def test_a_grid_made_wider_by_an_axis_goes_on_with_the_runs_that_it_has(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid, command = copied(done, tmp_path)
+    before = (grid / NAMES[0] / "run.json").stat().st_mtime_ns
+    assert main([*command, "seed=0,1", "optimizer=adam", "data.batch_size=4"]) == 0
+    assert "2 cells: 1 missing, 1 done" in capsys.readouterr().out
+    assert (grid / NAMES[0] / "run.json").stat().st_mtime_ns == before
+    new = "batch_size=4,optimizer=adam,seed=1"
+    assert sorted(tiny_grid.states(grid)) == sorted([*NAMES, new])
+    cells = {cell["name"]: cell["values"] for cell in read_record(grid)["cells"]}
+    assert cells[NAMES[0]] == {"data.batch_size": 4, "optimizer": "adam", "seed": 0}
+    assert main(["report", str(grid)]) == 0
+    assert "repeat" not in capsys.readouterr().out
+
+
 def test_a_grid_that_was_begun_under_the_names_of_earlier_versions_goes_on(
     release_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

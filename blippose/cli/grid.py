@@ -11,7 +11,8 @@ import itertools
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ from blippose.cli.checks import check_run_folder, check_targets
 from blippose.cli.config import SEARCH_PATH, instantiate_key, plain_config, short
 from blippose.cli.job import Job, refuse
 from blippose.errors import UserError, first_line
+from blippose.identity import config_hash
 from blippose.report.cells_table import cells_table
+from blippose.runs import Run
 from blippose.spelling import spelled
 from blippose.sweep import PlannedCell, Sweep
 
@@ -138,6 +141,23 @@ class Grid:
             return name
         earlier = cell_name(words, self.swept, write=str)
         return earlier if earlier in self._begun else name
+
+    def where_begun(self, cells: Sequence[PlannedCell]) -> list[PlannedCell]:
+        """The cells, each in the folder in which it was begun before the grid had all its axes."""
+        names = {cell.name for cell in cells}
+        others = [path.parent for path in self.folder.glob("*/run.json")]
+        earlier: dict[str, Path] = {}
+        for folder in (path for path in others if path.name not in names):
+            with suppress(UserError):  # of a record that cannot be read
+                earlier.setdefault(Run.read(folder).config_hash, folder)
+        found = []
+        for cell in cells:
+            is_new = bool(earlier) and not (cell.folder / runs.RECORD).exists()
+            folder = earlier.pop(config_hash(cell.config), None) if is_new else None
+            found.append(
+                cell if folder is None else replace(cell, name=folder.name, folder=folder)
+            )
+        return found
 
     @cached_property
     def _begun(self) -> frozenset[str]:
@@ -253,7 +273,7 @@ def run(command: str, arguments: Sequence[str], axes: Sequence[str], words: Sequ
             from blippose.cli.search import search  # noqa: PLC0415  optuna
 
             return search(grid, words)
-        cells = [grid.planned(product) for product in grid.products()]
+        cells = grid.where_begun([grid.planned(product) for product in grid.products()])
         pending = [cell for cell in cells if not runs.is_done(cell.folder)]
         _check(grid, pending)
         asked = grid.sweep(cells, words)
