@@ -134,7 +134,7 @@ def test_a_grid_made_wider_by_an_axis_goes_on_with_the_runs_that_it_has(
     grid, command = copied(done, tmp_path)
     before = (grid / NAMES[0] / "run.json").stat().st_mtime_ns
     assert main([*command, "seed=0,1", "optimizer=adam", "data.batch_size=4"]) == 0
-    assert "2 cells: 1 missing, 1 done" in capsys.readouterr().out
+    assert "2 cells: 1 done, 1 missing" in capsys.readouterr().out
     assert (grid / NAMES[0] / "run.json").stat().st_mtime_ns == before
     new = "batch_size=4,optimizer=adam,seed=1"
     assert sorted(tiny_grid.states(grid)) == sorted([*NAMES, new])

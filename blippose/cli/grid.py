@@ -152,11 +152,12 @@ class Grid:
                 earlier.setdefault(Run.read(folder).config_hash, folder)
         found = []
         for cell in cells:
-            is_new = bool(earlier) and not (cell.folder / runs.RECORD).exists()
-            folder = earlier.pop(config_hash(cell.config), None) if is_new else None
-            found.append(
-                cell if folder is None else replace(cell, name=folder.name, folder=folder)
-            )
+            same = config_hash(cell.config) if earlier else ""
+            if same in earlier and not (cell.folder / runs.RECORD).exists():
+                folder = earlier.pop(same)
+                found.append(replace(cell, name=folder.name, folder=folder))
+            else:
+                found.append(cell)
         return found
 
     @cached_property
