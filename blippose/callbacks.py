@@ -114,7 +114,7 @@ class Bars(RichProgressBar):
         return "Validation"
 
     def _get_train_description(self, current_epoch: int) -> str:
-        """As in the epoch's line."""
+        """The epoch, in the words of its line, as wide as the bar of validation."""
         return _epoch(self.trainer).capitalize().ljust(len(self.validation_description))
 
     def get_metrics(self, trainer: Trainer, pl_module: Any) -> dict[str, Any]:

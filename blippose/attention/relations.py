@@ -47,7 +47,7 @@ def related(order: Sequence[int] = _MPII_ORDER) -> Bool[np.ndarray, "relation 16
 
 
 def _table(pairs: Sequence[tuple[int, int]]) -> Bool[np.ndarray, "16 16"]:
-    """True both ways."""
+    """Whether two joints are one of the pairs, in either order."""
     table = np.zeros((NUM_JOINTS, NUM_JOINTS), dtype=bool)
     first, second = np.array(pairs).T
     table[first, second] = table[second, first] = True

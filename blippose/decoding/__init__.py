@@ -1,4 +1,4 @@
-"""Captions out of BLIP, greedy: free, constrained or all numbers at once, in few passes.
+"""Captions out of BLIP, greedy, in few passes: free, constrained, all at once, or prompted.
 
 And how sure it is of them.
 """

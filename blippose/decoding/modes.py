@@ -1,4 +1,4 @@
-"""How captions are decoded: four ways, each greedy and exact in what it promises.
+"""How captions are decoded, each way greedy and exact in what it promises.
 
 | way | promise | passes, 16 joints |
 |---|---|---|

@@ -65,7 +65,7 @@ def _mean(train: Targets) -> Float[np.ndarray, "16 2"]:
 
 
 def _median(train: Targets) -> Float[np.ndarray, "16 2"]:
-    """Likewise."""
+    """The middle of each coordinate; NaN likewise."""
     known = [train.xy_input[train.valid[:, j], j] for j in range(NUM_JOINTS)]
     return np.array([np.median(xy, axis=0) if len(xy) else (np.nan, np.nan) for xy in known])
 

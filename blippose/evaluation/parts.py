@@ -162,7 +162,7 @@ class Part:
             ) from error
 
     def remove(self) -> None:
-        """Its files."""
+        """Delete its files, where they are there."""
         self._path.unlink(missing_ok=True)
         self._path.with_suffix(".lock").unlink(missing_ok=True)
 
