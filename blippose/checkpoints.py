@@ -193,7 +193,7 @@ class LastCheckpoint(Checkpoint):
             self._offer(trainer, _Moment.VALIDATION)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """A step that comes now is no moment of its own, and what is due is validated."""
+        """Note it, and let a training end that was held up for it alone."""
         if trainer.sanity_checking:
             return
         self._has_validated = self._is_changed = True
