@@ -113,6 +113,10 @@ FILES = {
         HEADER + "checkpoint: {every_n_step: 4}\n",
         "checkpoint.every_n_step: no such key; did you mean checkpoint.every_n_steps?",
     ),
+    "dots in a key": (
+        HEADER + "checkpoint.every_n_steps: 4\n",
+        "checkpoint.every_n_steps: no such key; write checkpoint: {every_n_steps: ...}",
+    ),
     "no header": ("optimizer: {lr: 1e-3}\n", "begins without the line `# @package _global_`"),
     "a header that Hydra does not see": ("# mine\n" + HEADER, "begins without the line"),
     "broken": (HEADER + "optimizer: [a\n  b: c\n", ".yaml:3: expected ',' or ']', but got ':'"),
@@ -153,7 +157,7 @@ def test_a_choice_of_ours_does_not_silently_take_the_place_of_ones_own(
 def test_a_key_that_the_file_itself_reads_is_no_stray_one(
     own: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    content = f"{HEADER}my_rate: 3e-4\noptimizer:\n  lr: ${{my_rate}}\n"
+    content = f"{HEADER}my: {{rate: 3e-4}}\noptimizer:\n  lr: ${{my.rate}}\n"
     (own / "experiment" / "reads.yaml").write_text(content)
     words = ["experiment=reads", "--cfg", "job", "--resolve"]
     assert main(["train", "--config-dir", str(own), *words]) == 0

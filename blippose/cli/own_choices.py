@@ -56,11 +56,12 @@ def _named(group: str, defaults: Sequence[Any]) -> Iterator[tuple[str, str]]:
     for item in defaults:
         pairs = item.items() if isinstance(item, Mapping) else [("", item)]
         for key, value in pairs:
-            place = str(key).removeprefix("override ").partition("@")[0]
-            name, own = str(value), place.lstrip("/") or group
-            if not place and name.startswith("/"):
-                own, _, name = name.lstrip("/").rpartition("/")
-            yield own, name
+            place = str(key).split()[-1] if key else ""  # after `override` or `optional`
+            own = place.partition("@")[0].lstrip("/") or group
+            for name in map(str, value if isinstance(value, list) else [value]):
+                other, _, choice = name.lstrip("/").rpartition("/")
+                is_absolute = not place and name.startswith("/")
+                yield (other, choice) if is_absolute else (own, name)
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -90,11 +91,20 @@ def _check_keys(path: Path, group: str, content: Mapping[str, Any], command: str
     known, groups = known_keys(command), groups_of(command)
     text = path.read_text(encoding="utf-8")
     for key, value in content.items():
-        if key in (_DEFAULTS, _HYDRA) or key in groups or f"${{{key}}}" in text:
+        if key in (_DEFAULTS, _HYDRA) or key in groups or _is_read(key, text):
             continue
+        if "." in key:
+            raise UserError(
+                f"{path}: {key}: no such key; write {key.replace('.', ': {', 1)}: ...}}"
+            )
         own = [f"{key}.{one}" for one in value] if isinstance(value, Mapping) else [key]
         for one in own:
             if one not in known:
                 from blippose.arguments import suggest  # noqa: PLC0415
 
                 raise UserError(f"{path}: {one}: no such key{suggest(one, known)}")
+
+
+def _is_read(key: str, text: str) -> bool:
+    """Whether a file makes other values of a key, as `lr: ${my_rate}`."""
+    return re.search(rf"\$\{{{re.escape(key)}[.}}]", text) is not None

@@ -217,7 +217,9 @@ class Grid:
         repeats = {}
         for cell in sorted(self.cells, key=lambda cell: cell.state is not CellState.DONE):
             if settings := settings_of(cell):
-                same = json.dumps([settings, self.key(cell, self.axes)], sort_keys=True)
+                same = json.dumps(
+                    [settings, self.key(cell, self.axes)], sort_keys=True, default=str
+                )
                 if (other := kept.setdefault(same, cell)) is not cell:
                     repeats[cell.name] = other.name
         cells = tuple(cell for cell in self.cells if cell.name not in repeats)
