@@ -144,6 +144,17 @@ def test_a_grid_made_wider_by_an_axis_goes_on_with_the_runs_that_it_has(
     assert "repeat" not in capsys.readouterr().out
 
 
+def test_values_that_change_nothing_do_not_share_a_run(done: Path, tmp_path: Path) -> None:
+    """One goes on with the grid's; no run is told as another's."""
+    grid, command = copied(done, tmp_path)
+    one = [*command, "optimizer=adam", "data.batch_size=4"]
+    assert main([*one, "data.num_workers=0,1"]) == 0
+    assert main([*one, "data.num_workers=2,3", "dry_run=true"]) == 0
+    values = {cell["name"]: cell["values"] for cell in read_record(grid)["cells"]}
+    assert len(values) == len(NAMES) + 1
+    assert values[NAMES[0]]["data.num_workers"] == 0
+
+
 def test_a_grid_that_was_begun_under_the_names_of_earlier_versions_goes_on(
     release_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

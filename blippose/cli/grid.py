@@ -145,17 +145,19 @@ class Grid:
     def where_begun(self, cells: Sequence[PlannedCell]) -> list[PlannedCell]:
         """The cells, each in the folder in which it was begun before the grid had all its axes."""
         names = {cell.name for cell in cells}
-        others = [path.parent for path in self.folder.glob("*/run.json")]
-        earlier: dict[str, Path] = {}
-        for folder in (path for path in others if path.name not in names):
-            with suppress(UserError):  # of a record that cannot be read
-                earlier.setdefault(Run.read(folder).config_hash, folder)
+        earlier: dict[str, dict[str, Any]] = {}  # cells of the record, by their configs
+        for other in sweep.read_record(self.folder).get("cells", []):
+            if other["name"] not in names:
+                with suppress(UserError):  # of one that has no run
+                    run = Run.read(self.folder / other["name"])
+                    earlier.setdefault(run.config_hash, other)
         found = []
         for cell in cells:
             same = config_hash(cell.config) if earlier else ""
-            if same in earlier and not (cell.folder / runs.RECORD).exists():
-                folder = earlier.pop(same)
-                found.append(replace(cell, name=folder.name, folder=folder))
+            is_narrower = same in earlier and earlier[same]["values"].items() < cell.values.items()
+            if is_narrower and not (cell.folder / runs.RECORD).exists():
+                name = str(earlier.pop(same)["name"])
+                found.append(replace(cell, name=name, folder=self.folder / name))
             else:
                 found.append(cell)
         return found
