@@ -87,6 +87,6 @@ class Pose:
         valid = np.isfinite(xy).all(axis=-1)
         return Pose(np.where(valid[:, None], xy, np.nan), valid)
 
-    def enlarged(self, factor: float | Float[np.ndarray, "2"]) -> Pose:
+    def enlarged(self, factor: float | int | Float[np.ndarray, "2"]) -> Pose:
         """In pixels of an image made `factor` times as large, by width and height."""
         return Pose.of((self.xy + 0.5) * factor - 0.5)

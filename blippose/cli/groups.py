@@ -17,10 +17,9 @@ def conf() -> Path:
 
 def is_change(choice: Path) -> bool:
     """Whether the file of a choice changes keys of others, rather than having its own."""
+    # Hydra takes it from the first line alone.
     first = choice.read_text(encoding="utf-8").lstrip().partition("\n")[0]
-    return (
-        first.startswith("#") and first.lstrip("#").split() == GLOBAL.split()[1:]
-    )  # after any other line Hydra does not take it
+    return first.startswith("#") and first.lstrip("#").split() == GLOBAL.split()[1:]
 
 
 def are_changes(group: str) -> bool:
