@@ -18,9 +18,8 @@ from blippose.data import PoseDataModule
 from blippose.decoding import Constrained
 from blippose.errors import UserError
 from blippose.evaluation.run_results import mean_pose
-from blippose.geometry import Crop
+from blippose.geometry import Crop, to_img
 from blippose.model import PoseCaptioner
-from blippose.validation import to_img
 
 MakeCaptioner = Callable[..., PoseCaptioner]
 MakeData = Callable[..., PoseDataModule]
@@ -31,13 +30,14 @@ MakeData = Callable[..., PoseDataModule]
     corner=st.tuples(st.floats(-100, 100), st.floats(-100, 100)),
     extent=st.tuples(st.floats(1, 2000), st.floats(1, 2000)),
 )
-def test_to_img_is_that_of_the_crop(
+def test_each_person_of_a_batch_is_mapped_by_their_own_crop(
     xy: list[tuple[float, float]], corner: tuple[float, float], extent: tuple[float, float]
 ) -> None:
-    xy_input = torch.tensor([xy], dtype=torch.float64)
-    rectangle = torch.tensor([[*corner, *extent]], dtype=torch.float64)
-    expected = Crop(*corner, *extent, SIZE).to_img(xy_input[0].numpy())
-    np.testing.assert_allclose(to_img(xy_input, rectangle, SIZE)[0], expected, atol=1e-9)
+    xy_input = torch.tensor([xy, xy[::-1]], dtype=torch.float64)
+    rectangle = torch.tensor([[*corner, *extent], [*extent, *extent]], dtype=torch.float64)
+    found = to_img(xy_input, rectangle[:, None, :2], rectangle[:, None, 2:], SIZE)
+    for own, one, mapped in zip(rectangle.tolist(), xy_input.numpy(), found, strict=True):
+        np.testing.assert_allclose(mapped, Crop(*own, SIZE).to_img(one), atol=1e-9)
 
 
 def test_a_captioner_that_says_the_target_has_no_error(
